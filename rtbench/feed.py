@@ -7,48 +7,48 @@ and asks for everything after it; when the feed has meanwhile dropped some of th
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Generic, TypeVar
 
 DEFAULT_CAPACITY = 10_000
 
+T = TypeVar("T", bytes, str | bytes)
+
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Generic[T]):
     """What a reader gets: messages in order, the cursor to ask with next time, and how many it missed before them."""
 
-    messages: list[bytes]
+    messages: list[T]
     cursor: int
     missed: int
 
 
 @dataclass(eq=False)
-class Feed:
+class Feed(Generic[T]):
     """The last `capacity` messages of one topic, numbered from 0."""
 
     capacity: int = DEFAULT_CAPACITY
     end: int = 0
-    listeners: set[Callable[[bytes], None]] = field(default_factory=set)
-    _messages: deque[bytes] = field(init=False)
+    _messages: deque[T] = field(init=False)
     _grown: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
         """Bound the store."""
         self._messages = deque(maxlen=self.capacity)
 
-    def append(self, payload: bytes) -> None:
+    def append(self, payload: T) -> None:
         """Store a message and tell everyone who waits for it."""
         self._messages.append(payload)
         self.end += 1
-        for listener in self.listeners:
-            listener(payload)
         if self._grown is not None:
             self._grown.set_result(None)
             self._grown = None
 
-    def after(self, cursor: int) -> Batch:
+    def after(self, cursor: int) -> Batch[T]:
         """Return everything from number `cursor` on; a cursor beyond the end stands for the end."""
         first = self.end - len(self._messages)
         start = min(max(cursor, first), self.end)
@@ -69,11 +69,23 @@ class Feeds:
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         """Make every feed hold the last `capacity` messages."""
         self.capacity = capacity
-        self._feeds: dict[str, Feed] = {}
+        self._epoch = secrets.token_hex(2)
+        self._feeds: dict[str, Feed[bytes]] = {}
 
-    def __getitem__(self, topic: str) -> Feed:
+    def __getitem__(self, topic: str) -> Feed[bytes]:
         """Return the feed of a topic, empty if nobody named it before."""
         feed = self._feeds.get(topic)
         if feed is None:
             feed = self._feeds[topic] = Feed(self.capacity)
         return feed
+
+    def mark(self, cursor: int) -> str:
+        """Return a cursor as a client is given it (in an ETag or an event id): no other server run gives the same."""
+        return f"{self._epoch}-{cursor}"
+
+    def cursor(self, mark: str | None, default: int) -> int:
+        """Return the cursor that a client hands back; without one `default`, and 0 (all there is) for one of another run."""
+        if mark is None:
+            return default
+        epoch, _, number = mark.strip().removeprefix("W/").strip('"').partition("-")
+        return int(number) if epoch == self._epoch and number.isascii() and number.isdigit() else 0

@@ -1,0 +1,63 @@
+"""What the three HTTP clients share: a session whose connections are metered, publishing, and where to start reading."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from rtbench.errors import Refused
+from rtbench.meter import Meter
+
+
+def software() -> str:
+    """What runs."""
+    return f"aiohttp {aiohttp.__version__}"
+
+
+class HttpSession:
+    """Publishes with `POST /topic`, one request after the other so that messages keep their order."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, meter: Meter) -> None:
+        """Use an open session."""
+        self.session = session
+        self.meter = meter
+        self._url = url.rstrip("/")
+        self._one_at_a_time = asyncio.Lock()
+
+    def address(self, topic: str) -> str:
+        """Return the URL of a topic."""
+        return f"{self._url}/{topic}"
+
+    async def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish; the response is the acknowledgement."""
+        async with self._one_at_a_time, self.session.post(self.address(topic), data=payload) as response:
+            if response.status >= 400:
+                raise Refused(f"POST {topic}: {response.status} {(await response.text()).strip()}")
+            return True
+
+    async def validators(self, topic: str) -> dict[str, str]:
+        """Return the request headers that ask for what comes after now."""
+        async with self.session.head(self.address(topic)) as response:
+            if response.status >= 400:
+                raise Refused(f"HEAD {topic}: {response.status} {response.reason}")
+            return conditional(response)
+
+
+def conditional(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Echo both validators of a response, as RFC 9110 section 13.1 asks a client to."""
+    echoes = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+    return {ask: response.headers[told] for told, ask in echoes.items() if told in response.headers}
+
+
+@asynccontextmanager
+async def open_session(url: str, meter: Meter) -> AsyncIterator[HttpSession]:
+    """Open a session: no limit on connections, no time limit, nothing read from the environment."""
+    connector = aiohttp.TCPConnector(
+        limit=0, keepalive_timeout=3600, socket_factory=lambda address: meter.socket(*address[:3])
+    )
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
+        yield HttpSession(session, url, meter)

@@ -1,0 +1,64 @@
+"""Long-polling: ask, wait for the answer, ask again at once.
+
+The server answers when there is news, so a message that finds a request waiting takes one way. One that comes while the last
+answer is still on its way, or the next request, waits for it: three ways at most (RFC 6202 section 2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from rtbench.errors import Refused
+from rtbench.meter import Meter
+from rtbench.transport import Message, refuse_wildcards
+from rtbench.wire import http
+
+from .http_session import HttpSession, conditional, open_session, software
+
+__all__ = ["SLOT", "LongPolling", "connect", "observation", "software"]
+
+SLOT = 1
+WAIT_S = 30  # below the minute after which intermediaries give up on a silent request (RFC 6202 section 5.5)
+
+
+class LongPolling(HttpSession):
+    """A connection that has a request waiting at the server nearly all the time."""
+
+    async def subscribe(self, topic: str) -> AsyncIterator[Message]:
+        """Subscribe to one topic, from now on."""
+        refuse_wildcards("long-polling", topic)
+        return self._ask(topic, await self.validators(topic))
+
+    async def _ask(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
+        while True:
+            self.meter.requests += 1
+            headers = {**validators, "Prefer": f"wait={WAIT_S}"}
+            async with self.session.get(self.address(topic), headers=headers) as response:
+                if response.status >= 400:
+                    raise Refused(f"GET {topic}: {response.status} {response.reason}")
+                body = await response.read()
+            if response.status == 200:
+                validators = conditional(response)
+                missed = int(response.headers.get(http.GAP_HEADER, 0))
+                for payload in http.split(response.headers.get("Content-Type", ""), body):
+                    yield Message(topic, payload, missed)
+                    missed = 0
+
+
+@asynccontextmanager
+async def connect(url: str, meter: Meter) -> AsyncIterator[LongPolling]:
+    """Open a connection that long-polls."""
+    async with open_session(url, meter) as session:
+        yield LongPolling(session.session, url, meter)
+
+
+def observation(seen: Mapping[str, Any]) -> str:
+    """Say what a delivery costs in requests."""
+    return (
+        f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median, "
+        f"for {seen['requests_per_delivery']:.2g} requests and {seen['wire_bytes_per_delivery']:.0f} bytes a delivery"
+        if seen["wire_bytes_per_delivery"] is not None
+        else f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median"
+    )

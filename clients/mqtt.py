@@ -1,0 +1,117 @@
+"""MQTT: publish to a broker, which passes on to whoever subscribed, with the quality of service both agreed to.
+
+At QoS 0 a message is sent and forgotten, at QoS 1 acknowledged (PUBACK), at QoS 2 handed over in four packets so that it
+arrives exactly once (MQTT 3.1.1 section 4.3). Each hop has its own handshake: publisher to broker, broker to subscriber.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiomqtt
+from paho.mqtt.client import Client as PahoClient
+
+from rtbench.errors import Refused
+from rtbench.meter import Meter
+from rtbench.transport import Message
+
+VARIANTS = ({"qos": 0}, {"qos": 1}, {"qos": 2})
+WILDCARDS = True
+SLOT = 4
+
+_IN_FLIGHT = 20  # what paho and mosquitto allow by default: the window of QoS 1 and 2
+
+
+def software() -> str:
+    """What runs."""
+    return f"aiomqtt {_version('aiomqtt')}, paho-mqtt {_version('paho-mqtt')}"
+
+
+def _version(distribution: str) -> str:
+    from importlib.metadata import version
+
+    return version(distribution)
+
+
+class Mqtt:
+    """One MQTT client that publishes, opened with the first publish, and one for each subscription."""
+
+    def __init__(self, url: str, meter: Meter, qos: int, stack: AsyncExitStack) -> None:
+        """Close with `stack` what is opened."""
+        self._url = urlsplit(url)
+        self._meter = meter
+        self._qos = qos
+        self._stack = stack
+        self._publisher: aiomqtt.Client | None = None
+        self._opening = asyncio.Lock()
+
+    async def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish; return once the broker has acknowledged it as the QoS asks (never, at QoS 0)."""
+        client = self._publisher or await self._open_publisher()
+        try:
+            await client.publish(topic, payload, qos=self._qos, timeout=float("inf"))
+        except aiomqtt.MqttError as error:
+            raise ConnectionError(str(error)) from error
+        return self._qos > 0
+
+    async def _open_publisher(self) -> aiomqtt.Client:
+        async with self._opening:
+            if self._publisher is None:
+                self._publisher = await self._open()
+            return self._publisher
+
+    async def subscribe(self, topic: str) -> AsyncIterator[Message]:
+        """Subscribe to a topic filter, `+` and `#` allowed; the broker's SUBACK must grant the QoS."""
+        client = await self._open()
+        granted = await client.subscribe(topic, qos=self._qos)
+        codes = [getattr(code, "value", code) for code in granted]
+        if codes != [self._qos]:
+            raise Refused(f"the broker granted {codes} for QoS {self._qos} on {topic}")
+        return self._read(client)
+
+    async def _open(self) -> aiomqtt.Client:
+        client = aiomqtt.Client(
+            self._url.hostname or "",
+            self._url.port or 1883,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # paho leaves Nagle's algorithm on
+            max_inflight_messages=_IN_FLIGHT,
+            keepalive=60,
+        )
+        try:
+            await self._stack.enter_async_context(client)
+        except aiomqtt.MqttError as error:
+            raise Refused(f"CONNECT: {error}") from error
+        paho: PahoClient = client._client
+        sock = paho.socket()
+        if sock is not None:
+            self._meter.adopt(sock)
+        return client
+
+    @staticmethod
+    async def _read(client: aiomqtt.Client) -> AsyncIterator[Message]:
+        async for message in client.messages:
+            yield Message(message.topic.value, bytes(message.payload or b""))
+
+
+@asynccontextmanager
+async def connect(url: str, meter: Meter, *, qos: int = 0) -> AsyncIterator[Mqtt]:
+    """Open MQTT clients as they are needed, all at one QoS."""
+    async with AsyncExitStack() as stack:
+        yield Mqtt(url, meter, qos, stack)
+
+
+def observation(seen: Mapping[str, Any]) -> str:
+    """Say what the QoS promised and what was seen."""
+    qos = int(seen["qos"])
+    promise = ("at most once", "at least once", "exactly once")[qos]
+    counted = f"{seen['lost']} lost, {seen['duplicated']} duplicated of {seen['expected']}"
+    packets = (1, 2, 4)[qos]
+    return (
+        f"promises {promise}, with {packets} packet{'s' if packets > 1 else ''} a hop: {counted}; "
+        f"{seen['latency_p50_ms']:.2g} ms at the median"
+    )

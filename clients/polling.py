@@ -1,0 +1,74 @@
+"""Polling: ask every `interval_s`, whether or not there is news.
+
+A message waits for the next poll, so its latency is spread evenly between nothing and the interval, half of it on average.
+The clock ticks on while a request is under way, as JavaScript's `setInterval` does: N clients make N / interval requests a
+second, however slow the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from rtbench.errors import Refused
+from rtbench.meter import Meter
+from rtbench.transport import Message, refuse_wildcards
+from rtbench.units import format_seconds
+from rtbench.wire import http
+
+from .http_session import HttpSession, conditional, open_session, software
+
+__all__ = ["SLOT", "Polling", "connect", "observation", "software"]
+
+SLOT = 0
+
+
+class Polling(HttpSession):
+    """A connection that polls."""
+
+    interval_s = 0.5
+
+    async def subscribe(self, topic: str) -> AsyncIterator[Message]:
+        """Subscribe to one topic, from now on."""
+        refuse_wildcards("polling", topic)
+        return self._poll(topic, await self.validators(topic))
+
+    async def _poll(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
+        clock = asyncio.get_running_loop().time
+        due = clock() + random.random() * self.interval_s  # clients do not start in step
+        while True:
+            await asyncio.sleep(due - clock())
+            self.meter.requests += 1
+            async with self.session.get(self.address(topic), headers=validators) as response:
+                if response.status >= 400:
+                    raise Refused(f"GET {topic}: {response.status} {response.reason}")
+                body = await response.read()
+            if response.status == 200:
+                validators = conditional(response)
+                missed = int(response.headers.get(http.GAP_HEADER, 0))
+                for payload in http.split(response.headers.get("Content-Type", ""), body):
+                    yield Message(topic, payload, missed)
+                    missed = 0
+            ticks_passed = max(1, -int((due - clock()) // self.interval_s))
+            due += ticks_passed * self.interval_s
+
+
+@asynccontextmanager
+async def connect(url: str, meter: Meter, *, interval_s: float = 0.5) -> AsyncIterator[Polling]:
+    """Open a connection that polls every `interval_s` seconds."""
+    async with open_session(url, meter) as session:
+        polling = Polling(session.session, url, meter)
+        polling.interval_s = interval_s
+        yield polling
+
+
+def observation(seen: Mapping[str, Any]) -> str:
+    """Compare with the law: a message waits half the interval on average."""
+    half = seen["interval_s"] / 2
+    return (
+        f"waits half its interval: {format_seconds(seen['latency_mean_ms'] / 1e3)} measured, "
+        f"{format_seconds(half)} expected; {seen['requests_per_delivery']:.2g} requests a delivery"
+    )

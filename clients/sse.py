@@ -1,0 +1,77 @@
+"""Server-Sent Events: ask once, and read an answer that never ends.
+
+When the connection breaks, ask again with `Last-Event-ID`: the server goes on where the stream ended (WHATWG HTML section
+9.2). A browser's `EventSource` does the same; no library is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from rtbench.errors import Refused
+from rtbench.meter import Meter
+from rtbench.transport import Message, refuse_wildcards
+from rtbench.wire import sse
+
+from .http_session import HttpSession, open_session, software
+
+__all__ = ["SLOT", "EventStream", "connect", "observation", "software"]
+
+SLOT = 2
+RETRY_S = 0.1
+
+
+class EventStream(HttpSession):
+    """A connection that holds an event stream open for each subscription."""
+
+    async def subscribe(self, topic: str) -> AsyncIterator[Message]:
+        """Subscribe to one topic, from now on: the response's header says that the stream is open."""
+        refuse_wildcards("sse", topic)
+        return self._read(topic, await self._open(topic, ""))
+
+    async def _open(self, topic: str, last_event_id: str) -> aiohttp.ClientResponse:
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id:
+            headers["Last-Event-ID"] = last_event_id
+        response = await self.session.get(self.address(topic), headers=headers)
+        if response.status != 200:
+            response.close()
+            raise Refused(f"GET {topic}: {response.status} {response.reason}")
+        return response
+
+    async def _read(self, topic: str, response: aiohttp.ClientResponse) -> AsyncIterator[Message]:
+        last_event_id = ""
+        while True:
+            decoder = sse.Decoder()
+            missed = 0
+            async with response:
+                try:
+                    async for chunk in response.content.iter_any():
+                        for event in decoder.feed(chunk):
+                            if event.kind == "missed":
+                                missed += int(event.data)
+                            else:
+                                yield Message(topic, event.data, missed)
+                                missed = 0
+                except aiohttp.ClientPayloadError:
+                    pass
+            last_event_id = decoder.last_event_id or last_event_id
+            await asyncio.sleep(RETRY_S)
+            response = await self._open(topic, last_event_id)
+
+
+@asynccontextmanager
+async def connect(url: str, meter: Meter) -> AsyncIterator[EventStream]:
+    """Open a connection that reads event streams."""
+    async with open_session(url, meter) as session:
+        yield EventStream(session.session, url, meter)
+
+
+def observation(seen: Mapping[str, Any]) -> str:
+    """Say what one open answer gives."""
+    return f"streams over one open response: {seen['latency_p50_ms']:.2g} ms at the median, no request a delivery"

@@ -1,0 +1,102 @@
+"""WebSocket: one upgrade, then frames both ways on the open connection.
+
+A delivery costs a frame header of two to ten bytes and nothing else above TCP (RFC 6455 section 5.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import websockets
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.typing import Subprotocol
+
+from rtbench.errors import Refused
+from rtbench.meter import Meter
+from rtbench.transport import Message, refuse_wildcards
+
+SLOT = 3
+
+
+def software() -> str:
+    """What runs."""
+    return f"websockets {websockets.__version__}"
+
+
+class WebSocket:
+    """One WebSocket for each topic published on, opened with the first publish, and one for each subscription."""
+
+    def __init__(self, url: str, meter: Meter, stack: AsyncExitStack) -> None:
+        """Close with `stack` what is opened."""
+        self._url = url
+        self._meter = meter
+        self._stack = stack
+        self._publishers: dict[str, ClientConnection] = {}
+        self._opening = asyncio.Lock()
+
+    async def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish; WebSocket has no acknowledgement."""
+        connection = self._publishers.get(topic) or await self._publisher(topic)
+        try:
+            await connection.send(payload)
+        except websockets.ConnectionClosed as error:
+            raise ConnectionError(str(error)) from error
+        return False
+
+    async def _publisher(self, topic: str) -> ClientConnection:
+        async with self._opening:
+            if topic not in self._publishers:
+                self._publishers[topic] = await self._open(f"{topic}?publish")
+            return self._publishers[topic]
+
+    async def subscribe(self, topic: str) -> AsyncIterator[Message]:
+        """Subscribe to one topic: the upgrade is answered by a server that already listens for it."""
+        refuse_wildcards("websocket", topic)
+        connection = await self._open(topic)
+        await (await connection.ping())  # the server has taken the connection into the topic before it answers
+        return self._read(topic, connection)
+
+    async def _open(self, path: str) -> ClientConnection:
+        parts = urlsplit(self._url)
+        sock = await self._meter.connect(parts.hostname or "", parts.port or 80)
+        try:
+            return await self._stack.enter_async_context(
+                connect_websocket(
+                    f"{self._url}/{quote(path, safe='/?')}",
+                    sock=sock,
+                    subprotocols=[Subprotocol("rtbench")],
+                    compression=None,
+                    ping_interval=None,
+                    proxy=None,
+                    max_size=None,
+                )
+            )
+        except websockets.InvalidHandshake as error:
+            raise Refused(f"upgrade of {path}: {error}") from error
+
+    async def _read(self, topic: str, connection: ClientConnection) -> AsyncIterator[Message]:
+        missed = 0
+        async for frame in connection:
+            if isinstance(frame, bytes):
+                yield Message(topic, frame, missed)
+                missed = 0
+            else:
+                missed += int(json.loads(frame)["missed"])
+
+
+@asynccontextmanager
+async def connect(url: str, meter: Meter) -> AsyncIterator[WebSocket]:
+    """Open WebSockets as they are needed."""
+    async with AsyncExitStack() as stack:
+        yield WebSocket(url, meter, stack)
+
+
+def observation(seen: Mapping[str, Any]) -> str:
+    """Say what a frame gives."""
+    return f"pushes a frame on an open connection: {seen['latency_p50_ms']:.2g} ms at the median, no request a delivery"

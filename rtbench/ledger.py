@@ -1,0 +1,139 @@
+"""Ledger: the fate of every message. Pure: arrays in, counts out; it trusts no flag of any protocol.
+
+For every publish: acked, failed or indeterminate. For every (message, subscriber) that should have it: delivered or lost.
+Beside these, every delivery that is too many: duplicated, unexpected, corrupt; and every one out of its turn: reordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtbench.load import ACKED, FAILED
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Publishes:
+    """The messages of a trial, shape (messages,), in any order; times in nanoseconds after the start of the trial."""
+
+    publisher: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    due_ns: NDArray[np.int64]
+    sent_ns: NDArray[np.int64]
+    done_ns: NDArray[np.int64]
+    status: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """The deliveries of a trial, shape (deliveries,), in order of arrival at each subscriber; `intact` is bool."""
+
+    publisher: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    due_ns: NDArray[np.int64]
+    subscriber: NDArray[np.int64]
+    received_ns: NDArray[np.int64]
+    intact: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The counts. acked + failed + indeterminate = published; delivered + lost = expected."""
+
+    published: int = 0
+    acked: int = 0
+    failed: int = 0
+    indeterminate: int = 0
+    expected: int = 0
+    delivered: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    unexpected: int = 0
+    corrupt: int = 0
+
+    def __add__(self, other: Ledger) -> Ledger:
+        """Add up, count by count."""
+        theirs = asdict(other)
+        return Ledger(**{name: count + theirs[name] for name, count in asdict(self).items()})
+
+
+def account(
+    publishes: Publishes,
+    deliveries: Deliveries,
+    publisher_topics: Sequence[str],
+    subscriber_topics: Sequence[str],
+    since_ns: int = 0,
+) -> tuple[Ledger, NDArray[np.int64]]:
+    """Count the messages due at `since_ns` or later; return the counts and the positions of their first deliveries."""
+    topics = {topic: number for number, topic in enumerate(dict.fromkeys([*publisher_topics, *subscriber_topics]))}
+    topic_of_publisher = np.array([topics[t] for t in publisher_topics])
+    topic_of_subscriber = np.array([topics[t] for t in subscriber_topics])
+    listeners = np.bincount(topic_of_subscriber, minlength=len(topics))
+
+    sent = publishes.sent_ns > 0
+    due = publishes.due_ns >= since_ns
+    status = publishes.status[sent & due]
+    deliverable = sent & (publishes.status != FAILED)
+    expected = int(listeners[topic_of_publisher[publishes.publisher[deliverable & due]]].sum())
+
+    message = _message_of(publishes, deliveries)
+    known = deliveries.intact & (message >= 0)
+    known[known] = deliverable[message[known]]
+    publisher, subscriber = deliveries.publisher[known], deliveries.subscriber[known]
+    rightful = topic_of_publisher[publisher] == topic_of_subscriber[subscriber]
+    position = np.flatnonzero(known)[rightful]
+    unexpected = int(deliveries.intact.sum()) - len(position)
+
+    position = position[publishes.due_ns[message[position]] >= since_ns]
+    key = message[position] * len(subscriber_topics) + deliveries.subscriber[position]
+    _, first = np.unique(key, return_index=True)
+    first = position[np.sort(first)]
+    acked, failed = int((status == ACKED).sum()), int((status == FAILED).sum())
+    return Ledger(
+        published=len(status),
+        acked=acked,
+        failed=failed,
+        indeterminate=len(status) - acked - failed,
+        expected=expected,
+        delivered=len(first),
+        lost=expected - len(first),
+        duplicated=len(position) - len(first),
+        reordered=_out_of_turn(deliveries, first, len(subscriber_topics)),
+        unexpected=unexpected,
+        corrupt=int((~deliveries.intact).sum()),
+    ), first
+
+
+def _message_of(publishes: Publishes, deliveries: Deliveries) -> NDArray[np.int64]:
+    """Return for each delivery the position of its message, -1 for none: publisher, sequence and due time must agree."""
+    count = len(publishes.publisher)
+    if count == 0:
+        return np.full(len(deliveries.publisher), -1)
+    stride = int(publishes.sequence.max()) + 1
+    keys = publishes.publisher * stride + publishes.sequence
+    order = np.argsort(keys, kind="stable")
+    in_range = (deliveries.sequence < stride) & (deliveries.publisher <= publishes.publisher.max())
+    wanted = np.where(in_range, deliveries.publisher * stride + deliveries.sequence, -1)
+    place = np.minimum(np.searchsorted(keys[order], wanted), count - 1)
+    message = order[place]
+    agrees = (keys[message] == wanted) & (publishes.due_ns[message] == deliveries.due_ns)
+    return np.where(agrees, message, -1)
+
+
+def _out_of_turn(deliveries: Deliveries, first: NDArray[np.int64], subscribers: int) -> int:
+    """Count first deliveries that came after a later message of the same publisher to the same subscriber."""
+    if len(first) == 0:
+        return 0
+    sequence = deliveries.sequence[first]
+    stream = deliveries.publisher[first] * subscribers + deliveries.subscriber[first]
+    order = np.argsort(stream, kind="stable")
+    _, rank = np.unique(stream[order], return_inverse=True)
+    height = rank * (int(sequence.max()) + 1) + sequence[order]
+    return int((height < np.maximum.accumulate(height)).sum())

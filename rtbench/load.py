@@ -1,0 +1,281 @@
+"""The load-generating clients: what the publisher process and the subscriber process of a trial do.
+
+Both are plain functions of a picklable `Part` that return a picklable record, so that they run on any
+`concurrent.futures.Executor`. Nothing here imports numpy: a client process starts with every trial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from array import array
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from rtbench import payload, transport
+from rtbench.errors import Refused
+from rtbench.gate import Gate, GateClosed, through
+from rtbench.meter import Meter, Wire
+from rtbench.pacer import pace
+from rtbench.transport import Connection, Message
+
+FAILED, INDETERMINATE, ACKED = 0, 1, 2
+_REPORT_EVERY_S = 0.25
+_CONNECT_AT_ONCE = 50
+_DELAYED_ACK_S = 0.045  # Linux delays an acknowledgement by at most 40 ms on a quiet connection (TCP_DELACK_MIN)
+_SETTLE_AT_MOST = 4
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one client process does in a trial.
+
+    `topics[i]` is the topic of the i-th connection; `due_ns[i]`, for publishers, its schedule in nanoseconds after the
+    start (array of int64); `expected` and `canaries[i]`, for subscribers, are the number of deliveries in all and of
+    canaries on the i-th connection.
+    """
+
+    gate: tuple[str, int]
+    token: str
+    transport: str
+    client: str
+    options: dict[str, Any]
+    topics: list[str]
+    payload_bytes: int
+    patience_s: float
+    seed: str
+    due_ns: list[array[int]] = field(default_factory=list)
+    expected: int = 0
+    canaries: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Usage:
+    """What the process itself spent between the start and the end of a trial; `*_wire` is None without TCP_INFO."""
+
+    setup_wire: Wire | None = None
+    run_wire: Wire | None = None
+    cpu_ns: int = 0
+    requests: int = 0
+    nagle: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Published:
+    """A publisher process's record: one entry a message, in order of due time; times of CLOCK_MONOTONIC."""
+
+    publisher: array[int] = field(default_factory=lambda: array("i"))
+    sequence: array[int] = field(default_factory=lambda: array("i"))
+    due_ns: array[int] = field(default_factory=lambda: array("q"))
+    sent_ns: array[int] = field(default_factory=lambda: array("q"))  # 0: never sent
+    done_ns: array[int] = field(default_factory=lambda: array("q"))  # 0: never done
+    status: array[int] = field(default_factory=lambda: array("b"))
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass
+class Received:
+    """A subscriber process's record: one entry a delivery, in order of arrival, canaries included."""
+
+    headers: bytearray = field(default_factory=bytearray)
+    subscriber: array[int] = field(default_factory=lambda: array("i"))
+    received_ns: array[int] = field(default_factory=lambda: array("q"))
+    corrupt: list[int] = field(default_factory=list)  # positions of deliveries whose padding or size is wrong
+    missed: int = 0  # messages that servers said they had skipped
+    usage: Usage = field(default_factory=Usage)
+
+
+def publish(part: Part) -> Published:
+    """Be the publisher process of a trial."""
+    return asyncio.run(_publish(part))
+
+
+def subscribe(part: Part) -> Received:
+    """Be the subscriber process of a trial."""
+    return asyncio.run(_subscribe(part))
+
+
+async def _publish(part: Part) -> Published:
+    record = Published()
+    async with through(part.gate, part.token, "publish") as gate, AsyncExitStack() as stack:
+        meter, connections = await _connect(part, gate, stack)
+        await gate.step("canary")
+        await _at_once(
+            connection.publish(topic, payload.build(i, payload.CANARY, 0, part.payload_bytes))
+            for i, (connection, topic) in enumerate(zip(connections, part.topics, strict=True))
+        )
+        gate.say(done="canary")
+        start_ns = int((await gate.step("go"))["at_ns"])
+        async with _spending(meter, record.usage):
+            await _obeying(gate, _follow_schedule(part, gate, connections, start_ns, record))
+    return record
+
+
+async def _follow_schedule(
+    part: Part, gate: Gate, connections: list[Connection], start_ns: int, record: Published
+) -> None:
+    due = sorted((start_ns + t, i, n) for i, times in enumerate(part.due_ns) for n, t in enumerate(times))
+    record.due_ns = array("q", (t for t, _, _ in due))
+    record.publisher = array("i", (i for _, i, _ in due))
+    record.sequence = array("i", (n for _, _, n in due))
+    record.sent_ns = array("q", bytes(8 * len(due)))
+    record.done_ns = array("q", bytes(8 * len(due)))
+    record.status = array("b", bytes([INDETERMINATE]) * len(due))
+    pending: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+
+    async def one(position: int, connection: Connection, topic: str, content: bytes) -> None:
+        try:
+            record.status[position] = ACKED if await connection.publish(topic, content) else INDETERMINATE
+        except Refused as error:
+            record.status[position] = FAILED
+            _note(record.usage, error)
+        except Exception as error:  # of whatever library: the fate of the message is unknown, the run goes on
+            _note(record.usage, error)
+        else:
+            record.done_ns[position] = time.monotonic_ns()
+
+    def send(position: int) -> None:
+        at_ns, i, sequence = due[position]
+        content = payload.build(i, sequence, at_ns, part.payload_bytes)
+        record.sent_ns[position] = time.monotonic_ns()
+        task = loop.create_task(one(position, connections[i], part.topics[i], content))
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+
+    await pace(record.due_ns, send)
+    if pending:
+        await asyncio.wait(pending, timeout=part.patience_s)
+    gate.say(done="go", unfinished=len(pending))
+
+
+async def _subscribe(part: Part) -> Received:
+    record = Received()
+    async with through(part.gate, part.token, "subscribe") as gate, AsyncExitStack() as stack:
+        meter, connections = await _connect(part, gate, stack, announce=False)
+        streams = await _at_once(c.subscribe(t) for c, t in zip(connections, part.topics, strict=True))
+        open_paths = asyncio.Event()
+        readers = [
+            asyncio.create_task(_read(i, stream, part, record, open_paths)) for i, stream in enumerate(streams)
+        ]
+        stack.push_async_callback(_end, readers)
+        gate.say(done="url")
+        await _obeying(gate, open_paths.wait(), stop_is_an_error=True)
+        gate.say(done="canary")
+        await gate.step("go")
+        async with _spending(meter, record.usage):
+            await _obeying(gate, _report(part, gate, record, len(record.received_ns)))
+        record.usage.errors.extend(repr(t.exception()) for t in readers if t.done() and t.exception())
+    return record
+
+
+async def _read(
+    i: int, stream: AsyncIterator[Message], part: Part, record: Received, open_paths: asyncio.Event
+) -> None:
+    """Record every delivery of one subscription."""
+    size, padding, header = part.payload_bytes, payload.padding(part.payload_bytes), payload.HEADER_BYTES
+    append_subscriber, append_time, clock = record.subscriber.append, record.received_ns.append, time.monotonic_ns
+    headers, canaries = record.headers, part.canaries
+    async for message in stream:
+        append_time(clock())
+        append_subscriber(i)
+        content = message.payload
+        headers += content[:header].ljust(header)
+        if len(content) != size or content[header:] != padding:
+            record.corrupt.append(len(record.subscriber) - 1)
+        if message.missed:
+            record.missed += message.missed
+        if canaries[i] > 0 and payload.is_canary(content):
+            canaries[i] -= 1
+            if not any(canaries):
+                open_paths.set()
+    raise ConnectionError(f"subscription {i} was ended by the server")
+
+
+async def _report(part: Part, gate: Gate, record: Received, canaries: int) -> None:
+    """Tell how many deliveries there are, until all that can be expected are."""
+    while (count := len(record.received_ns) - canaries) < part.expected:
+        gate.say(count=count)
+        await asyncio.sleep(_REPORT_EVERY_S)
+    gate.say(count=count)
+    gate.say(done="go")
+
+
+async def _connect(
+    part: Part, gate: Gate, stack: AsyncExitStack, announce: bool = True
+) -> tuple[Meter, list[Connection]]:
+    url = (await gate.step("url"))["url"]
+    random.seed(part.seed)
+    meter = Meter()
+    client = transport.client(part.transport, part.client)
+    connections = [
+        await stack.enter_async_context(client.connect(url, meter, **part.options)) for _ in part.topics
+    ]
+    if announce:
+        gate.say(done="url")
+    return meter, connections
+
+
+async def _at_once(work: Any) -> list[Any]:
+    """Await many things, some at a time, and return what they give in order."""
+    limit = asyncio.Semaphore(_CONNECT_AT_ONCE)
+
+    async def one(thing: Awaitable[T]) -> T:
+        async with limit:
+            return await thing
+
+    return list(await asyncio.gather(*map(one, work)))
+
+
+async def _obeying(gate: Gate, work: Any, stop_is_an_error: bool = False) -> None:
+    """Do the work and wait for the word to stop; when the word comes first, drop what is left of the work."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(gate.hear())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+            if stop_is_an_error:
+                return
+        await stop
+        if stop_is_an_error:
+            raise GateClosed("the trial was called off")
+    finally:
+        await _end([task, stop])
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
+    """Note what the process spends between entry and exit, late acknowledgements of the kernel included."""
+    usage.setup_wire = meter.totals()
+    requests, cpu_ns = meter.requests, time.process_time_ns()
+    yield
+    usage.cpu_ns = time.process_time_ns() - cpu_ns
+    usage.requests = meter.requests - requests
+    usage.nagle = meter.nagle()
+    for _ in range(_SETTLE_AT_MOST):
+        before = meter.totals()
+        await asyncio.sleep(_DELAYED_ACK_S)
+        if meter.totals() == before:
+            break
+    total = meter.totals()
+    if total is not None and usage.setup_wire is not None:
+        usage.run_wire = total - usage.setup_wire
+
+
+def _note(usage: Usage, error: Exception) -> None:
+    text = f"{type(error).__name__}: {error}"
+    if text not in usage.errors and len(usage.errors) < 10:
+        usage.errors.append(text)

@@ -1,0 +1,189 @@
+"""Serving: one server in a process of its own, until it is told to stop or its owner is gone.
+
+`python -m rtbench.serving` reads one JSON line from standard input (transport, server, host, port, options), answers with
+one JSON line (`{"url": ...}` or `{"error": ...}`), and serves until standard input ends. A pipe ends with the process
+that holds it, so a server never outlives the bench, however the bench ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from rtbench import transport
+from rtbench.errors import Error, TrialError, UsageError
+
+BACKLOG = 4096
+_START_WITHIN_S = 20.0
+_STOP_WITHIN_S = 2.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound TCP socket for a server to listen on; port 0 takes any free one.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(BACKLOG)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        hint = "; choose another with --port, or 0 for any free one" if port else ""
+        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}{hint}") from error
+    return sock
+
+
+@asynccontextmanager
+async def serve(
+    name: str, server: str, host: str = "127.0.0.1", port: int = 0, options: Mapping[str, Any] | None = None
+) -> AsyncIterator[str]:
+    """Serve transport `name` in this process; yield the URL.
+
+    Raises:
+        UsageError: no such server, an option it does not take, or an address that cannot be had.
+    """
+    implementation = transport.server(name, server)
+    check_options(implementation, options or {})
+    with listen(host, port) as listener:
+        async with implementation.serve(listener, **(options or {})) as url:
+            yield url
+
+
+def check_options(server: transport.Server, options: Mapping[str, Any]) -> None:
+    """Refuse options that a server does not take.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for option in options:
+        if option not in server.options:
+            flag = "--" + option.replace("_", "-")
+            takes = ", ".join("--" + o.replace("_", "-") for o in sorted(server.options)) or "none"
+            raise UsageError(f"the server {server.name} of {server.transport} takes no {flag}; it takes {takes}")
+
+
+@dataclass
+class ServerProcess:
+    """A server in a process of its own."""
+
+    url: str
+    process: asyncio.subprocess.Process
+
+    @property
+    def pid(self) -> int:
+        """Of the process that holds the server."""
+        return self.process.pid
+
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        return urlsplit(self.url).port or 0
+
+    async def died(self) -> str:
+        """Wait until the process ends by itself; return how."""
+        code = await self.process.wait()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+@asynccontextmanager
+async def server_process(
+    name: str, server: str, options: Mapping[str, Any] | None = None
+) -> AsyncIterator[ServerProcess]:
+    """Start a server in a fresh process on a free port of 127.0.0.1; end it, and all it started, on leaving.
+
+    Raises:
+        UsageError: the server says that it cannot be started as asked.
+        TrialError: it did not start.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "rtbench.serving"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield ServerProcess(await _ask_to_serve(process, name, server, options or {}), process)
+    finally:
+        await asyncio.shield(_end(process))
+
+
+async def _ask_to_serve(
+    process: asyncio.subprocess.Process, name: str, server: str, options: Mapping[str, Any]
+) -> str:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    request = {"transport": name, "server": server, "host": "127.0.0.1", "port": 0, "options": dict(options)}
+    process.stdin.write(json.dumps(request).encode() + b"\n")
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), _START_WITHIN_S)
+    except TimeoutError:
+        raise TrialError(f"the {name} server {server} did not start within {_START_WITHIN_S:.0f} s") from None
+    answer = json.loads(line or b'{"error": "it ended without a word"}')
+    if "url" in answer:
+        return str(answer["url"])
+    kind = UsageError if answer.get("usage") else TrialError
+    raise kind(f"the {name} server {server} did not start: {answer['error']}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask by closing standard input, then insist; the process group goes with it."""
+    assert process.stdin is not None
+    process.stdin.close()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _STOP_WITHIN_S)
+    with suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    await process.wait()
+
+
+async def _serve_until_end_of_input(request: Mapping[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for name in ("SIGTERM", "SIGINT"):
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(getattr(signal, name), stop.set)
+    Thread(target=_wait_for_end_of_input, args=(lambda: loop.call_soon_threadsafe(stop.set),), daemon=True).start()
+    try:
+        async with serve(
+            request["transport"], request["server"], request["host"], request["port"], request["options"]
+        ) as url:
+            print(json.dumps({"url": url}), flush=True)
+            await stop.wait()
+            if hasattr(signal, "alarm"):
+                signal.alarm(round(_STOP_WITHIN_S))  # ends the process, should closing hang and nobody else insist
+    except Error as error:
+        print(json.dumps({"error": str(error), "usage": isinstance(error, UsageError)}), flush=True)
+
+
+def _wait_for_end_of_input(then: Callable[[], object]) -> None:
+    while os.read(0, 4096):
+        pass
+    with suppress(RuntimeError):  # the loop is closed: somebody else stopped the server first
+        then()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_until_end_of_input(json.loads(sys.stdin.buffer.raw.readline())))

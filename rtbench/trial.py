@@ -1,0 +1,312 @@
+"""Trial: one variant measured once, with a fresh server process, fresh client processes and fresh connections.
+
+    server process      started first; its URL goes to the clients through the gate
+    subscriber process  connects and subscribes every subscriber
+    publisher process   connects, and sends a canary on every topic
+    ...                 once every subscriber has every canary, all paths are open: go
+    schedule            the publisher follows it; the subscriber records until all has arrived or nothing comes any more
+    stop                both return their records; the server's load is read; everything ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rtbench import load, payload, process
+from rtbench.errors import Error, TrialError, UsageError
+from rtbench.gate import Gate
+from rtbench.ledger import Deliveries, Publishes
+from rtbench.load import Part, Published, Received, Usage
+from rtbench.schedule import due_times
+from rtbench.serving import ServerProcess, server_process
+from rtbench.variant import Variant
+from rtbench.workload import Workload
+
+_SET_UP_WITHIN_S = 20.0
+_RETURN_WITHIN_S = 10.0
+_LEAD_NS = 20_000_000  # from the word "go" to the start of the schedule
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which variant is measured, under which workload, and in which round (`block`) of the comparison."""
+
+    index: int
+    block: int
+    variant: Variant
+    workload: Workload
+    seed: int
+
+
+@dataclass
+class Trial:
+    """What one trial gave. Times in `publishes` and `deliveries` are nanoseconds after its start.
+
+    `error` is None for a trial that ran to its end. Usages are those of the client processes; the server's CPU time and
+    the wall time span from the start to the last delivery.
+    """
+
+    plan: Plan
+    error: str | None = None
+    publishes: Publishes | None = None
+    deliveries: Deliveries | None = None
+    missed_told: int = 0
+    publisher: Usage = field(default_factory=Usage)
+    subscriber: Usage = field(default_factory=Usage)
+    wall_ns: int = 0
+    server_cpu_ns: int | None = None
+    server_rss_bytes: int | None = None
+    server_nagle: int | None = None
+
+
+Report = Callable[[int], None]
+
+
+class _Conductor:
+    """The other side of the gate, for the two client processes of one trial."""
+
+    def __init__(self, server: ServerProcess, subscribers_patience_s: float, report: Report) -> None:
+        self.server = server
+        self.patience_s = subscribers_patience_s
+        self.report = report
+        self.gates: dict[str, Gate] = {}
+        self.count = 0
+        self.token = secrets.token_hex(8)
+        self._changed = asyncio.Condition()
+        self._done: set[tuple[str, str]] = set()
+        self._gone: set[str] = set()
+
+    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gate = Gate(reader, writer)
+        try:
+            hello = await gate.hear()
+            role = str(hello.get("here"))
+            if hello.get("token") != self.token:
+                return
+            self.gates[role] = gate
+            gate.say(step="url", url=self.server.url)
+            try:
+                while True:
+                    await self._heard(role, await gate.hear())
+            except Error:
+                async with self._changed:
+                    self._gone.add(role)
+                    self._changed.notify_all()
+        finally:
+            writer.close()
+
+    async def _heard(self, role: str, message: dict[str, Any]) -> None:
+        async with self._changed:
+            if "done" in message:
+                self._done.add((role, message["done"]))
+            if "count" in message:
+                self.count = message["count"]
+                self.report(self.count)
+            self._changed.notify_all()
+
+    async def done(self, role: str, step: str, within_s: float) -> bool:
+        """Wait until a client has done a step; False when it went away or time ran out."""
+        try:
+            async with asyncio.timeout(within_s), self._changed:
+                await self._changed.wait_for(lambda: (role, step) in self._done or role in self._gone)
+        except TimeoutError:
+            return False
+        return (role, step) in self._done
+
+    async def drained(self) -> None:
+        """Wait until the subscribers have all they can expect, or have had nothing new for as long as patience lasts."""
+        count = -1
+        while count != self.count:
+            count = self.count
+            since = time.monotonic()
+            while time.monotonic() - since < self.patience_s and count == self.count:
+                if await self.done("subscribe", "go", within_s=0.05) or "subscribe" in self._gone:
+                    return
+
+    def tell(self, step: str, *roles: str, **fields: Any) -> None:
+        for role in roles or tuple(self.gates):
+            if role in self.gates:
+                self.gates[role].say(step=step, **fields)
+
+
+async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: None) -> Trial:
+    """Run one trial; what goes wrong in it stands in `Trial.error`, beside what was measured until then.
+
+    Raises:
+        UsageError: the server cannot be started as asked.
+    """
+    trial = Trial(plan)
+    try:
+        async with server_process(plan.variant.transport, plan.variant.server) as server:
+            await _with_server(trial, server, executor, report)
+    except UsageError:
+        raise
+    except (Error, OSError) as error:
+        trial.error = trial.error or str(error)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+    return trial
+
+
+async def _with_server(trial: Trial, server: ServerProcess, executor: Executor, report: Report) -> None:
+    plan = trial.plan
+    conductor = _Conductor(server, plan.variant.patience_s, report)
+    async with AsyncExitStack() as stack:
+        gate = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
+        stack.callback(gate.close)
+        publisher, subscriber = _parts(plan, gate.sockets[0].getsockname()[:2], conductor.token)
+        records = (
+            asyncio.wrap_future(executor.submit(load.publish, publisher)),
+            asyncio.wrap_future(executor.submit(load.subscribe, subscriber)),
+        )
+        death = asyncio.create_task(server.died())
+        stack.callback(death.cancel)
+        steps = asyncio.create_task(_steps(trial, conductor))
+        stack.callback(steps.cancel)
+        await asyncio.wait({steps, death, *records}, return_when=asyncio.FIRST_COMPLETED)
+        if death.done():
+            trial.error = f"the server died in mid-trial ({death.result()})"
+        conductor.tell("stop")
+        if steps.done() and not steps.cancelled() and (error := steps.exception()):
+            trial.error = trial.error or str(error)
+        await _collect(trial, records)
+
+
+async def _steps(trial: Trial, conductor: _Conductor) -> None:
+    """Take both clients through the trial; on return all that will arrive has arrived."""
+    plan, url = trial.plan, conductor.server.url
+    within_s = _SET_UP_WITHIN_S + plan.variant.patience_s + 0.02 * len(plan.workload.subscriber_topics)
+    for role, step in (("subscribe", "url"), ("publish", "url")):
+        if not await conductor.done(role, step, within_s):
+            raise TrialError(f"the {role}r process did not get its connections to {url} open")
+    conductor.tell("canary", "publish")
+    for role in ("publish", "subscribe"):
+        if not await conductor.done(role, "canary", within_s):
+            raise TrialError(
+                "a topic does not let messages through: a canary was sent and not received "
+                "(an access-control list that denies looks like this)"
+            )
+    processes = process.serving_processes(conductor.server.pid)
+    start_ns = time.monotonic_ns() + _LEAD_NS
+    conductor.tell("go", at_ns=start_ns)
+    before = process.load(processes)
+    workload = plan.workload
+    span_s = _LEAD_NS / 1e9 + workload.warmup_s + workload.duration_s
+    await conductor.done("publish", "go", span_s + plan.variant.patience_s + 1.0)
+    await conductor.drained()
+    after = process.load(processes)
+    trial.wall_ns = after.at_ns - start_ns
+    trial.server_cpu_ns = after.cpu_ns - before.cpu_ns
+    trial.server_rss_bytes = after.rss_bytes
+    trial.server_nagle = process.sockets_with_nagle(processes, conductor.server.port)
+
+
+async def _collect(trial: Trial, records: tuple[asyncio.Future[Published], asyncio.Future[Received]]) -> None:
+    """Take the records of both processes, and of one when the other has none."""
+    await asyncio.wait(records, timeout=_RETURN_WITHIN_S)
+    published, received = (
+        r.result() if r.done() and not r.exception() else None for r in records
+    )
+    for record in records:
+        if record.done() and (error := record.exception()):
+            trial.error = trial.error or str(error) or type(error).__name__
+        elif not record.done():
+            trial.error = trial.error or "a client process did not return its record"
+    if isinstance(published, Published):
+        trial.publisher = published.usage
+        trial.publishes = _publishes(published)
+    if isinstance(received, Received):
+        trial.subscriber = received.usage
+        trial.missed_told = received.missed
+        trial.deliveries = _deliveries(received)
+        if received.usage.errors:
+            trial.error = trial.error or f"a subscription broke: {received.usage.errors[0]}"
+    _count_from_start(trial)
+
+
+def _parts(plan: Plan, address: tuple[str, int], token: str) -> tuple[Part, Part]:
+    workload, variant = plan.workload, plan.variant
+    due = [array("q", times.tobytes()) for times in due_times(workload, plan.seed, plan.block)]
+    publishers, subscribers = workload.publisher_topics, workload.subscriber_topics
+    listeners, speakers = Counter(subscribers), Counter(publishers)
+    common: dict[str, Any] = {
+        "gate": address,
+        "token": token,
+        "transport": variant.transport,
+        "client": variant.client,
+        "options": dict(variant.options),
+        "payload_bytes": workload.payload_bytes,
+        "patience_s": variant.patience_s,
+    }
+    return (
+        Part(**common, topics=publishers, due_ns=due, seed=f"{plan.seed} {plan.index} publish"),
+        Part(
+            **common,
+            topics=subscribers,
+            seed=f"{plan.seed} {plan.index} subscribe",
+            expected=sum(len(times) * listeners[topic] for times, topic in zip(due, publishers, strict=True)),
+            canaries=[speakers[topic] for topic in subscribers],
+        ),
+    )
+
+
+def _int64(values: array[int]) -> Any:
+    return np.array(values, dtype=np.int64)
+
+
+def _publishes(record: Published) -> Publishes:
+    return Publishes(
+        _int64(record.publisher),
+        _int64(record.sequence),
+        _int64(record.due_ns),
+        _int64(record.sent_ns),
+        _int64(record.done_ns),
+        _int64(record.status),
+    )
+
+
+def _deliveries(record: Received) -> Deliveries:
+    publisher, sequence, due_ns, well_formed = payload.parse(bytes(record.headers))
+    intact = well_formed.copy()
+    intact[record.corrupt] = False
+    kept = ~(well_formed & (sequence == payload.CANARY))
+    return Deliveries(
+        publisher[kept],
+        sequence[kept],
+        due_ns[kept],
+        _int64(record.subscriber)[kept],
+        _int64(record.received_ns)[kept],
+        intact[kept],
+    )
+
+
+def _count_from_start(trial: Trial) -> None:
+    """Turn clock readings into nanoseconds after the start; 0 stays 0, for what never happened."""
+    schedule = due_times(trial.plan.workload, trial.plan.seed, trial.plan.block)
+    if trial.publishes is None or not len(trial.publishes.due_ns):
+        trial.publishes = trial.deliveries = None
+        return
+    p = trial.publishes
+    start_ns = int(p.due_ns[0]) - min(int(times[0]) for times in schedule if len(times))
+
+    def relative(times: Any) -> Any:
+        return np.where(times > 0, times - start_ns, 0)
+
+    trial.publishes = Publishes(
+        p.publisher, p.sequence, relative(p.due_ns), relative(p.sent_ns), relative(p.done_ns), p.status
+    )
+    if (d := trial.deliveries) is not None:
+        trial.deliveries = Deliveries(
+            d.publisher, d.sequence, d.due_ns - start_ns, d.subscriber, d.received_ns - start_ns, d.intact
+        )

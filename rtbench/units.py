@@ -1,0 +1,42 @@
+"""Times as people write them: `500ms`, `2s`, `1m30s`, `250us`."""
+
+from __future__ import annotations
+
+import re
+
+from rtbench.errors import UsageError
+
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|min|m|h)")
+
+
+def parse_seconds(text: str | float) -> float:
+    """Return a time in seconds; a bare number is seconds.
+
+    Raises:
+        UsageError: the text is no time.
+    """
+    if isinstance(text, int | float):
+        return float(text)
+    stripped = text.strip()
+    try:
+        return float(stripped)
+    except ValueError:
+        pass
+    parts = _PART.findall(stripped)
+    if not parts or "".join(_PART.split(stripped)[::3]).strip():
+        raise UsageError(f"{text!r} is not a time; write it with a unit, as 500ms, 2s or 1m30s")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time with three significant digits and the unit that fits it: `0.512 s` is `512 ms`."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if abs(seconds) >= size or unit == "us":
+            return f"{_significant(seconds / size)} {unit}"
+    raise AssertionError
+
+
+def _significant(value: float, digits: int = 3) -> str:
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e" in text else text

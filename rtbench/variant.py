@@ -1,0 +1,105 @@
+"""Variant: a transport with its server, its client and its options fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from rtbench import transport
+from rtbench.errors import UsageError
+
+SLOTS = 10  # places in tables, and colours in charts
+_FIRST_FREE_SLOT = 5
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One column of a comparison.
+
+    `options` are those of the client, complete. `slot` fixes its colour and place, `shade` its dash and marker within
+    the transport.
+    """
+
+    label: str
+    transport: str
+    server: str
+    client: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    slot: int = 0
+    shade: int = 0
+    server_software: str = ""
+    client_software: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, with the server and the client where they are not the usual ones; unique in a comparison."""
+        unusual = [
+            name
+            for name, usual in (
+                (self.server, transport.DEFAULT_SERVER),
+                (self.client, transport.DEFAULT_CLIENT),
+            )
+            if name != usual
+        ]
+        return f"{self.label} ({', '.join(unusual)})" if unusual else self.label
+
+    @property
+    def patience_s(self) -> float:
+        """How long without any delivery means that no more will come: well above every time among the options."""
+        times = [float(value) for name, value in self.options.items() if name.endswith("_s")]
+        return 2.0 + 2.0 * max(times, default=0.0)
+
+
+def variants_of(
+    name: str, server: str, client: str, options: Mapping[str, Any], all_of_them: bool = True
+) -> list[Variant]:
+    """Return the variants of one transport: those that its client names, narrowed by `options`; else the first one.
+
+    An option of None was not given.
+
+    Raises:
+        UsageError: no such transport, server or client; an option that the transport does not have, or a value of it.
+    """
+    spoken = transport.client(name, client)
+    served = transport.server(name, server)
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in given:
+        if key not in spoken.options:
+            raise UsageError(_no_such_option(name, key))
+    found = []
+    for shade, choice in enumerate(spoken.variants):
+        if all(given.get(key, value) == value for key, value in choice.items()):
+            label = name + "".join(f"-{key}{value}" for key, value in choice.items())
+            slot = spoken.slot if spoken.slot is not None else _slot_of(name)
+            found.append(
+                Variant(
+                    label, name, server, client, {**given, **choice}, slot, shade, served.software, spoken.software
+                )
+            )
+    if not found:
+        choices = ", ".join(str(dict(choice)) for choice in spoken.variants)
+        raise UsageError(f"{name} has no variant with {given}; it has {choices}")
+    return found if all_of_them else found[:1]
+
+
+def takes(name: str, client: str, option: str) -> bool:
+    """Whether a transport's client takes an option."""
+    return option in transport.client(name, client).options
+
+
+def _no_such_option(name: str, key: str) -> str:
+    flag = "--" + key.removesuffix("_s").replace("_", "-")
+    owners = [t for t, c in transport.client_names() if key in transport.client(t, c).options]
+    having = f"; {', '.join(sorted(set(owners)))} has it" if owners else ""
+    return f"{name} has no {flag}{having}"
+
+
+def _slot_of(name: str) -> int:
+    return _FIRST_FREE_SLOT + crc32(name.encode()) % (SLOTS - _FIRST_FREE_SLOT)
+
+
+def in_order(variants: Sequence[Variant]) -> list[Variant]:
+    """Sort as tables and charts show them."""
+    return sorted(variants, key=lambda v: (v.slot, v.transport, v.server != transport.DEFAULT_SERVER, v.server, v.shade))

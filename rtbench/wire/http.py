@@ -1,0 +1,55 @@
+"""What our relays say in HTTP, without I/O: several messages in one body, and how long a client will wait.
+
+One message is a response body as it is. Several are `multipart/mixed` (RFC 2046 section 5.1.3) with parts that have no
+header: the standard way to put independent bodies of any content, newlines included, into one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+GAP_HEADER = "RTBench-Missed"  # how many messages the feed had dropped before the first of this response
+
+_BOUNDARY = re.compile(r'multipart/mixed\s*;.*boundary="?([^";]+)"?', re.IGNORECASE)
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
+
+
+def join(messages: Sequence[bytes]) -> tuple[str, bytes]:
+    """Return the content type and the body that carry the messages (one or more)."""
+    if len(messages) == 1:
+        return "application/octet-stream", messages[0]
+    boundary = b"m"
+    while any(b"--" + boundary in message for message in messages):
+        boundary += b"m"
+    delimiter = b"--" + boundary
+    body = b"".join(delimiter + b"\r\n\r\n" + message + b"\r\n" for message in messages) + delimiter + b"--"
+    return f"multipart/mixed; boundary={boundary.decode()}", body
+
+
+def split(content_type: str, body: bytes) -> list[bytes]:
+    """Return the messages that a response carries; any type but multipart/mixed is one message.
+
+    Raises:
+        ValueError: the body is not what its content type says.
+    """
+    match = _BOUNDARY.match(content_type)
+    if match is None:
+        return [body]
+    delimiter = b"\r\n--" + match[1].encode()
+    preamble, *parts = (b"\r\n" + body).split(delimiter)
+    if not parts or not parts.pop().startswith(b"--"):
+        raise ValueError("multipart body without its closing boundary")
+    messages = []
+    for part in parts:
+        head, separator, content = part.partition(b"\r\n\r\n")
+        if not separator or (head and not head.startswith(b"\r\n")):
+            raise ValueError("multipart part without the empty line that ends its header")
+        messages.append(content)
+    return messages
+
+
+def wait_s(prefer: str | None) -> int:
+    """Return the seconds of `Prefer: wait=N` (RFC 7240 section 4.3), 0 without one."""
+    match = _WAIT.search(prefer or "")
+    return int(match[1]) if match else 0

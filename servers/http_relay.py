@@ -1,0 +1,99 @@
+"""What the three HTTP servers share: `POST /topic` publishes, and the way in is the same whatever the way out.
+
+    POST /topic     204 No Content        the body is appended to the topic's feed
+    HEAD /topic     ETag: "cursor"        where the feed ends now: a subscriber starts here
+    GET  /topic                           the way out: see polling.py, long_polling.py and sse.py
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiohttp import web
+
+from rtbench.errors import UsageError
+from rtbench.feed import Batch, Feed, Feeds
+from rtbench.serving import BACKLOG
+from rtbench.transport import refuse_wildcards, tls_context
+from rtbench.wire import http
+
+MAX_PAYLOAD_BYTES = 64 * 2**20
+
+Handler = Callable[[web.Request, Feeds, Feed[bytes]], Awaitable[web.StreamResponse]]
+Check = Callable[[bytes], object]
+
+
+def software() -> str:
+    """What runs."""
+    return f"aiohttp {aiohttp.__version__}"
+
+
+def batch_response(feeds: Feeds, batch: Batch[bytes]) -> web.Response:
+    """Answer with everything queued, or 304 when there is nothing new."""
+    headers = {"ETag": f'"{feeds.mark(batch.cursor)}"'}
+    if batch.missed:
+        headers[http.GAP_HEADER] = str(batch.missed)
+    if not batch.messages:
+        return web.Response(status=304, headers=headers)
+    content_type, body = http.join(batch.messages)
+    headers["Content-Type"] = content_type
+    return web.Response(body=body, headers=headers)
+
+
+@asynccontextmanager
+async def relay(
+    listener: socket.socket,
+    get: Handler,
+    *,
+    capacity: int,
+    tls_cert: str | None,
+    tls_key: str | None,
+    check: Check = len,
+) -> AsyncIterator[str]:
+    """Serve the feeds over HTTP, with `get` as the way out; `check` raises ValueError for a payload that cannot be carried."""
+    feeds = Feeds(capacity)
+
+    def feed_of(request: web.Request) -> Feed[bytes]:
+        topic = request.match_info["topic"]
+        try:
+            refuse_wildcards("HTTP", topic)
+        except UsageError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        return feeds[topic]
+
+    async def post_topic(request: web.Request) -> web.Response:
+        payload = await request.read()
+        try:
+            check(payload)
+        except ValueError as error:
+            return web.Response(status=422, text=f"{error}\n")
+        feed_of(request).append(payload)
+        return web.Response(status=204)
+
+    async def head_topic(request: web.Request) -> web.Response:
+        return web.Response(headers={"ETag": f'"{feeds.mark(feed_of(request).end)}"'})
+
+    async def get_topic(request: web.Request) -> web.StreamResponse:
+        return await get(request, feeds, feed_of(request))
+
+    app = web.Application(client_max_size=MAX_PAYLOAD_BYTES)
+    app.router.add_get("/", _front_page, allow_head=False)
+    app.router.add_post("/{topic:.+}", post_topic)
+    app.router.add_head("/{topic:.+}", head_topic)
+    app.router.add_get("/{topic:.+}", get_topic, allow_head=False)
+    tls = tls_context(tls_cert, tls_key)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
+        host, port = listener.getsockname()[:2]
+        yield f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+async def _front_page(_: web.Request) -> web.Response:
+    return web.Response(text=__doc__ or "")

@@ -1,0 +1,40 @@
+"""Long-polling: the client asks, and the server answers when it has something to say.
+
+It is polling with one addition: `Prefer: wait=N` (RFC 7240 section 4.3) lets the server keep the request open for up to N
+seconds. Whatever was queued meanwhile comes in one answer, and the client asks again at once (RFC 6202 section 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import AbstractAsyncContextManager, suppress
+
+from aiohttp import web
+
+from rtbench.feed import DEFAULT_CAPACITY, Feed, Feeds
+from rtbench.wire import http
+
+from .http_relay import batch_response, relay, software
+
+__all__ = ["serve", "software"]
+
+
+async def long_poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Response:
+    """Wait until there is news for the client's cursor, no longer than it prefers; then answer as polling does."""
+    cursor = feeds.cursor(request.headers.get("If-None-Match"), default=0)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(http.wait_s(request.headers.get("Prefer"))):
+            await feed.beyond(cursor)
+    return batch_response(feeds, feed.after(cursor))
+
+
+def serve(
+    listener: socket.socket,
+    *,
+    capacity: int = DEFAULT_CAPACITY,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+) -> AbstractAsyncContextManager[str]:
+    """Relay over HTTP long-polling until left; yield the URL."""
+    return relay(listener, long_poll, capacity=capacity, tls_cert=tls_cert, tls_key=tls_key)

@@ -1,0 +1,54 @@
+"""Server-Sent Events: the client asks once, and the answer never ends.
+
+Each message is an event with an id. A client that lost its connection sends the last id it saw as `Last-Event-ID` and
+misses nothing that the feed still holds (WHATWG HTML section 9.2); without one it hears what comes from now on.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AbstractAsyncContextManager
+
+from aiohttp import web
+
+from rtbench.feed import DEFAULT_CAPACITY, Batch, Feed, Feeds
+from rtbench.wire import sse
+
+from .http_relay import relay, software
+
+__all__ = ["serve", "software"]
+
+
+async def stream(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.StreamResponse:
+    """Write events for as long as the client listens; a client that reads slowly is written to slowly."""
+    cursor = feeds.cursor(request.headers.get("Last-Event-ID"), default=feed.end)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    await response.prepare(request)
+    while True:
+        batch = feed.after(cursor)
+        if batch.messages:
+            await response.write(events(feeds, batch))
+        cursor = batch.cursor
+        await feed.beyond(cursor)
+
+
+def events(feeds: Feeds, batch: Batch[bytes]) -> bytes:
+    """Return a batch as events; the id of an event is the cursor of whoever has seen it."""
+    first = batch.cursor - len(batch.messages)
+    gap = [sse.encode(str(batch.missed).encode(), feeds.mark(first), "missed")] if batch.missed else []
+    return b"".join(
+        gap + [sse.encode(m, feeds.mark(number)) for number, m in enumerate(batch.messages, start=first + 1)]
+    )
+
+
+def serve(
+    listener: socket.socket,
+    *,
+    capacity: int = DEFAULT_CAPACITY,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+) -> AbstractAsyncContextManager[str]:
+    """Relay over an event stream until left; yield the URL."""
+    return relay(
+        listener, stream, capacity=capacity, tls_cert=tls_cert, tls_key=tls_key, check=sse.check_payload
+    )
