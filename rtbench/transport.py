@@ -9,8 +9,8 @@ A transport is two modules (or one that plays both parts), each behind an entry 
   entered, and yields the URL where clients reach it;
 - a **client** module has `connect(url, meter, **options)`: an async context manager that yields a `Connection`.
 
-Their keyword-only parameters are the declaration of the options they take: `connect(url, meter, *, qos)` takes
-`--qos`, and a `connect` without it refuses `--qos`. What else a client module may say of itself is in `Client`.
+Their keyword-only parameters are the declaration of the options they take, with their defaults: `connect(url, meter, *,
+qos=0)` takes `--qos`, and without it `--qos` is refused. What else a client module may say of itself is in `Client`.
 
 `TRANSPORT` names the default server and client of a transport; `TRANSPORT.NAME` names another one.
 """
@@ -67,18 +67,20 @@ class Connection(Protocol):
 
 @dataclass(frozen=True)
 class Server:
-    """An installed implementation that serves a transport."""
+    """An installed implementation that serves a transport; `options` are those it takes, with their defaults."""
 
     transport: str
     name: str
     serve: Callable[..., AbstractAsyncContextManager[str]]
-    options: frozenset[str]
+    options: Mapping[str, Any]
     software: str  # what runs, with its version: it stands in every result
 
 
 @dataclass(frozen=True)
 class Client:
     """An installed implementation that speaks a transport, with what its module says of it.
+
+    `options` are those it takes, with their defaults.
 
     A client module may define, beside `connect`:
         VARIANTS: the option sets that a comparison measures, and whose options enter the label,
@@ -93,7 +95,7 @@ class Client:
     transport: str
     name: str
     connect: Callable[..., AbstractAsyncContextManager[Connection]]
-    options: frozenset[str]
+    options: Mapping[str, Any]
     software: str
     variants: tuple[Mapping[str, Any], ...]
     wildcards: bool
@@ -101,9 +103,9 @@ class Client:
     observation: Callable[[Mapping[str, Any]], str] | None
 
 
-def _keyword_options(function: Callable[..., Any]) -> frozenset[str]:
+def _options(function: Callable[..., Any]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _software(point: EntryPoint, module: Any) -> str:
@@ -154,7 +156,7 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
         UsageError: no such transport, or no such server of it.
     """
     point, module = _load("rtbench.servers", "server", transport, name)
-    return Server(transport, name, module.serve, _keyword_options(module.serve), _software(point, module))
+    return Server(transport, name, module.serve, _options(module.serve), _software(point, module))
 
 
 @cache
@@ -169,7 +171,7 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         transport,
         name,
         module.connect,
-        _keyword_options(module.connect),
+        _options(module.connect),
         _software(point, module),
         tuple(getattr(module, "VARIANTS", ({},))),
         bool(getattr(module, "WILDCARDS", False)),

@@ -75,18 +75,13 @@ def variants_of(
             slot = spoken.slot if spoken.slot is not None else _slot_of(name)
             found.append(
                 Variant(
-                    label, name, server, client, {**given, **choice}, slot, shade, served.software, spoken.software
+                    label, name, server, client, {**spoken.options, **choice, **given}, slot, shade, served.software, spoken.software
                 )
             )
     if not found:
         choices = ", ".join(str(dict(choice)) for choice in spoken.variants)
         raise UsageError(f"{name} has no variant with {given}; it has {choices}")
     return found if all_of_them else found[:1]
-
-
-def takes(name: str, client: str, option: str) -> bool:
-    """Whether a transport's client takes an option."""
-    return option in transport.client(name, client).options
 
 
 def _no_such_option(name: str, key: str) -> str:

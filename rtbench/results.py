@@ -1,0 +1,347 @@
+"""Result: what a run or a comparison gave, in memory and on disk, and everything that can be had from it.
+
+A result directory is complete in itself: `load` needs neither the machine nor the transports it was measured with.
+
+    result.json     settings with their sources, environment, variants, trials, verdicts; written anew after each trial
+    samples/        every message and every delivery, one compressed file a trial
+    summary.csv     a row a variant        \\
+    trials.csv      a row a trial           } derived, for whoever has no rtbench
+    charts/         where `rtbench chart` draws
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtbench import transport
+from rtbench.environment import describe
+from rtbench.errors import ResultError, UsageError
+from rtbench.figures import Measured, TrialFigures, measured, observation, summary_row, trial_row
+from rtbench.ledger import Deliveries, Publishes
+from rtbench.meter import Wire
+from rtbench.settings import Given
+from rtbench.table import Table
+from rtbench.variant import Variant
+from rtbench.verdict import INVALID
+from rtbench.workload import Workload
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtbench.charts import Chart
+    from rtbench.trial import Trial
+
+SCHEMA = 1
+COMPLETE, INCOMPLETE = "complete", "incomplete"
+
+
+@dataclass
+class Result:
+    """A run or a comparison. `path` is where it is saved, None if it is not."""
+
+    kind: str
+    settings: Mapping[str, Given]
+    workload: Workload
+    variants: list[Variant]
+    environment: Mapping[str, Any]
+    created: str
+    trials: list[Measured] = field(default_factory=list)
+    status: str = INCOMPLETE
+    planned_trials: int = 0
+    observations: dict[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+    @classmethod
+    def start(
+        cls,
+        kind: str,
+        settings: Mapping[str, Given],
+        workload: Workload,
+        variants: Sequence[Variant],
+        path: Path | None,
+    ) -> Result:
+        """Return a result without trials, its directory made and marked incomplete.
+
+        Raises:
+            UsageError: the directory cannot be written, or holds something already.
+        """
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        planned = len(variants) * settings["trials"].value
+        result = cls(
+            kind, settings, workload, list(variants), describe(), created, planned_trials=planned, path=path
+        )
+        if path is not None:
+            _claim(path)
+            result._write_description()
+        return result
+
+    def add(self, trial: Trial) -> None:
+        """Take in a trial and save it."""
+        taken = measured(trial)
+        self.trials.append(taken)
+        self._forget()
+        if self.path is not None:
+            self._write_samples(taken)
+            self._write_description()
+
+    def finish(self) -> None:
+        """Mark the result complete and write what is derived from it."""
+        self.status = COMPLETE
+        for variant, row in zip(self.variants, self.summary, strict=True):
+            words = transport.client(variant.transport, variant.client).observation
+            self.observations[variant.name] = observation(variant, row, words)
+        if self.path is not None:
+            self._write_description()
+            write_text(self.path / "summary.csv", self.summary.to_csv())
+            write_text(self.path / "trials.csv", self.trial_table.to_csv())
+
+    def _forget(self) -> None:
+        for name in ("summary", "trial_table"):
+            self.__dict__.pop(name, None)
+
+    # what can be had from a result
+
+    def trials_of(self, variant: str) -> list[Measured]:
+        """Return the trials of a variant, failed ones too."""
+        return [t for t in self.trials if t.figures.variant == variant]
+
+    @cached_property
+    def summary(self) -> Table:
+        """One row a variant: the columns of summary.csv."""
+        return Table([summary_row(v, self.trials_of(v.name), self.workload) for v in self.variants])
+
+    @cached_property
+    def trial_table(self) -> Table:
+        """One row a trial: the columns of trials.csv."""
+        by_name = {variant.name: variant for variant in self.variants}
+        return Table([trial_row(t, by_name[t.figures.variant]) for t in self.trials])
+
+    def latency_ms(self, variant: str) -> NDArray[np.float64]:
+        """Return the latencies of a variant's deliveries in milliseconds, all good trials pooled, shape (delivered,)."""
+        self._check_name(variant)
+        values = [t.latency_ms for t in self.trials_of(variant) if not t.figures.error]
+        return np.concatenate(values) if values else np.empty(0)
+
+    def samples(self, variant: str) -> dict[str, NDArray[Any]]:
+        """Return every delivery of a variant, warm-up too: one array a column, all of the same length.
+
+        trial, publisher, sequence, subscriber; due_ns, sent_ns and received_ns after the start of the trial;
+        intact (bool). sent_ns is 0 for a delivery that belongs to no message of the trial.
+        """
+        self._check_name(variant)
+        parts = [_sample_columns(t) for t in self.trials_of(variant)]
+        if not parts:
+            return {}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _check_name(self, variant: str) -> None:
+        names = [v.name for v in self.variants]
+        if variant not in names:
+            raise UsageError(f"no variant {variant!r} in this result; it has {', '.join(names)}")
+
+    @property
+    def exit_code(self) -> int:
+        """0 fine, 1 a trial failed, 4 measured but not fit to conclude."""
+        if any(t.figures.error for t in self.trials):
+            return 1
+        return 4 if INVALID in self.summary.column("verdict") else 0
+
+    def report(self) -> str:
+        """Return the table and the sentences that `rtbench run` and `rtbench compare` print, at most 100 columns wide."""
+        from rtbench.report import report
+
+        return report(self)
+
+    def __str__(self) -> str:
+        """Return the report."""
+        return self.report()
+
+    def _repr_html_(self) -> str:
+        from rtbench.report import overview
+
+        return overview(self)._repr_html_()
+
+    def chart(self, name: str, preset: str = "slides") -> Chart:
+        """Draw one of the charts by its name; see `rtbench.charts.CHARTS`.
+
+        Raises:
+            UsageError: no such chart or preset.
+        """
+        from rtbench.charts import draw
+
+        return draw(self, name, preset)
+
+    def latency_ecdf(self, preset: str = "slides") -> Chart:
+        """Draw which share of deliveries had arrived after which time."""
+        return self.chart("latency-ecdf", preset)
+
+    def latency_percentiles(self, preset: str = "slides") -> Chart:
+        """Draw latency by percentile, as far into the tail as the sample supports."""
+        return self.chart("latency-percentiles", preset)
+
+    def bytes_per_delivery(self, preset: str = "slides") -> Chart:
+        """Draw bytes on the wire for each delivery, stacked by layer."""
+        return self.chart("bytes-per-delivery", preset)
+
+    def server_cpu(self, preset: str = "slides") -> Chart:
+        """Draw the server's CPU time for each delivery."""
+        return self.chart("server-cpu", preset)
+
+    def latency_against_bytes(self, preset: str = "slides") -> Chart:
+        """Draw latency against bytes: the comparison in one picture."""
+        return self.chart("latency-against-bytes", preset)
+
+    # on disk
+
+    def description(self) -> dict[str, Any]:
+        """Return the content of result.json."""
+        return {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "status": self.status,
+            "created": self.created,
+            "planned_trials": self.planned_trials,
+            "settings": {name: asdict(given) for name, given in self.settings.items()},
+            "workload": asdict(self.workload),
+            "environment": dict(self.environment),
+            "variants": [
+                {
+                    **asdict(variant),
+                    "name": variant.name,
+                    "verdict": row["verdict"],
+                    "reasons": row["reasons"],
+                    "observation": self.observations.get(variant.name, ""),
+                }
+                for variant, row in zip(self.variants, self.summary, strict=True)
+            ],
+            "trials": [{**asdict(t.figures), "samples": _samples_name(t)} for t in self.trials],
+        }
+
+    def _write_description(self) -> None:
+        assert self.path is not None
+        write_text(self.path / "result.json", json.dumps(self.description(), indent=1) + "\n")
+
+    def _write_samples(self, trial: Measured) -> None:
+        assert self.path is not None
+        columns = {f"publish_{k}": v for k, v in _columns(trial.publishes).items()}
+        columns |= {f"delivery_{k}": v for k, v in _columns(trial.deliveries).items()}
+        path = self.path / _samples_name(trial)
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez_compressed(file, **columns)  # type: ignore[arg-type]
+        part.replace(path)
+
+
+def _columns(data: Publishes | Deliveries) -> dict[str, NDArray[Any]]:
+    return {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
+
+
+def _samples_name(trial: Measured) -> str:
+    return f"samples/{trial.figures.index:03d}.npz"
+
+
+def _sample_columns(trial: Measured) -> dict[str, NDArray[Any]]:
+    p, d = trial.publishes, trial.deliveries
+    stride = int(max(p.sequence.max(initial=0), d.sequence.max(initial=0))) + 1
+    keys = p.publisher * stride + p.sequence
+    order = np.argsort(keys, kind="stable")
+    wanted = d.publisher * stride + d.sequence
+    place = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
+    sent = np.zeros(len(wanted), dtype=np.int64)
+    if len(keys):
+        message = order[place]
+        sent = np.where(keys[message] == wanted, p.sent_ns[message], 0)
+    return {
+        "trial": np.full(len(wanted), trial.figures.index),
+        "publisher": d.publisher,
+        "sequence": d.sequence,
+        "subscriber": d.subscriber,
+        "due_ns": d.due_ns,
+        "sent_ns": sent,
+        "received_ns": d.received_ns,
+        "intact": d.intact,
+    }
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader finds the old content or the new, never a part."""
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(part).chmod(0o644)
+    Path(part).replace(path)
+
+
+def _claim(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--out {path} is a file; give a directory that is new or empty")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise UsageError(f"--out {path} is not empty; give a directory that is new or empty")
+        write_text(path / "result.json", "{}\n")
+    except OSError as error:
+        raise UsageError(f"--out {path} cannot be written: {error.strerror}") from error
+
+
+def load(path: str | Path) -> Result:
+    """Read a saved result.
+
+    Raises:
+        ResultError: there is none, it is damaged, or a later rtbench wrote it.
+    """
+    directory = Path(path)
+    if directory.name == "result.json":
+        directory = directory.parent
+    try:
+        content = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultError(f"{directory} holds no result (no result.json in it)") from None
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{directory}/result.json cannot be read: {error}") from None
+    if content.get("schema") != SCHEMA:
+        raise ResultError(f"{directory}/result.json has schema {content.get('schema')}; this rtbench reads {SCHEMA}")
+    try:
+        return _from_description(content, directory)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ResultError(f"{directory} is damaged: {type(error).__name__}: {error}") from None
+
+
+def _from_description(content: Mapping[str, Any], directory: Path) -> Result:
+    workload = Workload(**content["workload"])
+    names = [f.name for f in dataclasses.fields(Variant)]
+    return Result(
+        kind=content["kind"],
+        settings={name: Given(**given) for name, given in content["settings"].items()},
+        workload=workload,
+        variants=[Variant(**{name: variant[name] for name in names}) for variant in content["variants"]],
+        environment=content["environment"],
+        created=content["created"],
+        trials=[_trial_from(directory, dict(trial), workload) for trial in content["trials"]],
+        status=content["status"],
+        planned_trials=content["planned_trials"],
+        observations={variant["name"]: variant["observation"] for variant in content["variants"]},
+        path=directory,
+    )
+
+
+def _trial_from(directory: Path, content: dict[str, Any], workload: Workload) -> Measured:
+    with np.load(directory / content.pop("samples"), allow_pickle=False) as samples:
+        publishes = Publishes(*(samples[f"publish_{f.name}"] for f in dataclasses.fields(Publishes)))
+        deliveries = Deliveries(*(samples[f"delivery_{f.name}"] for f in dataclasses.fields(Deliveries)))
+    for name, value in content.items():
+        if name.endswith("_wire") and value is not None:
+            content[name] = Wire(**value)
+    return Measured(TrialFigures(**content), workload, publishes, deliveries)

@@ -1,0 +1,144 @@
+"""Settings: every option of a measurement, once: its name, type, default and help, for the command line and for Python.
+
+A value comes from a flag, an `RTBENCH_*` variable, a configuration file, an argument (in Python) or the default, and the
+result records which.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rtbench.errors import UsageError
+from rtbench.units import parse_seconds
+from rtbench.workload import ARRIVALS, PATTERNS, Workload, participants
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option. `default` None means: it depends, and `help` says on what."""
+
+    name: str
+    parse: Callable[[Any], Any]
+    default: Any
+    metavar: str
+    help: str
+    many: bool = False  # repeatable in a comparison
+
+    @property
+    def flag(self) -> str:
+        """As typed."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _number(kind: type, flag: str) -> Callable[[Any], Any]:
+    def parse(text: Any) -> Any:
+        try:
+            value = kind(text)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value) or (isinstance(text, float) and value != text):
+            wanted = "a whole number" if kind is int else "a number"
+            raise UsageError(f"{flag} must be {wanted}: got {text!r}")
+        return value
+
+    return parse
+
+
+def _time(flag: str) -> Callable[[Any], float]:
+    def parse(text: Any) -> float:
+        try:
+            return parse_seconds(text)
+        except UsageError as error:
+            raise UsageError(f"{flag}: {error}") from None
+
+    return parse
+
+
+def _setting(name: str, kind: Any, default: Any, metavar: str, help: str, many: bool = False) -> Setting:
+    flag = "--" + name.replace("_", "-")
+    parse = {int: _number(int, flag), float: _number(float, flag), "time": _time(flag)}.get(kind, str)
+    return Setting(name, parse, default, metavar, help, many)
+
+
+SETTINGS = {
+    s.name: s
+    for s in (
+        _setting("transport", str, None, "NAME", "polling, long-polling, sse, websocket, mqtt, or an installed one", True),
+        _setting("qos", int, None, "0|1|2", "quality of service, for mqtt [0; a comparison: all three]", True),
+        _setting("server", str, None, "NAME", "implementation that serves the transport [embedded]", True),
+        _setting("client", str, "library", "library|lean", "implementation that speaks the transport"),
+        _setting("pattern", str, "fan-out", "|".join(PATTERNS), "who hears whom"),
+        _setting("publishers", int, None, "N", "[fan-out 1, fan-in 10, room 5, pairs 10]"),
+        _setting("subscribers", int, None, "N", "[fan-out 10, fan-in 1, room 5, pairs 10]"),
+        _setting("rate", float, 50.0, "HZ", "messages a second and publisher"),
+        _setting("arrivals", str, "constant", "|".join(ARRIVALS), "gaps between messages"),
+        _setting("payload", int, 100, "BYTES", "size of a message, its 39-byte header included"),
+        _setting("interval", "time", None, "TIME", "from one poll to the next, for polling [500ms]"),
+        _setting("duration", "time", 2.0, "TIME", "measured part of a trial"),
+        _setting("warmup", "time", 0.3, "TIME", "part of a trial before it, left out of the figures"),
+        _setting("trials", int, 3, "N", "trials of each variant, each with fresh processes"),
+        _setting("seed", int, 1, "N", "fixes the schedule and the order of the trials"),
+    )
+}
+
+# settings that are options of a transport's client: the name there, times with their unit
+CLIENT_OPTIONS = {"qos": "qos", "interval": "interval_s"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value and where it came from: flag, environment, config, argument or default."""
+
+    value: Any
+    source: str
+
+
+def resolve(given: Mapping[str, tuple[Any, str]]) -> dict[str, Given]:
+    """Parse and complete what was given as {name: (value, source)}; a value of None was not given.
+
+    Raises:
+        UsageError: an unknown name, or a value that cannot be.
+    """
+    for name in given:
+        if name not in SETTINGS:
+            raise UsageError(f"unknown option {name!r}; the options are {', '.join(SETTINGS)}")
+    resolved = {}
+    for name, setting in SETTINGS.items():
+        value, source = given.get(name, (None, ""))
+        if value is None or (isinstance(value, tuple | list) and not value):
+            resolved[name] = Given(setting.default, "default")
+        elif isinstance(value, tuple | list):
+            resolved[name] = Given([setting.parse(v) for v in value], source)
+        else:
+            resolved[name] = Given(setting.parse(value), source)
+    if not 1 <= resolved["trials"].value <= 10_000:
+        raise UsageError(f"--trials must be 1 to 10000: got {resolved['trials'].value}")
+    interval_s = resolved["interval"].value
+    if interval_s is not None and not interval_s > 0:
+        raise UsageError(f"--interval must be above 0: got {interval_s:g}s")
+    if resolved["seed"].value < 0:
+        raise UsageError(f"--seed must be 0 or more: got {resolved['seed'].value}")
+    return resolved
+
+
+def workload_of(settings: Mapping[str, Given]) -> Workload:
+    """Return the workload that the settings describe.
+
+    Raises:
+        UsageError: it cannot be measured.
+    """
+    value = {name: given.value for name, given in settings.items()}
+    publishers, subscribers = participants(value["pattern"], value["publishers"], value["subscribers"])
+    return Workload(
+        pattern=value["pattern"],
+        publishers=publishers,
+        subscribers=subscribers,
+        rate_hz=value["rate"],
+        arrivals=value["arrivals"],
+        payload_bytes=value["payload"],
+        duration_s=value["duration"],
+        warmup_s=value["warmup"],
+    )

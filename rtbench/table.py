@@ -1,0 +1,96 @@
+"""Table: rows that show themselves, as text in a terminal, as HTML in a notebook, as CSV in a file."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+def _csv_value(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return value
+
+
+def significant(value: Any, digits: int = 3) -> str:
+    """Return a figure for the eye: three significant digits, an en dash for none."""
+    if value is None:
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    if abs(value) >= 10**digits:
+        return f"{value:.0f}"
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with the same keys in the same order."""
+
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.rows[0]) if self.rows else []
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        """Go through the rows."""
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.rows)
+
+    def __getitem__(self, variant: str) -> Mapping[str, Any]:
+        """Return the row of a variant.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if row.get("variant") == variant:
+                return row
+        raise KeyError(variant)
+
+    def column(self, name: str) -> list[Any]:
+        """Return one column."""
+        return [row[name] for row in self.rows]
+
+    def to_csv(self) -> str:
+        """Return the table as CSV (RFC 4180), figures with nine digits, an empty field for none."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([_csv_value(value) for value in row.values()] for row in self.rows)
+        return text.getvalue()
+
+    def text(self, left: Sequence[str] = ()) -> str:
+        """Return the table in aligned columns, numbers to the right; `left` names columns of words."""
+        cells = [self.columns, *([significant(v) for v in row.values()] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = []
+        for line in cells:
+            parts = [
+                cell.ljust(width) if name in left else cell.rjust(width)
+                for name, cell, width in zip(self.columns, line, widths, strict=True)
+            ]
+            lines.append("  ".join(parts).rstrip())
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return self.text(left=self.columns[:1])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(significant(v))}</td>" for v in row.values()) + "</tr>" for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
