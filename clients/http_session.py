@@ -1,4 +1,6 @@
-"""What the three HTTP clients share: a session whose connections are metered, publishing, and where to start reading."""
+"""What the three HTTP clients share: a session whose connections are metered, publishing, and where to start
+reading.
+"""
 
 from __future__ import annotations
 

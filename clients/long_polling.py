@@ -1,7 +1,7 @@
 """Long-polling: ask, wait for the answer, ask again at once.
 
-The server answers when there is news, so a message that finds a request waiting takes one way. One that comes while the last
-answer is still on its way, or the next request, waits for it: three ways at most (RFC 6202 section 2.2).
+The server answers when there is news, so a message that finds a request waiting takes one way. One that comes while
+the last answer is still on its way, or the next request, waits for it: three ways at most (RFC 6202 section 2.2).
 """
 
 from __future__ import annotations

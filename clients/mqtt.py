@@ -1,7 +1,8 @@
 """MQTT: publish to a broker, which passes on to whoever subscribed, with the quality of service both agreed to.
 
-At QoS 0 a message is sent and forgotten, at QoS 1 acknowledged (PUBACK), at QoS 2 handed over in four packets so that it
-arrives exactly once (MQTT 3.1.1 section 4.3). Each hop has its own handshake: publisher to broker, broker to subscriber.
+At QoS 0 a message is sent and forgotten, at QoS 1 acknowledged (PUBACK), at QoS 2 handed over in four packets so
+that it arrives exactly once (MQTT 3.1.1 section 4.3). Each hop has its own handshake: publisher to broker, broker to
+subscriber.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,13 +31,7 @@ _IN_FLIGHT = 20  # what paho and mosquitto allow by default: the window of QoS 1
 
 def software() -> str:
     """What runs."""
-    return f"aiomqtt {_version('aiomqtt')}, paho-mqtt {_version('paho-mqtt')}"
-
-
-def _version(distribution: str) -> str:
-    from importlib.metadata import version
-
-    return version(distribution)
+    return f"aiomqtt {version('aiomqtt')}, paho-mqtt {version('paho-mqtt')}"
 
 
 class Mqtt:
@@ -88,7 +84,7 @@ class Mqtt:
             raise Refused(f"CONNECT: {error}") from error
         paho: PahoClient = client._client
         sock = paho.socket()
-        if sock is not None:
+        if isinstance(sock, socket.socket):
             self._meter.adopt(sock)
         return client
 

@@ -1,8 +1,8 @@
 """Polling: ask every `interval_s`, whether or not there is news.
 
-A message waits for the next poll, so its latency is spread evenly between nothing and the interval, half of it on average.
-The clock ticks on while a request is under way, as JavaScript's `setInterval` does: N clients make N / interval requests a
-second, however slow the answers.
+A message waits for the next poll, so its latency is spread evenly between nothing and the interval, half of it on
+average. The clock ticks on while a request is under way, as JavaScript's `setInterval` does: N clients make N /
+interval requests a second, however slow the answers.
 """
 
 from __future__ import annotations

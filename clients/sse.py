@@ -1,7 +1,7 @@
 """Server-Sent Events: ask once, and read an answer that never ends.
 
-When the connection breaks, ask again with `Last-Event-ID`: the server goes on where the stream ended (WHATWG HTML section
-9.2). A browser's `EventSource` does the same; no library is needed.
+When the connection breaks, ask again with `Last-Event-ID`: the server goes on where the stream ended (WHATWG HTML
+section 9.2). A browser's `EventSource` does the same; no library is needed.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -26,7 +27,7 @@ SLOT = 3
 
 def software() -> str:
     """What runs."""
-    return f"websockets {websockets.__version__}"
+    return f"websockets {version('websockets')}"
 
 
 class WebSocket:

@@ -1,7 +1,7 @@
 """Comparison: which trials are run, in which order, and what is kept while they run.
 
-The trials of a comparison come in blocks, one trial of each variant a block, in an order drawn from the seed: what changes on
-the machine over the minutes falls on all variants alike. A run is a comparison of one.
+The trials of a comparison come in blocks, one trial of each variant a block, in an order drawn from the seed: what
+changes on the machine over the minutes falls on all variants alike. A run is a comparison of one.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import asyncio
 import itertools
 import random
 import signal
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any
 from rtbench import transport
 from rtbench.errors import Interrupted, UsageError
 from rtbench.executor import FreshProcesses
-from rtbench.results import Result
+from rtbench.results import INCOMPLETE, Result
 from rtbench.settings import CLIENT_OPTIONS, Given, workload_of
 from rtbench.trial import Plan, conduct
 from rtbench.variant import Variant, in_order, variants_of
@@ -115,11 +114,11 @@ def measure(
     workload = workload_of(settings)
     planned = plans(variants, workload, settings["trials"].value, settings["seed"].value)
     result = Result.start(kind, settings, workload, variants, out)
-    if threading.current_thread() is threading.main_thread() and not _loop_is_running():
-        asyncio.run(_all(planned, result, watch, executor))
-    else:  # a notebook has an event loop of its own
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, _all(planned, result, watch, executor)).result()
+    work = _all(planned, result, watch, executor)
+    if _loop_is_running():
+        _run_in_a_thread(work)
+    else:
+        asyncio.run(work)
     if result.status != "complete":
         raise _Stopped(result)
     return result
@@ -139,6 +138,18 @@ def _loop_is_running() -> bool:
     return False
 
 
+def _run_in_a_thread(work: Coroutine[Any, Any, None]) -> None:
+    """Run beside the event loop of a notebook; Ctrl-C there ends the work here."""
+    with asyncio.Runner() as runner, ThreadPoolExecutor(1) as thread:
+        future = thread.submit(runner.run, work)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            loop = runner.get_loop()
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+            future.result()
+
+
 async def _all(planned: list[Plan], result: Result, watch: Watch, executor: Callable[[], Executor]) -> None:
     task = asyncio.current_task()
     assert task is not None
@@ -146,7 +157,7 @@ async def _all(planned: list[Plan], result: Result, watch: Watch, executor: Call
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         with suppress(NotImplementedError, RuntimeError, ValueError, AttributeError):
             loop.add_signal_handler(getattr(signal, name), task.cancel)
-    with suppress(asyncio.CancelledError):
+    try:
         began = time.monotonic()
         for plan in planned:
             started = time.monotonic()
@@ -159,6 +170,8 @@ async def _all(planned: list[Plan], result: Result, watch: Watch, executor: Call
             report(0)
             result.add(await conduct(plan, executor(), report))
         result.finish()
+    except asyncio.CancelledError:
+        result.finish(INCOMPLETE)
 
 
 def _guess_s(plan: Plan) -> float:

@@ -84,7 +84,9 @@ class Feeds:
         return f"{self._epoch}-{cursor}"
 
     def cursor(self, mark: str | None, default: int) -> int:
-        """Return the cursor that a client hands back; without one `default`, and 0 (all there is) for one of another run."""
+        """Return the cursor that a client hands back; without one `default`, and 0 (all there is) for one of another
+        run.
+        """
         if mark is None:
             return default
         epoch, _, number = mark.strip().removeprefix("W/").strip('"').partition("-")

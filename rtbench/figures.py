@@ -1,7 +1,7 @@
 """Figures: the numbers of one trial (a row of trials.csv) and of one variant (a row of summary.csv). Pure.
 
-A `Measured` is a trial with its samples; everything here is derived from it, so that a saved result gives the same figures
-again.
+A `Measured` is a trial with its samples; everything here is derived from it, so that a saved result gives the same
+figures again.
 """
 
 from __future__ import annotations
@@ -188,12 +188,13 @@ def layers_of(figures: TrialFigures, payload_bytes: int) -> dict[str, int] | Non
     }
 
 
+def _layer_per_delivery(trials: Sequence[Measured], layer: str, payload_bytes: int) -> float | None:
+    return _ratio(trials, lambda figures: (layers_of(figures, payload_bytes) or {}).get(layer))
+
+
 def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
     """Return what deliveries cost, over some trials: bytes, requests, CPU, memory."""
-    layers = {
-        f"{layer}_bytes_per_delivery": _ratio(trials, lambda f, layer=layer: (layers_of(f, payload_bytes) or {}).get(layer))  # type: ignore[misc]
-        for layer in LAYERS
-    }
+    layers = {f"{layer}_bytes_per_delivery": _layer_per_delivery(trials, layer, payload_bytes) for layer in LAYERS}
     wire = _ratio(trials, lambda f: f.run_wire.ip_bytes if f.run_wire else None)
     connections = sum(t.figures.setup_wire.connections for t in trials if t.figures.setup_wire)
     setup = sum(t.figures.setup_wire.ip_bytes for t in trials if t.figures.setup_wire)
@@ -203,7 +204,9 @@ def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
     cpu_known = wall_s > 0 and None not in cpu
     return {
         "wire_bytes_per_delivery": wire,
-        "payload_share": layers["payload_bytes_per_delivery"] / wire if wire and layers["payload_bytes_per_delivery"] else None,
+        "payload_share": layers["payload_bytes_per_delivery"] / wire
+        if wire and layers["payload_bytes_per_delivery"]
+        else None,
         "requests_per_delivery": _ratio(trials, lambda f: f.requests),
         "server_cpu_us_per_delivery": _ratio(trials, lambda f: f.server_cpu_ns, 1e-3),
         "server_cpu_percent": 100 * sum(c for c in cpu if c is not None) / 1e9 / wall_s if cpu_known else None,

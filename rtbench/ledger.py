@@ -1,7 +1,8 @@
 """Ledger: the fate of every message. Pure: arrays in, counts out; it trusts no flag of any protocol.
 
-For every publish: acked, failed or indeterminate. For every (message, subscriber) that should have it: delivered or lost.
-Beside these, every delivery that is too many: duplicated, unexpected, corrupt; and every one out of its turn: reordered.
+For every publish: acked, failed or indeterminate. For every (message, subscriber) that should have it: delivered or
+lost. Beside these, every delivery that is too many: duplicated, unexpected, corrupt; and every one out of its turn:
+reordered.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtbench.load import ACKED, FAILED
+from rtbench.generator import ACKED, FAILED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +113,9 @@ def account(
 
 
 def _message_of(publishes: Publishes, deliveries: Deliveries) -> NDArray[np.int64]:
-    """Return for each delivery the position of its message, -1 for none: publisher, sequence and due time must agree."""
+    """Return for each delivery the position of its message, -1 for none: publisher, sequence and due time must
+    agree.
+    """
     count = len(publishes.publisher)
     if count == 0:
         return np.full(len(deliveries.publisher), -1)

@@ -1,7 +1,8 @@
 """What a client's connections put on the wire, read from the kernel (TCP_INFO), not modelled.
 
 A client opens its connections through its `Meter` (`connect`, `socket`), or hands over the sockets that its library
-opened (`adopt`). Offsets into `struct tcp_info` are those of Linux; elsewhere there are no figures, and nothing is guessed.
+opened (`adopt`). Offsets into `struct tcp_info` are those of Linux; elsewhere there are no figures, and nothing is
+guessed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -21,7 +23,11 @@ _PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, 
 class AnySocket(Protocol):
     """What the meter needs of a socket; asyncio's TransportSocket has it too."""
 
-    def getsockopt(self, level: int, option: int, size: int = ..., /) -> Any:
+    def fileno(self) -> int:
+        """Return its descriptor, -1 once closed."""
+
+    @property
+    def getsockopt(self) -> Callable[..., Any]:
         """Read a socket option."""
 
 

@@ -1,7 +1,8 @@
 """Pacer: calls back when a message is due, to some ten microseconds.
 
-An event loop's own timers round to the millisecond, which is more than many a latency measured here. On Linux the pacer is a
-timerfd in the loop's selector; elsewhere it is the loop's timer, and the lag that the result shows says what that cost.
+An event loop's own timers round to the millisecond, which is more than many a latency measured here. On Linux the
+pacer is a timerfd in the loop's selector; elsewhere it is the loop's timer, and the lag that the result shows says
+what that cost.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -54,6 +55,14 @@ def serving_processes(pid: int) -> list[psutil.Process]:
         return []
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still runs."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def load(processes: list[psutil.Process]) -> Load:
     """Add up the load of some processes; one that has ended counts no more."""
     cpu = rss = 0
@@ -84,17 +93,17 @@ def sockets_with_nagle(processes: list[psutil.Process], port: int) -> int | None
 
 def _tcp_sockets(pid: int) -> list[socket.socket]:
     libc = ctypes.CDLL(None, use_errno=True)
-    sockets = []
+    sockets: list[socket.socket] = []
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return []
     try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
-                if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+                if not str(entry.readlink()).startswith("socket:"):
                     continue
-                fd = libc.syscall(_PIDFD_GETFD, pidfd, int(name), 0)
+                fd = libc.syscall(_PIDFD_GETFD, pidfd, int(entry.name), 0)
                 if fd < 0:
                     return sockets
                 sock = socket.socket(fileno=fd)

@@ -78,9 +78,7 @@ class Result:
         """
         created = datetime.now(UTC).isoformat(timespec="seconds")
         planned = len(variants) * settings["trials"].value
-        result = cls(
-            kind, settings, workload, list(variants), describe(), created, planned_trials=planned, path=path
-        )
+        result = cls(kind, settings, workload, list(variants), describe(), created, planned_trials=planned, path=path)
         if path is not None:
             _claim(path)
             result._write_description()
@@ -95,9 +93,9 @@ class Result:
             self._write_samples(taken)
             self._write_description()
 
-    def finish(self) -> None:
-        """Mark the result complete and write what is derived from it."""
-        self.status = COMPLETE
+    def finish(self, status: str = COMPLETE) -> None:
+        """Mark the result complete (or left incomplete) and write what is derived from it."""
+        self.status = status
         for variant, row in zip(self.variants, self.summary, strict=True):
             words = transport.client(variant.transport, variant.client).observation
             self.observations[variant.name] = observation(variant, row, words)
@@ -128,7 +126,9 @@ class Result:
         return Table([trial_row(t, by_name[t.figures.variant]) for t in self.trials])
 
     def latency_ms(self, variant: str) -> NDArray[np.float64]:
-        """Return the latencies of a variant's deliveries in milliseconds, all good trials pooled, shape (delivered,)."""
+        """Return the latencies of a variant's deliveries in milliseconds, all good trials pooled, shape
+        (delivered,).
+        """
         self._check_name(variant)
         values = [t.latency_ms for t in self.trials_of(variant) if not t.figures.error]
         return np.concatenate(values) if values else np.empty(0)
@@ -158,7 +158,9 @@ class Result:
         return 4 if INVALID in self.summary.column("verdict") else 0
 
     def report(self) -> str:
-        """Return the table and the sentences that `rtbench run` and `rtbench compare` print, at most 100 columns wide."""
+        """Return the table and the sentences that `rtbench run` and `rtbench compare` print, at most 100 columns
+        wide.
+        """
         from rtbench.report import report
 
         return report(self)

@@ -1,8 +1,8 @@
 """Serving: one server in a process of its own, until it is told to stop or its owner is gone.
 
-`python -m rtbench.serving` reads one JSON line from standard input (transport, server, host, port, options), answers with
-one JSON line (`{"url": ...}` or `{"error": ...}`), and serves until standard input ends. A pipe ends with the process
-that holds it, so a server never outlives the bench, however the bench ends.
+`python -m rtbench.serving` reads one JSON line from standard input (transport, server, host, port, options), answers
+with one JSON line (`{"url": ...}` or `{"error": ...}`), and serves until standard input ends. A pipe ends with the
+process that holds it, so a server never outlives the bench, however the bench ends.
 """
 
 from __future__ import annotations
@@ -127,9 +127,7 @@ async def server_process(
         await asyncio.shield(_end(process))
 
 
-async def _ask_to_serve(
-    process: asyncio.subprocess.Process, name: str, server: str, options: Mapping[str, Any]
-) -> str:
+async def _ask_to_serve(process: asyncio.subprocess.Process, name: str, server: str, options: Mapping[str, Any]) -> str:
     assert process.stdin is not None
     assert process.stdout is not None
     request = {"transport": name, "server": server, "host": "127.0.0.1", "port": 0, "options": dict(options)}
@@ -178,6 +176,14 @@ async def _serve_until_end_of_input(request: Mapping[str, Any]) -> None:
         print(json.dumps({"error": str(error), "usage": isinstance(error, UsageError)}), flush=True)
 
 
+def _first_line() -> bytes:
+    """Read one line of standard input, and no byte beyond it."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
 def _wait_for_end_of_input(then: Callable[[], object]) -> None:
     while os.read(0, 4096):
         pass
@@ -186,4 +192,4 @@ def _wait_for_end_of_input(then: Callable[[], object]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve_until_end_of_input(json.loads(sys.stdin.buffer.raw.readline())))
+    asyncio.run(_serve_until_end_of_input(json.loads(_first_line())))

@@ -1,7 +1,7 @@
 """Settings: every option of a measurement, once: its name, type, default and help, for the command line and for Python.
 
-A value comes from a flag, an `RTBENCH_*` variable, a configuration file, an argument (in Python) or the default, and the
-result records which.
+A value comes from a flag, an `RTBENCH_*` variable, a configuration file, an argument (in Python) or the default, and
+the result records which.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Setting:
     metavar: str
     help: str
     many: bool = False  # repeatable in a comparison
+    unit: str = ""  # of the default, where it is a number
 
     @property
     def flag(self) -> str:
@@ -60,13 +61,20 @@ def _time(flag: str) -> Callable[[Any], float]:
 def _setting(name: str, kind: Any, default: Any, metavar: str, help: str, many: bool = False) -> Setting:
     flag = "--" + name.replace("_", "-")
     parse = {int: _number(int, flag), float: _number(float, flag), "time": _time(flag)}.get(kind, str)
-    return Setting(name, parse, default, metavar, help, many)
+    return Setting(name, parse, default, metavar, help, many, "s" if kind == "time" else "")
 
 
 SETTINGS = {
     s.name: s
     for s in (
-        _setting("transport", str, None, "NAME", "polling, long-polling, sse, websocket, mqtt, or an installed one", True),
+        _setting(
+            "transport",
+            str,
+            None,
+            "NAME",
+            "polling, long-polling, sse, websocket, mqtt, or an installed one",
+            True,
+        ),
         _setting("qos", int, None, "0|1|2", "quality of service, for mqtt [0; a comparison: all three]", True),
         _setting("server", str, None, "NAME", "implementation that serves the transport [embedded]", True),
         _setting("client", str, "library", "library|lean", "implementation that speaks the transport"),

@@ -1,8 +1,8 @@
 """Statistics over trials. Pure.
 
-The trial is the unit: messages of one trial share its processes, its connections and its luck, and are not independent. So
-an interval comes from resampling whole trials (percentile bootstrap; Efron & Tibshirani 1993, section 13.3), and a
-percentile is taken over all deliveries of the trials pooled, never as a mean of percentiles.
+The trial is the unit: messages of one trial share its processes, its connections and its luck, and are not
+independent. So an interval comes from resampling whole trials (percentile bootstrap; Efron & Tibshirani 1993,
+section 13.3), and a percentile is taken over all deliveries of the trials pooled, never as a mean of percentiles.
 """
 
 from __future__ import annotations

@@ -91,6 +91,7 @@ class Table:
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.columns)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(significant(v))}</td>" for v in row.values()) + "</tr>" for row in self.rows
+            "<tr>" + "".join(f"<td>{html.escape(significant(v))}</td>" for v in row.values()) + "</tr>"
+            for row in self.rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,11 +1,11 @@
 """Trial: one variant measured once, with a fresh server process, fresh client processes and fresh connections.
 
-    server process      started first; its URL goes to the clients through the gate
-    subscriber process  connects and subscribes every subscriber
-    publisher process   connects, and sends a canary on every topic
-    ...                 once every subscriber has every canary, all paths are open: go
-    schedule            the publisher follows it; the subscriber records until all has arrived or nothing comes any more
-    stop                both return their records; the server's load is read; everything ends
+server process      started first; its URL goes to the clients through the gate
+subscriber process  connects and subscribes every subscriber
+publisher process   connects, and sends a canary on every topic
+...                 once every subscriber has every canary, all paths are open: go
+schedule            the publisher follows it; the subscriber records until all has arrived or nothing comes any more
+stop                both return their records; the server's load is read; everything ends
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import psutil
 
-from rtbench import load, payload, process
+from rtbench import generator, payload, process
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.gate import Gate
+from rtbench.generator import Part, Published, Received, Usage
 from rtbench.ledger import Deliveries, Publishes
-from rtbench.load import Part, Published, Received, Usage
 from rtbench.schedule import due_times
 from rtbench.serving import ServerProcess, server_process
 from rtbench.variant import Variant
@@ -82,12 +83,24 @@ class _Conductor:
         self.report = report
         self.gates: dict[str, Gate] = {}
         self.count = 0
+        self.processes: list[psutil.Process] = []
         self.token = secrets.token_hex(8)
         self._changed = asyncio.Condition()
         self._done: set[tuple[str, str]] = set()
         self._gone: set[str] = set()
+        self._meetings: list[asyncio.Task[None]] = []
 
-    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take in a client that came to the gate."""
+        self._meetings.append(asyncio.create_task(self._converse(reader, writer)))
+
+    async def close(self) -> None:
+        """End all conversations."""
+        for meeting in self._meetings:
+            meeting.cancel()
+        await asyncio.gather(*self._meetings, return_exceptions=True)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         gate = Gate(reader, writer)
         try:
             hello = await gate.hear()
@@ -125,7 +138,9 @@ class _Conductor:
         return (role, step) in self._done
 
     async def drained(self) -> None:
-        """Wait until the subscribers have all they can expect, or have had nothing new for as long as patience lasts."""
+        """Wait until the subscribers have all they can expect, or have had nothing new for as long as patience
+        lasts.
+        """
         count = -1
         while count != self.count:
             count = self.count
@@ -164,23 +179,28 @@ async def _with_server(trial: Trial, server: ServerProcess, executor: Executor, 
     conductor = _Conductor(server, plan.variant.patience_s, report)
     async with AsyncExitStack() as stack:
         gate = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
+        stack.push_async_callback(conductor.close)
         stack.callback(gate.close)
         publisher, subscriber = _parts(plan, gate.sockets[0].getsockname()[:2], conductor.token)
-        records = (
-            asyncio.wrap_future(executor.submit(load.publish, publisher)),
-            asyncio.wrap_future(executor.submit(load.subscribe, subscriber)),
+        records: tuple[asyncio.Future[Any], asyncio.Future[Any]] = (
+            asyncio.wrap_future(executor.submit(generator.publish, publisher)),
+            asyncio.wrap_future(executor.submit(generator.subscribe, subscriber)),
         )
+        for record in records:
+            record.add_done_callback(lambda r: r.cancelled() or r.exception())  # read, whether or not we get to it
         death = asyncio.create_task(server.died())
         stack.callback(death.cancel)
         steps = asyncio.create_task(_steps(trial, conductor))
         stack.callback(steps.cancel)
-        await asyncio.wait({steps, death, *records}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([steps, death, *records], return_when=asyncio.FIRST_COMPLETED)
         if death.done():
             trial.error = f"the server died in mid-trial ({death.result()})"
         conductor.tell("stop")
         if steps.done() and not steps.cancelled() and (error := steps.exception()):
             trial.error = trial.error or str(error)
         await _collect(trial, records)
+        if not all(process.alive(p) for p in conductor.processes):
+            trial.error = "the server died in mid-trial"
 
 
 async def _steps(trial: Trial, conductor: _Conductor) -> None:
@@ -197,7 +217,7 @@ async def _steps(trial: Trial, conductor: _Conductor) -> None:
                 "a topic does not let messages through: a canary was sent and not received "
                 "(an access-control list that denies looks like this)"
             )
-    processes = process.serving_processes(conductor.server.pid)
+    processes = conductor.processes = process.serving_processes(conductor.server.pid)
     start_ns = time.monotonic_ns() + _LEAD_NS
     conductor.tell("go", at_ns=start_ns)
     before = process.load(processes)
@@ -212,12 +232,10 @@ async def _steps(trial: Trial, conductor: _Conductor) -> None:
     trial.server_nagle = process.sockets_with_nagle(processes, conductor.server.port)
 
 
-async def _collect(trial: Trial, records: tuple[asyncio.Future[Published], asyncio.Future[Received]]) -> None:
+async def _collect(trial: Trial, records: tuple[asyncio.Future[Any], asyncio.Future[Any]]) -> None:
     """Take the records of both processes, and of one when the other has none."""
     await asyncio.wait(records, timeout=_RETURN_WITHIN_S)
-    published, received = (
-        r.result() if r.done() and not r.exception() else None for r in records
-    )
+    published, received = (r.result() if r.done() and not r.exception() else None for r in records)
     for record in records:
         if record.done() and (error := record.exception()):
             trial.error = trial.error or str(error) or type(error).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -72,15 +72,21 @@ def variants_of(
     for shade, choice in enumerate(spoken.variants):
         if all(given.get(key, value) == value for key, value in choice.items()):
             label = name + "".join(f"-{key}{value}" for key, value in choice.items())
-            slot = spoken.slot if spoken.slot is not None else _slot_of(name)
             found.append(
                 Variant(
-                    label, name, server, client, {**spoken.options, **choice, **given}, slot, shade, served.software, spoken.software
+                    label,
+                    name,
+                    server,
+                    client,
+                    {**spoken.options, **choice, **given},
+                    slot_of(name),
+                    shade,
+                    served.software,
+                    spoken.software,
                 )
             )
     if not found:
-        choices = ", ".join(str(dict(choice)) for choice in spoken.variants)
-        raise UsageError(f"{name} has no variant with {given}; it has {choices}")
+        raise UsageError(_no_such_value(name, given, spoken.variants))
     return found if all_of_them else found[:1]
 
 
@@ -91,10 +97,28 @@ def _no_such_option(name: str, key: str) -> str:
     return f"{name} has no {flag}{having}"
 
 
-def _slot_of(name: str) -> int:
-    return _FIRST_FREE_SLOT + crc32(name.encode()) % (SLOTS - _FIRST_FREE_SLOT)
+def _no_such_value(name: str, given: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> str:
+    for key, value in given.items():
+        choices = list(dict.fromkeys(choice[key] for choice in variants if key in choice))
+        if choices and value not in choices:
+            return f"{name} has no --{key} {value}; it has {', '.join(map(str, choices))}"
+    return f"{name} has no variant with {dict(given)}"
+
+
+def slot_of(name: str) -> int:
+    """Return the place of a transport: its own, or one of the free ones by its name."""
+    clients = [transport.client(t, c) for t, c in transport.client_names() if t == name]
+    chosen = [client.slot for client in clients if client.slot is not None]
+    return chosen[0] if chosen else _FIRST_FREE_SLOT + crc32(name.encode()) % (SLOTS - _FIRST_FREE_SLOT)
+
+
+def in_order_of_tables(names: Iterable[str]) -> list[str]:
+    """Sort transports as tables and charts show them."""
+    return sorted(names, key=lambda name: (slot_of(name), name))
 
 
 def in_order(variants: Sequence[Variant]) -> list[Variant]:
-    """Sort as tables and charts show them."""
-    return sorted(variants, key=lambda v: (v.slot, v.transport, v.server != transport.DEFAULT_SERVER, v.server, v.shade))
+    """Sort variants as tables and charts show them."""
+    return sorted(
+        variants, key=lambda v: (v.slot, v.transport, v.server != transport.DEFAULT_SERVER, v.server, v.shade)
+    )

@@ -1,7 +1,7 @@
 """Verdict: whether a variant's trials are fit to conclude from, with reasons in words. Pure.
 
-A check is a function of a variant's summary row and its trials that returns a finding or None; `CHECKS` is the list of them.
-A finding makes a variant `invalid` (do not use the figures) or `suspect` (use them knowing this).
+A check is a function of a variant's summary row and its trials that returns a finding or None; `CHECKS` is the list
+of them. A finding makes a variant `invalid` (do not use the figures) or `suspect` (use them knowing this).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtbench.results import TrialFigures
+    from rtbench.figures import TrialFigures
 
 VALID, SUSPECT, INVALID = "valid", "suspect", "invalid"
 
@@ -35,7 +35,8 @@ Row = Mapping[str, Any]
 
 def judge(row: Row, trials: Sequence[TrialFigures]) -> tuple[str, list[str]]:
     """Return the verdict of a variant and its reasons, the worst first."""
-    found = [finding for check in CHECKS if (finding := check(row, trials))]
+    good = [trial for trial in trials if not trial.error]
+    found = [finding for check in CHECKS if (finding := check(row, trials if check is failed_trials else good))]
     found.sort(key=lambda finding: finding.verdict != INVALID)
     return (found[0].verdict if found else VALID), [finding.reason for finding in found]
 
@@ -63,7 +64,8 @@ def late_generator(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
     if lag is None or latency is None or lag < LEAST_LAG_MS or lag <= MOST_LAG * latency:
         return None
     return Finding(
-        SUSPECT, f"the publisher was late: lag p99 {lag:.2g} ms beside a latency of {latency:.2g} ms; lower --rate"
+        SUSPECT,
+        f"the publisher was late: lag p99 {lag:.2g} ms beside a latency of {latency:.2g} ms; lower --rate",
     )
 
 
@@ -72,9 +74,7 @@ def busy_generator(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
     busiest = max((trial.client_cpu for trial in trials), default=0.0)
     if busiest <= MOST_CLIENT_CPU:
         return None
-    return Finding(
-        INVALID, f"a client process used {busiest:.0%} of a core; lower --rate or --subscribers"
-    )
+    return Finding(INVALID, f"a client process used {busiest:.0%} of a core; lower --rate or --subscribers")
 
 
 def busy_server(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:

@@ -39,16 +39,28 @@ class Workload:
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
         for refused, text in (
-            (self.pattern not in PATTERNS, f"--pattern must be one of {', '.join(PATTERNS)}: got {self.pattern!r}"),
+            (
+                self.pattern not in PATTERNS,
+                f"--pattern must be one of {', '.join(PATTERNS)}: got {self.pattern!r}",
+            ),
             (self.arrivals not in ARRIVALS, f"--arrivals must be constant or poisson: got {self.arrivals!r}"),
             (not 1 <= self.publishers <= 99_999, f"--publishers must be 1 to 99999: got {self.publishers}"),
-            (not 1 <= self.subscribers <= 99_999, f"--subscribers must be 1 to 99999: got {self.subscribers}"),
-            (not 0 < self.rate_hz <= 1e6, f"--rate must be above 0 (messages a second): got {self.rate_hz:g}"),
+            (
+                not 1 <= self.subscribers <= 99_999,
+                f"--subscribers must be 1 to 99999: got {self.subscribers}",
+            ),
+            (
+                not 0 < self.rate_hz <= 1e6,
+                f"--rate must be above 0 (messages a second): got {self.rate_hz:g}",
+            ),
             (
                 self.payload_bytes < HEADER_BYTES,
                 f"--payload must be at least {HEADER_BYTES} bytes, the size of the header: got {self.payload_bytes}",
             ),
-            (self.payload_bytes > 16_000_000, f"--payload must be at most 16000000 bytes: got {self.payload_bytes}"),
+            (
+                self.payload_bytes > 16_000_000,
+                f"--payload must be at most 16000000 bytes: got {self.payload_bytes}",
+            ),
             (not 0 < self.duration_s < 1e6, f"--duration must be above 0: got {self.duration_s:g}s"),
             (not 0 <= self.warmup_s < 1e6, f"--warmup must be 0 or more: got {self.warmup_s:g}s"),
             (
@@ -71,7 +83,9 @@ class Workload:
         if self.pattern == "fan-in" and self.publishers < self.subscribers:
             raise UsageError(f"fan-in needs at least as many --publishers as --subscribers: {both}")
         if self.pattern in ("room", "pairs") and self.publishers != self.subscribers:
-            raise UsageError(f"in {self.pattern} every participant does both: --publishers must be --subscribers, {both}")
+            raise UsageError(
+                f"in {self.pattern} every participant does both: --publishers must be --subscribers, {both}"
+            )
         if self.pattern == "pairs" and self.publishers % 2:
             raise UsageError(f"pairs needs an even number of participants: got {self.publishers}")
 

@@ -1,8 +1,8 @@
 """What the three HTTP servers share: `POST /topic` publishes, and the way in is the same whatever the way out.
 
-    POST /topic     204 No Content        the body is appended to the topic's feed
-    HEAD /topic     ETag: "cursor"        where the feed ends now: a subscriber starts here
-    GET  /topic                           the way out: see polling.py, long_polling.py and sse.py
+POST /topic     204 No Content        the body is appended to the topic's feed
+HEAD /topic     ETag: "cursor"        where the feed ends now: a subscriber starts here
+GET  /topic                           the way out: see polling.py, long_polling.py and sse.py
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ async def relay(
     tls_key: str | None,
     check: Check = len,
 ) -> AsyncIterator[str]:
-    """Serve the feeds over HTTP, with `get` as the way out; `check` raises ValueError for a payload that cannot be carried."""
+    """Serve the feeds over HTTP, with `get` as the way out; `check` raises ValueError for a payload that cannot be
+    carried.
+    """
     feeds = Feeds(capacity)
 
     def feed_of(request: web.Request) -> Feed[bytes]:

@@ -1,7 +1,7 @@
 """Long-polling: the client asks, and the server answers when it has something to say.
 
-It is polling with one addition: `Prefer: wait=N` (RFC 7240 section 4.3) lets the server keep the request open for up to N
-seconds. Whatever was queued meanwhile comes in one answer, and the client asks again at once (RFC 6202 section 2).
+It is polling with one addition: `Prefer: wait=N` (RFC 7240 section 4.3) lets the server keep the request open for up
+to N seconds. Whatever was queued meanwhile comes in one answer, and the client asks again at once (RFC 6202 section 2).
 """
 
 from __future__ import annotations

@@ -49,6 +49,4 @@ def serve(
     tls_key: str | None = None,
 ) -> AbstractAsyncContextManager[str]:
     """Relay over an event stream until left; yield the URL."""
-    return relay(
-        listener, stream, capacity=capacity, tls_cert=tls_cert, tls_key=tls_key, check=sse.check_payload
-    )
+    return relay(listener, stream, capacity=capacity, tls_cert=tls_cert, tls_key=tls_key, check=sse.check_payload)

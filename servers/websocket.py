@@ -3,8 +3,8 @@
 `ws://host/topic` hears what is published on the topic and publishes what it sends; `ws://host/topic?publish` publishes
 only. Text stays text and binary stays binary, as a browser expects.
 
-A subscriber that reads too slowly is left out of the broadcast and caught up from the feed when it reads again. If the feed
-has meanwhile dropped messages, it is told: a client that speaks the subprotocol `rtbench` gets a text frame
+A subscriber that reads too slowly is left out of the broadcast and caught up from the feed when it reads again. If
+the feed has meanwhile dropped messages, it is told: a client that speaks the subprotocol `rtbench` gets a text frame
 `{"missed": N}` (and payloads in binary frames only), any other is closed with code 1013.
 """
 
@@ -15,6 +15,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import websockets
 from websockets.asyncio.server import ServerConnection, broadcast
@@ -33,7 +34,7 @@ SLOW_BYTES = 2**20  # unsent bytes of a connection beyond which it is left out o
 
 def software() -> str:
     """What runs."""
-    return f"websockets {websockets.__version__}"
+    return f"websockets {version('websockets')}"
 
 
 class Topic:

@@ -37,7 +37,7 @@ def split(content_type: str, body: bytes) -> list[bytes]:
     if match is None:
         return [body]
     delimiter = b"\r\n--" + match[1].encode()
-    preamble, *parts = (b"\r\n" + body).split(delimiter)
+    _preamble, *parts = (b"\r\n" + body).split(delimiter)
     if not parts or not parts.pop().startswith(b"--"):
         raise ValueError("multipart body without its closing boundary")
     messages = []

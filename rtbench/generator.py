@@ -161,9 +161,7 @@ async def _subscribe(part: Part) -> Received:
         meter, connections = await _connect(part, gate, stack, announce=False)
         streams = await _at_once(c.subscribe(t) for c, t in zip(connections, part.topics, strict=True))
         open_paths = asyncio.Event()
-        readers = [
-            asyncio.create_task(_read(i, stream, part, record, open_paths)) for i, stream in enumerate(streams)
-        ]
+        readers = [asyncio.create_task(_read(i, stream, part, record, open_paths)) for i, stream in enumerate(streams)]
         stack.push_async_callback(_end, readers)
         gate.say(done="url")
         await _obeying(gate, open_paths.wait(), stop_is_an_error=True)
@@ -180,7 +178,11 @@ async def _read(
 ) -> None:
     """Record every delivery of one subscription."""
     size, padding, header = part.payload_bytes, payload.padding(part.payload_bytes), payload.HEADER_BYTES
-    append_subscriber, append_time, clock = record.subscriber.append, record.received_ns.append, time.monotonic_ns
+    append_subscriber, append_time, clock = (
+        record.subscriber.append,
+        record.received_ns.append,
+        time.monotonic_ns,
+    )
     headers, canaries = record.headers, part.canaries
     async for message in stream:
         append_time(clock())
@@ -214,9 +216,7 @@ async def _connect(
     random.seed(part.seed)
     meter = Meter()
     client = transport.client(part.transport, part.client)
-    connections = [
-        await stack.enter_async_context(client.connect(url, meter, **part.options)) for _ in part.topics
-    ]
+    connections = [await stack.enter_async_context(client.connect(url, meter, **part.options)) for _ in part.topics]
     if announce:
         gate.say(done="url")
     return meter, connections

@@ -1,0 +1,66 @@
+"""`rtbench export`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rtbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from rtbench.results import Result
+
+
+@click.command("export")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--summary", "what", flag_value="summary", default=True, help="a row a variant (the default)")
+@click.option("--trials", "what", flag_value="trials", help="a row a trial")
+@click.option("--deliveries", "what", flag_value="deliveries", help="a row a delivery, times in integer nanoseconds")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="write here [standard output]",
+)
+def command(result: Path, what: str, out: Path | None) -> None:
+    """Print the data of a saved result as CSV."""
+    from rtbench.results import load
+
+    loaded = load(result)
+    lines = {
+        "summary": lambda: iter([loaded.summary.to_csv()]),
+        "trials": lambda: iter([loaded.trial_table.to_csv()]),
+        "deliveries": lambda: delivery_lines(loaded),
+    }[what]()
+    if out is None:
+        for text in lines:
+            sys.stdout.write(text)
+        return
+    try:
+        part = out.with_name(out.name + ".part")
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+        part.replace(out)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
+
+
+def delivery_lines(result: Result) -> Iterator[str]:
+    """Yield CSV with a row a delivery; times are nanoseconds after the start of the trial."""
+    columns = ["trial", "publisher", "sequence", "subscriber", "due_ns", "sent_ns", "received_ns", "intact"]
+    yield ",".join(["variant", *columns, "latency_ns", "measured"]) + "\n"
+    warmup_ns = round(result.workload.warmup_s * 1e9)
+    for variant in result.variants:
+        name = f'"{variant.name}"' if "," in variant.name else variant.name
+        samples = result.samples(variant.name)
+        if not samples:
+            continue
+        table = [samples[column].astype("int64").tolist() for column in columns]
+        for row in zip(*table, strict=True):
+            due_ns, received_ns = row[4], row[6]
+            values = ",".join(map(str, row))
+            yield f"{name},{values},{received_ns - due_ns},{int(due_ns >= warmup_ns)}\n"

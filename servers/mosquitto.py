@@ -1,0 +1,123 @@
+"""Eclipse mosquitto as the server of `mqtt`: the broker found on PATH, on a port of its own, with a configuration of
+ours.
+
+What is set differently from its defaults, and why: TCP_NODELAY, since Nagle's algorithm would be measured in its
+place; a queue for a million messages, since by default it drops acknowledged messages beyond 1,000; no persistence,
+no log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+from rtbench.errors import MissingProgram, TrialError
+
+_PR_SET_PDEATHSIG = 1
+_START_WITHIN_S = 10.0
+_STOP_WITHIN_S = 1.0
+
+_CONFIGURATION = """\
+listener {port} {host}
+allow_anonymous true
+set_tcp_nodelay true
+max_queued_messages 1000000
+max_inflight_messages 20
+persistence false
+sys_interval 0
+log_type error
+log_type warning
+log_dest stderr
+"""
+
+
+@cache
+def software() -> str:
+    """What runs.
+
+    Raises:
+        MissingProgram: mosquitto is not on PATH.
+    """
+    told = subprocess.run([_program(), "-h"], capture_output=True, text=True, check=False).stdout
+    return " ".join(told.split()[:3]).replace("version ", "") if told else "mosquitto"
+
+
+def _program() -> str:
+    # Debian installs it in /usr/sbin, which is not on the PATH of every user
+    program = shutil.which("mosquitto") or shutil.which(
+        "mosquitto", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+    )
+    if program is None:
+        raise MissingProgram(
+            "mosquitto is not installed: `sudo apt-get install mosquitto` (Debian, Ubuntu), "
+            "`brew install mosquitto` (macOS)"
+        )
+    return program
+
+
+@asynccontextmanager
+async def serve(
+    listener: socket.socket, *, tls_cert: str | None = None, tls_key: str | None = None
+) -> AsyncIterator[str]:
+    """Run mosquitto where `listener` is bound until left; yield the URL."""
+    host, port = listener.getsockname()[:2]
+    listener.close()  # mosquitto opens its own
+    with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
+        configuration = Path(directory) / "mosquitto.conf"
+        tls = f"certfile {tls_cert}\nkeyfile {tls_key}\n" if tls_cert else ""
+        configuration.write_text(_CONFIGURATION.format(host=host, port=port) + tls)
+        process = await asyncio.create_subprocess_exec(
+            _program(),
+            *("-c", str(configuration)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+        try:
+            await _answering(process, host, port)
+            configuration.unlink()
+            yield f"{'mqtts' if tls_cert else 'mqtt'}://{host}:{port}"
+        finally:
+            await _end(process)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+async def _answering(process: asyncio.subprocess.Process, host: str, port: int) -> None:
+    """Wait until the broker takes connections."""
+    try:
+        async with asyncio.timeout(_START_WITHIN_S):
+            while process.returncode is None:
+                with suppress(OSError):
+                    _, writer = await asyncio.open_connection(host, port)
+                    writer.close()
+                    return
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise TrialError(f"mosquitto took no connection within {_START_WITHIN_S:.0f} s") from None
+    assert process.stderr is not None
+    said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
+    raise TrialError(f"mosquitto ended with code {process.returncode}: {said[-1] if said else 'no message'}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _STOP_WITHIN_S)
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
