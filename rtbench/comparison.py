@@ -140,13 +140,20 @@ def _loop_is_running() -> bool:
 
 def _run_in_a_thread(work: Coroutine[Any, Any, None]) -> None:
     """Run beside the event loop of a notebook; Ctrl-C there ends the work here."""
-    with asyncio.Runner() as runner, ThreadPoolExecutor(1) as thread:
-        future = thread.submit(runner.run, work)
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+
+    async def noted() -> None:
+        running.append((asyncio.get_running_loop(), asyncio.current_task()))
+        await work
+
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(asyncio.run, noted())
         try:
             future.result()
         except KeyboardInterrupt:
-            loop = runner.get_loop()
-            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+            for loop, task in running:
+                if task is not None:
+                    loop.call_soon_threadsafe(task.cancel)
             future.result()
 
 

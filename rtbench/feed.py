@@ -90,4 +90,5 @@ class Feeds:
         if mark is None:
             return default
         epoch, _, number = mark.strip().removeprefix("W/").strip('"').partition("-")
-        return int(number) if epoch == self._epoch and number.isascii() and number.isdigit() else 0
+        ours = epoch == self._epoch and number.isascii() and number.isdigit() and len(number) < 20
+        return int(number) if ours else 0

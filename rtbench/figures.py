@@ -39,6 +39,7 @@ class TrialFigures:
     index: int
     block: int
     variant: str
+    server_url: str
     error: str | None
     offered: int
     unfinished: int
@@ -137,6 +138,7 @@ def measured(trial: Trial) -> Measured:
         index=plan.index,
         block=plan.block,
         variant=plan.variant.name,
+        server_url=trial.server_url,
         error=trial.error,
         offered=len(publishes.due_ns),
         unfinished=int((late | (publishes.done_ns == 0)).sum()),
@@ -248,6 +250,7 @@ def trial_row(trial: Measured, variant: Variant) -> dict[str, Any]:
         **_identity(variant),
         "status": "failed" if f.error else "ok",
         "error": f.error,
+        "server_url": f.server_url,
         **asdict(trial.ledger),
         **latencies([trial], intervals=False),
         **costs([trial], trial.workload.payload_bytes),

@@ -85,7 +85,7 @@ def _weighted_percentiles(
     Bisects over the sorted values instead of pooling them anew for every resample. `trials` are sorted.
     """
     values = np.sort(np.concatenate(trials))
-    target = weights @ np.array([len(t) for t in trials]) * percent / 100
+    target = np.maximum(weights @ np.array([len(t) for t in trials]) * percent / 100, 1.0)
     low, high = np.zeros(len(weights), dtype=np.int64), np.full(len(weights), len(values) - 1)
     while np.any(low < high):
         middle = (low + high) // 2

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import psutil
 
 from rtbench import generator, payload, process
 from rtbench.errors import Error, TrialError, UsageError
@@ -60,6 +59,7 @@ class Trial:
 
     plan: Plan
     error: str | None = None
+    server_url: str = ""
     publishes: Publishes | None = None
     deliveries: Deliveries | None = None
     missed_told: int = 0
@@ -83,7 +83,7 @@ class _Conductor:
         self.report = report
         self.gates: dict[str, Gate] = {}
         self.count = 0
-        self.processes: list[psutil.Process] = []
+        self.processes = process.serving_processes(server.pid)
         self.token = secrets.token_hex(8)
         self._changed = asyncio.Condition()
         self._done: set[tuple[str, str]] = set()
@@ -175,7 +175,7 @@ async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: Non
 
 
 async def _with_server(trial: Trial, server: ServerProcess, executor: Executor, report: Report) -> None:
-    plan = trial.plan
+    plan, trial.server_url = trial.plan, server.url
     conductor = _Conductor(server, plan.variant.patience_s, report)
     async with AsyncExitStack() as stack:
         gate = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
@@ -217,7 +217,7 @@ async def _steps(trial: Trial, conductor: _Conductor) -> None:
                 "a topic does not let messages through: a canary was sent and not received "
                 "(an access-control list that denies looks like this)"
             )
-    processes = conductor.processes = process.serving_processes(conductor.server.pid)
+    processes = conductor.processes
     start_ns = time.monotonic_ns() + _LEAD_NS
     conductor.tell("go", at_ns=start_ns)
     before = process.load(processes)

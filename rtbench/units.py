@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from rtbench.errors import UsageError
@@ -20,9 +21,11 @@ def parse_seconds(text: str | float) -> float:
         return float(text)
     stripped = text.strip()
     try:
-        return float(stripped)
+        seconds = float(stripped)
     except ValueError:
-        pass
+        seconds = math.nan
+    if math.isfinite(seconds):
+        return seconds
     parts = _PART.findall(stripped)
     if not parts or "".join(_PART.split(stripped)[::3]).strip():
         raise UsageError(f"{text!r} is not a time; write it with a unit, as 500ms, 2s or 1m30s")

@@ -82,6 +82,8 @@ async def relay(
         return await get(request, feeds, feed_of(request))
 
     app = web.Application(client_max_size=MAX_PAYLOAD_BYTES)
+    app.on_response_prepare.append(_allow_other_origins)
+    app.router.add_options("/{topic:.*}", _preflight)
     app.router.add_get("/", _front_page, allow_head=False)
     app.router.add_post("/{topic:.+}", post_topic)
     app.router.add_head("/{topic:.+}", head_topic)
@@ -95,6 +97,18 @@ async def relay(
         yield f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
         await runner.cleanup()
+
+
+async def _allow_other_origins(request: web.Request, response: web.StreamResponse) -> None:
+    """Let a page from elsewhere, a slide for one, talk to us; only browsers send Origin (Fetch section 3.2)."""
+    if "Origin" in request.headers:
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Expose-Headers"] = f"ETag, {http.GAP_HEADER}"
+
+
+async def _preflight(_: web.Request) -> web.Response:
+    allowed = {"Methods": "GET, HEAD, POST", "Headers": "Content-Type, If-None-Match, Last-Event-ID, Prefer"}
+    return web.Response(status=204, headers={f"Access-Control-Allow-{name}": text for name, text in allowed.items()})
 
 
 async def _front_page(_: web.Request) -> web.Response:

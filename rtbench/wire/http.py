@@ -12,7 +12,7 @@ from collections.abc import Sequence
 GAP_HEADER = "RTBench-Missed"  # how many messages the feed had dropped before the first of this response
 
 _BOUNDARY = re.compile(r'multipart/mixed\s*;.*boundary="?([^";]+)"?', re.IGNORECASE)
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
+_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*(\"?)(\d{1,9})\1\s*(?=[,;]|$)", re.IGNORECASE | re.ASCII)
 
 
 def join(messages: Sequence[bytes]) -> tuple[str, bytes]:
@@ -52,4 +52,4 @@ def split(content_type: str, body: bytes) -> list[bytes]:
 def wait_s(prefer: str | None) -> int:
     """Return the seconds of `Prefer: wait=N` (RFC 7240 section 4.3), 0 without one."""
     match = _WAIT.search(prefer or "")
-    return int(match[1]) if match else 0
+    return int(match[2]) if match else 0

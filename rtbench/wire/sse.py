@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
@@ -42,31 +43,44 @@ def encode(data: bytes, id: str, kind: str = "") -> bytes:
 
 
 class Decoder:
-    """Takes a stream in any chunks and gives its events."""
+    """Takes a stream in any chunks and gives its events; `last_event_id` is that of the last whole event."""
 
     def __init__(self) -> None:
         """Start at the head of a stream."""
-        self._rest = b""
-        self._data: list[bytes] = []
-        self._kind = ""
         self.last_event_id = ""
+        self._rest: list[bytes] = []  # the pieces of a line whose end is still to come
+        self._after_return = False
+        self._at_head = True
+        self._data: list[bytes] = []
+        self._id = ""
+        self._kind = ""
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Yield the events that end within this chunk."""
-        lines = _LINE_END.split(self._rest + chunk)
-        if chunk.endswith(b"\r"):  # a newline may follow, and belongs to the same line end
-            self._rest = lines[-2] + b"\r" if len(lines) > 1 else lines[-1]
-            lines = lines[:-2]
-        else:
-            self._rest = lines.pop()
-        for line in lines:
+        for line in self._lines(chunk):
             if line:
                 self._field(line)
-            elif self._data:
-                yield Event(b"\n".join(self._data), self.last_event_id, self._kind or "message")
-                self._data, self._kind = [], ""
-            else:
-                self._kind = ""
+                continue
+            self.last_event_id = self._id
+            if self._data:
+                yield Event(b"\n".join(self._data), self._id, self._kind or "message")
+            self._data, self._kind = [], ""
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        if not chunk:
+            return []
+        if self._after_return:
+            chunk = chunk.removeprefix(b"\n")  # the second half of a line end
+        self._after_return = chunk.endswith(b"\r")
+        lines = _LINE_END.split(chunk)
+        self._rest.append(lines[0])
+        if len(lines) == 1:
+            return []
+        lines[0] = b"".join(self._rest)
+        self._rest = [lines.pop()]
+        if self._at_head:
+            lines[0], self._at_head = lines[0].removeprefix(_BYTE_ORDER_MARK), False
+        return lines
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -74,6 +88,6 @@ class Decoder:
         if name == b"data":
             self._data.append(value)
         elif name == b"id" and b"\0" not in value:
-            self.last_event_id = value.decode(errors="replace")
+            self._id = value.decode(errors="replace")
         elif name == b"event":
             self._kind = value.decode(errors="replace")

@@ -1,0 +1,70 @@
+"""How long, and how much memory, do ledger, statistics and table take for a million deliveries?
+
+    python benchmarks/analysis.py
+
+A synthetic comparison: five variants, five trials of 40,000 deliveries each. Wall time from samples in memory to the
+printed report, and the peak memory of the process.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import numpy as np
+
+from rtbench.figures import Measured, TrialFigures
+from rtbench.ledger import Deliveries, Publishes
+from rtbench.results import Result
+from rtbench.settings import resolve
+from rtbench.variant import Variant
+from rtbench.workload import Workload
+
+VARIANTS, TRIALS, SUBSCRIBERS, MESSAGES = 5, 5, 100, 400
+
+
+def synthetic_trial(index: int, variant: str, workload: Workload, random: np.random.Generator) -> Measured:
+    """Return a trial in which every message reached every subscriber after an exponential time."""
+    sequence = np.arange(MESSAGES)
+    due_ns = sequence * 10_000_000
+    zeros = np.zeros(MESSAGES, dtype=np.int64)
+    publishes = Publishes(zeros, sequence, due_ns, due_ns + 1, due_ns + 2, zeros + 1)
+    message = np.repeat(sequence, SUBSCRIBERS)
+    latency_ns = random.exponential(1e6, len(message)).astype(np.int64)
+    deliveries = Deliveries(
+        np.zeros(len(message), dtype=np.int64),
+        message,
+        due_ns[message],
+        np.tile(np.arange(SUBSCRIBERS), MESSAGES),
+        due_ns[message] + latency_ns,
+        np.ones(len(message), dtype=bool),
+    )
+    figures = TrialFigures(
+        index=index, block=0, variant=variant, server_url="", error=None, offered=MESSAGES, unfinished=0, lost_in_warmup=0,
+        published_in_all=MESSAGES, deliveries=len(message), missed_told=0, requests=0, nagle_sockets=0, nagle_seen=True,
+        wall_s=4.0, client_cpu=0.1, client_cpu_ns=10**8, server_cpu_ns=10**8, server_rss_bytes=10**7,
+        publisher_setup_wire=None, publisher_run_wire=None, subscriber_setup_wire=None, subscriber_run_wire=None,
+    )  # fmt: skip
+    return Measured(figures, workload, publishes, deliveries)
+
+
+def main() -> None:
+    """Measure and print."""
+    workload = Workload(subscribers=SUBSCRIBERS, rate_hz=100, duration_s=4, warmup_s=0)
+    variants = [Variant(f"v{i}", "sse", "embedded", "library", slot=i) for i in range(VARIANTS)]
+    result = Result.start("comparison", resolve({"trials": (TRIALS, "argument")}), workload, variants, None)
+    random = np.random.default_rng(1)
+    for index in range(VARIANTS * TRIALS):
+        result.trials.append(synthetic_trial(index, variants[index % VARIANTS].name, workload, random))
+    deliveries = sum(trial.figures.deliveries for trial in result.trials)
+    began = time.perf_counter()
+    text = result.report()
+    result.trial_table.to_csv()
+    seconds = time.perf_counter() - began
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(text)
+    print(f"\n{deliveries} deliveries: {seconds:.2f} s, peak memory {peak_mb:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

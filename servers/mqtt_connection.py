@@ -1,0 +1,247 @@
+"""One MQTT connection: from the first byte to the last, and what may come when.
+
+A connection belongs to nobody until CONNECT names a client; from then on it is the link of that client's
+session. It ends with DISCONNECT, or in any other way, and then the client's will is published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from rtbench.wire import mqtt
+
+from .mqtt_session import Message, Session
+
+if TYPE_CHECKING:
+    from .mqtt import Broker
+
+log = logging.getLogger(__name__)
+
+CONNECT_WITHIN = 10.0  # seconds from the TCP connection to a complete CONNECT
+CLOSE_WITHIN = 10.0  # seconds for the client to read what is still to be sent
+KEEP_ALIVE_GRACE = 1.5  # [MQTT-3.1.2-24]
+MAX_CONNECT = 512 * 1024  # bytes; the five fields of 64 KiB that a CONNECT can have, rounded up
+MAX_PACKET = 16 * 1024 * 1024  # bytes
+MAX_ANSWERS = 1024 * 1024  # bytes unsent, beyond which a client that does not read is not read from either
+
+
+class Violation(Exception):
+    """A packet that is well formed and must not come now."""
+
+
+class Connection(asyncio.Protocol):
+    """The broker's end of one TCP or TLS connection."""
+
+    transport: asyncio.Transport
+    timer: asyncio.TimerHandle
+    write: Callable[[bytes], None]
+
+    def __init__(self, broker: Broker) -> None:
+        """Belong to a broker, and to no client yet."""
+        self.broker = broker
+        self.loop = asyncio.get_running_loop()
+        self.reader = mqtt.Reader(MAX_CONNECT)
+        self.session: Session | None = None
+        self.will: mqtt.Will | None = None
+        self.writable = True
+        self.reading = True
+        self.closed = False
+        self.heard = self.loop.time()
+        self.patience: float = CONNECT_WITHIN
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for CONNECT."""
+        self.transport = cast(asyncio.Transport, transport)
+        # Not left to asyncio: it does this only for a listener made with proto=IPPROTO_TCP, and most are not.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.write = self.transport.write
+        self.timer = self.loop.call_later(self.patience, self._watch)
+        self.broker.connections.add(self)
+        if self.broker.closed:  # accepted, and then everything was closed before this was called
+            self.end()
+
+    def data_received(self, data: bytes) -> None:
+        """Act on each packet that is now complete; a malformed one ends this connection, and nothing else."""
+        self.heard = self.loop.time()
+        try:
+            for first, body in self.reader.feed(data):
+                packet = mqtt.decode(first, body)
+                session = self.session
+                if session is None:
+                    self._on_first(packet)
+                else:
+                    _HANDLERS.get(type(packet), Connection._on_other)(self, session, packet)
+                if self.closed:
+                    return
+        except (mqtt.MalformedPacket, Violation) as error:
+            self._refuse(error)
+        else:
+            self._wait_for_reader()
+
+    def pause_writing(self) -> None:
+        """Let messages wait in the session: enough is waiting in the transport."""
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        """Send what has waited meanwhile."""
+        self.writable = True
+        if not self.reading:
+            self.reading = True
+            self.heard = self.loop.time()
+            self.transport.resume_reading()
+        if self.session is not None:
+            self.session.catch_up()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Part from the client, if that has not happened yet."""
+        self.end()
+        self.timer.cancel()
+        self.broker.connections.discard(self)
+
+    # How it ends
+
+    def end(self) -> None:
+        """Close at once, and publish the will unless DISCONNECT has taken it back [MQTT-3.1.2-8]."""
+        if not self.closed:
+            self._leave()
+            self.transport.abort()
+
+    def _close(self) -> None:
+        """Close once everything is sent."""
+        self._leave()
+        self.transport.close()
+        self.timer = self.loop.call_later(CLOSE_WITHIN, self.transport.abort)
+
+    def _leave(self) -> None:
+        self.closed = True
+        self.timer.cancel()
+        session, self.session = self.session, None
+        if session is not None:
+            self.broker.suspend(session)
+        if self.will is not None:
+            will, self.will = self.will, None
+            self.broker.publish(Message(will.topic, will.payload, will.qos, will.retain))
+
+    def _watch(self) -> None:
+        """End a connection that has been silent for too long; else look again when it would be."""
+        if not self.reading:
+            self.heard = self.loop.time()  # the silence is ours
+        silence = self.loop.time() - self.heard
+        if silence >= self.patience:
+            log.info("%s was silent for %.1f s", self._name(), silence)
+            self.end()
+        else:
+            self.timer = self.loop.call_later(self.patience - silence, self._watch)
+
+    def _wait_for_reader(self) -> None:
+        if not self.writable and self.transport.get_write_buffer_size() > MAX_ANSWERS:
+            self.reading = False
+            self.transport.pause_reading()
+
+    def _refuse(self, error: mqtt.MalformedPacket | Violation) -> None:
+        log.info("%s sent %s", self._name(), error)
+        code = getattr(error, "return_code", None)
+        if code is not None and self.session is None:
+            self._close_with(mqtt.Connack(False, code))
+        else:
+            self.end()
+
+    def _close_with(self, packet: mqtt.Connack) -> None:
+        self._send(packet)
+        self._close()
+
+    def _name(self) -> str:
+        return repr(self.session.client_id) if self.session is not None else "a connection before CONNECT"
+
+    # What each packet does
+
+    def _send(self, packet: mqtt.Packet) -> None:
+        self.write(mqtt.encode(packet))
+
+    def _on_first(self, packet: mqtt.Packet) -> None:
+        if not isinstance(packet, mqtt.Connect):
+            raise Violation(f"{type(packet).__name__} before CONNECT")  # [MQTT-3.1.0-1]
+        refused = self.broker.refusal(packet)
+        if refused:
+            self._close_with(mqtt.Connack(False, refused))  # [MQTT-3.2.2-5]
+            return
+        session, present = self.broker.open_session(packet)
+        self.session, self.will = session, packet.will
+        self.reader.limit = MAX_PACKET
+        self.timer.cancel()
+        if packet.keep_alive:
+            self.patience = KEEP_ALIVE_GRACE * packet.keep_alive
+            self.timer = self.loop.call_later(self.patience, self._watch)
+        self._send(mqtt.Connack(present, mqtt.ACCEPTED))
+        session.resume(self)
+
+    def _on_other(self, _session: Session, packet: mqtt.Packet) -> None:
+        # [MQTT-3.1.0-2] a second CONNECT; or a packet that only a server sends
+        raise Violation(f"{type(packet).__name__}, which is not for a connected client to send")
+
+    def _on_publish(self, session: Session, packet: mqtt.Publish) -> None:
+        if packet.topic.startswith("$SYS/"):
+            raise Violation(f"PUBLISH on {packet.topic}, which is the broker's")  # [MQTT-3.3.5-2]
+        if packet.qos == 2:
+            # Method A of section 4.3.3: kept until PUBREL, so that a repetition is recognised.
+            session.held.setdefault(cast(int, packet.packet_id), packet)
+            self._send(mqtt.Pubrec(cast(int, packet.packet_id)))
+            return
+        self.broker.accept(packet)
+        if packet.qos == 1:
+            self._send(mqtt.Puback(cast(int, packet.packet_id)))
+
+    def _on_pubrel(self, session: Session, packet: mqtt.Pubrel) -> None:
+        held = session.held.pop(packet.packet_id, None)
+        if held is not None:
+            self.broker.accept(held)
+        self._send(mqtt.Pubcomp(packet.packet_id))  # [MQTT-4.3.3-2], for an unknown id too
+
+    def _on_puback(self, session: Session, packet: mqtt.Puback) -> None:
+        session.on_puback(packet.packet_id)
+
+    def _on_pubrec(self, session: Session, packet: mqtt.Pubrec) -> None:
+        session.on_pubrec(packet.packet_id)
+        self._send(mqtt.Pubrel(packet.packet_id))  # [MQTT-4.3.3-1], for an unknown id too
+
+    def _on_pubcomp(self, session: Session, packet: mqtt.Pubcomp) -> None:
+        session.on_pubcomp(packet.packet_id)
+
+    def _on_subscribe(self, session: Session, packet: mqtt.Subscribe) -> None:
+        for topic_filter, qos in packet.filters:
+            self.broker.subscribe(session, topic_filter, qos)
+        self._send(mqtt.Suback(packet.packet_id, tuple(qos for _, qos in packet.filters)))
+        for topic_filter, qos in packet.filters:
+            for message in self.broker.retained_for(topic_filter):
+                session.deliver(message, qos)
+
+    def _on_unsubscribe(self, session: Session, packet: mqtt.Unsubscribe) -> None:
+        for topic_filter in packet.filters:
+            self.broker.unsubscribe(session, topic_filter)
+        self._send(mqtt.Unsuback(packet.packet_id))  # [MQTT-3.10.4-5], for an unknown filter too
+
+    def _on_pingreq(self, _session: Session, _packet: mqtt.Pingreq) -> None:
+        self._send(mqtt.Pingresp())
+
+    def _on_disconnect(self, _session: Session, _packet: mqtt.Disconnect) -> None:
+        self.will = None  # [MQTT-3.14.4-3]
+        self._close()
+
+
+_HANDLERS: dict[type[Any], Callable[[Connection, Session, Any], None]] = {
+    mqtt.Publish: Connection._on_publish,
+    mqtt.Puback: Connection._on_puback,
+    mqtt.Pubrec: Connection._on_pubrec,
+    mqtt.Pubrel: Connection._on_pubrel,
+    mqtt.Pubcomp: Connection._on_pubcomp,
+    mqtt.Subscribe: Connection._on_subscribe,
+    mqtt.Unsubscribe: Connection._on_unsubscribe,
+    mqtt.Pingreq: Connection._on_pingreq,
+    mqtt.Disconnect: Connection._on_disconnect,
+}

@@ -1,0 +1,89 @@
+"""What tests of the program as a user runs it share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+RTBENCH = [str(Path(sys.executable).with_name("rtbench"))]
+
+
+class Program:
+    """Runs rtbench in a directory of its own, and finds every process that it left behind."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.mark = f"RTBENCH_TEST={uuid.uuid4().hex}"
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("RTBENCH_")}
+        self.environment |= dict([self.mark.split("=")])
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            RTBENCH + list(arguments),
+            cwd=self.directory,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            RTBENCH + list(arguments),
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that the program started, however far from it by now."""
+        name, _, value = self.mark.partition("=")
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(name) == value and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture
+def rtbench(tmp_path: Path) -> Iterator[Program]:
+    program = Program(tmp_path)
+    yield program
+    for process in program.processes():
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small comparison of everything that needs nothing but the package, measured once for all tests."""
+    directory = tmp_path_factory.mktemp("comparison")
+    done = Program(directory)(
+        "compare", "--trials", "2", "--duration", "600ms", "--warmup", "100ms", "--interval", "200ms", "--out", "out"
+    )
+    assert done.returncode in (0, 4), done.stderr
+    return directory / "out"
+
+
+def until(condition: Callable[[], bool], within_s: float = 30.0) -> bool:
+    """Wait for something that is going to happen; return whether it did."""
+    import time
+
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,94 @@
+"""What breaks in mid-measurement: one clear line, the right exit code, what was measured kept, and no process left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Program, until
+
+LONG = ("--trials", "3", "--duration", "1s", "--warmup", "100ms", "--out", "out")
+
+needs_mosquitto = pytest.mark.skipif(
+    shutil.which("mosquitto", path="/usr/bin:/usr/sbin:/usr/local/sbin") is None, reason="mosquitto is not installed"
+)
+SERVERS = [
+    pytest.param(("--transport", "sse"), "rtbench.serving", id="embedded"),
+    pytest.param(
+        ("--transport", "mqtt", "--server", "mosquitto"), "mosquitto.conf", id="mosquitto", marks=needs_mosquitto
+    ),
+]
+
+
+def _measured_trials(out: Path) -> int:
+    return len(list(out.glob("samples/*.npz")))
+
+
+def _described(out: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((out / "result.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize(("options", "command"), SERVERS)
+def test_a_server_killed_in_mid_trial_fails_that_trial_only(
+    rtbench: Program, options: tuple[str, ...], command: str
+) -> None:
+    process = rtbench.start("run", *options, *LONG)
+    out = rtbench.directory / "out"
+    assert until(lambda: _measured_trials(out) == 1)
+    assert until(lambda: any("rtbench.executor" in " ".join(p.cmdline()) for p in rtbench.processes()))
+    server = [p for p in rtbench.processes() if command in " ".join(p.cmdline())]
+    server[0].kill()
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    assert "1 of 3 trials failed" in stdout
+    assert "the server died in mid-trial" in " ".join(stdout.split())
+    assert "Traceback" not in stdout + stderr
+    content = _described(out)
+    assert content["status"] == "complete"
+    assert _measured_trials(out) == 3
+    assert rtbench.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_stopped_run_keeps_what_it_has(rtbench: Program, number: signal.Signals) -> None:
+    process = rtbench.start("run", "--transport", "websocket", *LONG)
+    out = rtbench.directory / "out"
+    assert until(lambda: _measured_trials(out) == 1)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr == "rtbench: interrupted; 1 trial measured, saved in out as incomplete\n"
+    assert "INCOMPLETE" in stdout
+    assert _described(out)["status"] == "incomplete"
+    assert rtbench.processes() == []
+    assert rtbench("export", "out").stdout == (out / "summary.csv").read_text()
+
+
+@pytest.mark.parametrize(("options", "command"), SERVERS)
+def test_sigkill_leaves_a_result_and_no_process(rtbench: Program, options: tuple[str, ...], command: str) -> None:
+    process = rtbench.start("run", *options, *LONG)
+    out = rtbench.directory / "out"
+    assert until(lambda: _measured_trials(out) == 1)
+    assert until(lambda: any(command in " ".join(p.cmdline()) for p in rtbench.processes()))
+    process.kill()
+    process.communicate()
+    assert until(lambda: rtbench.processes() == [], within_s=10.0), rtbench.processes()
+    assert _described(out)["status"] == "incomplete"
+    assert rtbench("export", "out").returncode == 0
+
+
+def test_a_killed_server_process_takes_its_program_with_it(rtbench: Program) -> None:
+    if shutil.which("mosquitto", path="/usr/bin:/usr/sbin:/usr/local/sbin") is None:
+        pytest.skip("mosquitto is not installed")
+    process = rtbench.start("serve", "mqtt", "--server", "mosquitto")
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert len(rtbench.processes()) == 2
+    process.kill()
+    process.communicate()
+    assert until(lambda: rtbench.processes() == [], within_s=10.0)
