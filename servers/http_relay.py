@@ -31,13 +31,13 @@ def software() -> str:
     return f"aiohttp {aiohttp.__version__}"
 
 
-def batch_response(feeds: Feeds, batch: Batch[bytes]) -> web.Response:
-    """Answer with everything queued, or 304 when there is nothing new."""
+def batch_response(request: web.Request, feeds: Feeds, batch: Batch[bytes]) -> web.Response:
+    """Answer with everything queued; when there is nothing, 304 to a client that said what it has, else 204."""
     headers = {"ETag": f'"{feeds.mark(batch.cursor)}"'}
     if batch.missed:
         headers[http.GAP_HEADER] = str(batch.missed)
     if not batch.messages:
-        return web.Response(status=304, headers=headers)
+        return web.Response(status=304 if "If-None-Match" in request.headers else 204, headers=headers)
     content_type, body = http.join(batch.messages)
     headers["Content-Type"] = content_type
     return web.Response(body=body, headers=headers)

@@ -26,7 +26,7 @@ async def long_poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> we
     with suppress(TimeoutError):
         async with asyncio.timeout(http.wait_s(request.headers.get("Prefer"))):
             await feed.beyond(cursor)
-    return batch_response(feeds, feed.after(cursor))
+    return batch_response(request, feeds, feed.after(cursor))
 
 
 def serve(

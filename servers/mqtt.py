@@ -34,8 +34,8 @@ from .mqtt_session import Counters, Message, Session
 from .mqtt_topics import Subscriptions
 
 BACKLOG = 4096  # connections that the kernel accepts for us while we are busy
-REPORT_EVERY = 10.0  # seconds; mosquitto's default
-TLS_HANDSHAKE_WITHIN = 10.0  # seconds
+REPORT_EVERY_S = 10.0  # seconds; mosquitto's default
+TLS_HANDSHAKE_WITHIN_S = 10.0  # seconds
 
 
 def software() -> str:
@@ -73,7 +73,7 @@ async def serve(
             sock=listener,
             backlog=BACKLOG,
             ssl=tls,
-            ssl_handshake_timeout=TLS_HANDSHAKE_WITHIN if tls else None,
+            ssl_handshake_timeout=TLS_HANDSHAKE_WITHIN_S if tls else None,
         )
         try:
             yield f"{'mqtts' if tls else 'mqtt'}://{host}:{port}"
@@ -97,7 +97,7 @@ class Broker:
         self.sessions: dict[str, Session] = {}
         self.subscriptions: Subscriptions[Session] = Subscriptions()
         self.retained: dict[str, Message] = {}
-        self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY, self._report)
+        self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY_S, self._report)
 
     async def close(self) -> None:
         """Close every connection, and publish no wills: nobody is left to read them."""
@@ -201,6 +201,6 @@ class Broker:
             self.retained[topic] = Message(topic, text.encode(), 0, retain=True)
 
     def _report(self) -> None:
-        self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY, self._report)
+        self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY_S, self._report)
         for topic, text in self.figures().items():
             self.publish(Message(topic, text.encode(), retain=True))

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECT_WITHIN = 10.0  # seconds from the TCP connection to a complete CONNECT
-CLOSE_WITHIN = 10.0  # seconds for the client to read what is still to be sent
+CONNECT_WITHIN_S = 10.0  # seconds from the TCP connection to a complete CONNECT
+CLOSE_WITHIN_S = 10.0  # seconds for the client to read what is still to be sent
 KEEP_ALIVE_GRACE = 1.5  # [MQTT-3.1.2-24]
-MAX_CONNECT = 512 * 1024  # bytes; the five fields of 64 KiB that a CONNECT can have, rounded up
-MAX_PACKET = 16 * 1024 * 1024  # bytes
-MAX_ANSWERS = 1024 * 1024  # bytes unsent, beyond which a client that does not read is not read from either
+MAX_CONNECT_BYTES = 512 * 1024  # bytes; the five fields of 64 KiB that a CONNECT can have, rounded up
+MAX_PACKET_BYTES = 16 * 1024 * 1024  # bytes
+MAX_ANSWERS_BYTES = 1024 * 1024  # bytes unsent, beyond which a client that does not read is not read from either
 
 
 class Violation(Exception):
@@ -44,14 +44,14 @@ class Connection(asyncio.Protocol):
         """Belong to a broker, and to no client yet."""
         self.broker = broker
         self.loop = asyncio.get_running_loop()
-        self.reader = mqtt.Reader(MAX_CONNECT)
+        self.reader = mqtt.Reader(MAX_CONNECT_BYTES)
         self.session: Session | None = None
         self.will: mqtt.Will | None = None
         self.writable = True
         self.reading = True
         self.closed = False
         self.heard = self.loop.time()
-        self.patience: float = CONNECT_WITHIN
+        self.patience: float = CONNECT_WITHIN_S
 
     # What asyncio calls
 
@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         """Close once everything is sent."""
         self._leave()
         self.transport.close()
-        self.timer = self.loop.call_later(CLOSE_WITHIN, self.transport.abort)
+        self.timer = self.loop.call_later(CLOSE_WITHIN_S, self.transport.abort)
 
     def _leave(self) -> None:
         self.closed = True
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
             self.timer = self.loop.call_later(self.patience - silence, self._watch)
 
     def _wait_for_reader(self) -> None:
-        if not self.writable and self.transport.get_write_buffer_size() > MAX_ANSWERS:
+        if not self.writable and self.transport.get_write_buffer_size() > MAX_ANSWERS_BYTES:
             self.reading = False
             self.transport.pause_reading()
 
@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
             return
         session, present = self.broker.open_session(packet)
         self.session, self.will = session, packet.will
-        self.reader.limit = MAX_PACKET
+        self.reader.limit = MAX_PACKET_BYTES
         self.timer.cancel()
         if packet.keep_alive:
             self.patience = KEEP_ALIVE_GRACE * packet.keep_alive

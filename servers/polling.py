@@ -21,7 +21,7 @@ __all__ = ["serve", "software"]
 async def poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Response:
     """Answer at once: with what is new since the client's cursor, or with 304."""
     cursor = feeds.cursor(request.headers.get("If-None-Match"), default=0)
-    return batch_response(feeds, feed.after(cursor))
+    return batch_response(request, feeds, feed.after(cursor))
 
 
 def serve(
