@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: compare test lint clean
 
 compare: .venv/ready
-	$(BIN)/rtbench compare --out results/compare-$$(date +%Y%m%d-%H%M%S) --chart
+	$(BIN)/rtbench compare --chart
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest

@@ -60,11 +60,12 @@ def _print(result: Result, as_json: bool) -> None:
 
 
 def _draw(result: Result, quiet: bool) -> None:
-    from rtbench.cli.chart import draw_all
+    from rtbench.cli.chart import draw_charts
 
-    if not quiet:
-        click.echo("drawing the charts ...", err=True)
-    draw_all(result)
+    assert result.path is not None
+    for path in draw_charts(result, result.path / "charts"):
+        if not quiet:
+            click.echo(f"drew {path}", err=True)
 
 
 def _default_directory(kind: str) -> Path:

@@ -1,0 +1,54 @@
+"""Charts: a saved result as pictures for a slide, a paper, a page or a notebook.
+
+    chart.py       Chart: a picture with its title and its alternative text, and how it is saved
+    style.py       presets, and how a variant looks: its colour, dash and marker, the same for ever
+    words.py       title, conditions, notes and warnings: what a picture says in words
+    page.py        one picture being made: title above, caption below, axes in between, labels at the lines
+    scale.py       ticks of a logarithmic axis as plain numbers
+    placement.py   labels beside their lines, none on top of another
+    latency.py     latency-ecdf, latency-percentiles
+    costs.py       bytes-per-delivery, server-cpu
+    tradeoff.py    latency-against-bytes
+
+This is the only package that knows matplotlib, which is imported when a chart is drawn, not before, and whose global
+state is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rtbench.charts.chart import FORMATS, Chart
+from rtbench.charts.costs import bytes_per_delivery, server_cpu
+from rtbench.charts.latency import latency_ecdf, latency_percentiles
+from rtbench.charts.style import PRESETS, Preset, settings
+from rtbench.charts.tradeoff import latency_against_bytes
+from rtbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from rtbench.results import Result
+
+__all__ = ["CHARTS", "FORMATS", "PRESETS", "Chart", "draw"]
+
+CHARTS: dict[str, Callable[[Result, Preset], Chart]] = {
+    "latency-ecdf": latency_ecdf,
+    "latency-percentiles": latency_percentiles,
+    "bytes-per-delivery": bytes_per_delivery,
+    "server-cpu": server_cpu,
+    "latency-against-bytes": latency_against_bytes,
+}
+
+
+def draw(result: Result, name: str, preset: str = "slides") -> Chart:
+    """Draw one chart of a result.
+
+    Raises:
+        UsageError: no such chart or preset, or the result has nothing to draw in it.
+    """
+    if name not in CHARTS:
+        raise UsageError(f"no chart {name!r}; the charts are {', '.join(CHARTS)}")
+    if preset not in PRESETS:
+        raise UsageError(f"no preset {preset!r}; the presets are {', '.join(PRESETS)}")
+    with settings():
+        return CHARTS[name](result, PRESETS[preset])

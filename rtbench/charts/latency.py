@@ -1,0 +1,184 @@
+"""Latency: which share of deliveries had arrived when, and how long the tail is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtbench import stats
+from rtbench.charts import words
+from rtbench.charts.page import Page
+from rtbench.charts.scale import plain, plain_log, span
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtbench.charts.chart import Chart
+    from rtbench.charts.style import Preset
+    from rtbench.results import Result
+
+    Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+_MOST_STEPS = 600  # of one line: what a slide can resolve
+_ENDS = 25  # steps kept at either end, where one delivery is seen
+_SHARES = (0.5, *np.linspace(0.1, 0.9, 17))  # where the label of a line may stand; the first is marked
+_MANY = 5  # lines
+_POINTS_A_DECADE = 80
+_PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999)
+
+
+def latency_ecdf(result: Result, preset: Preset) -> Chart:
+    """Draw which share of deliveries had arrived after which time."""
+    curves = {v.name: ecdf(values) for v in result.variants if len(values := result.latency_ms(v.name))}
+    if not curves:
+        raise words.refuse("latency-ecdf", "no variant has a delivery from a trial that ran to its end")
+    page = Page(result, preset)
+    _lines(page, curves, drawstyle="steps-post")
+    plain_log(page.axes, "x", *_with_room_on_the_left(page, curves))
+    page.axes.set_ylim(0, 1.015)
+    page.axes.set_yticks(np.linspace(0, 1, 5), [f"{100 * share:g} %" for share in np.linspace(0, 1, 5)])
+    page.grid("both")
+    page.name_axes("latency: from due to received, ms (log)", "deliveries that had arrived")
+    notes = words.missing(result, curves, "having no delivery")
+    page.frame("How soon messages arrive", ["Further left is sooner.", *notes])
+    anchors = {name: _at_shares(curve) for name, curve in curves.items()}
+    _mark(page, anchors)
+    page.label({name: _for_label(page, curve, anchors[name]) for name, curve in curves.items()})
+    return page.chart("latency-ecdf", _alt(result, "share of deliveries that had arrived after a time, in per cent"))
+
+
+def ecdf(values: NDArray[np.float64]) -> Curve:
+    """Return the steps of the empirical distribution function, thinned to what can be seen; each is exact."""
+    ordered = np.sort(values)
+    count = len(ordered)
+    middle = np.linspace(0, count - 1, _MOST_STEPS).round().astype(np.int64)
+    ends = np.concatenate([np.arange(min(_ENDS, count)), np.arange(max(count - _ENDS, 0), count)])
+    kept = np.unique(np.concatenate([middle, ends]))
+    x, share = ordered[kept], np.searchsorted(ordered, ordered[kept], side="right") / count
+    return np.concatenate([x[:1], x]), np.concatenate([[0.0], share])
+
+
+def latency_percentiles(result: Result, preset: Preset) -> Chart:
+    """Draw latency by percentile, as far into the tail as the sample supports."""
+    samples = {v.name: result.latency_ms(v.name) for v in result.variants}
+    curves = {name: percentiles(values) for name, values in samples.items() if stats.supported(len(values), 50)}
+    if not curves:
+        raise words.refuse("latency-percentiles", "no variant has the twenty deliveries that a median needs")
+    page = Page(result, preset)
+    _lines(page, curves)
+    plain_log(page.axes, "y", *_positive_span(curves, 1))
+    end = max(float(x[-1]) for x, _ in curves.values())
+    page.axes.set_xscale("log")
+    page.axes.set_xlim(1, end)
+    shown = [p for p in _PERCENTS if _reciprocal(p) <= end * (1 + 1e-9)]
+    page.axes.xaxis.set_ticks([], minor=True)
+    page.axes.xaxis.set_ticks([_reciprocal(p) for p in shown], [f"{plain(p)} %" for p in shown])
+    page.grid("both")
+    page.name_axes("percentile of deliveries (log of 1/(1-p))", "latency, ms (log)")
+    note = f"A line ends where fewer than {stats.BEYOND} deliveries lie beyond."
+    notes = [note, *words.missing(result, curves, "having fewer than 20 deliveries")]
+    page.frame("Latency into the tail", notes)
+    _room_on_the_right(page, end, list(curves))
+    ends = {name: (x[-1:], y[-1:]) for name, (x, y) in curves.items()}
+    _mark(page, ends)
+    page.label_ends({name: page.to_pixels(*end)[0] for name, end in ends.items()})
+    return page.chart(
+        "latency-percentiles", _alt(result, "latency by percentile, as far into the tail as the sample goes")
+    )
+
+
+def percentiles(values: NDArray[np.float64]) -> Curve:
+    """Return 1/(1-p) and the value at p, up to the last percentile that the sample supports."""
+    end = len(values) / stats.BEYOND
+    x = np.geomspace(1.0, end, max(int(np.log10(end) * _POINTS_A_DECADE), 2))
+    percent = np.clip(100 * (1 - 1 / x), 0, 100)
+    return x, np.percentile(values, percent, method="inverted_cdf")
+
+
+def _reciprocal(percent: float) -> float:
+    return 100 / (100 - percent)
+
+
+def _lines(page: Page, curves: dict[str, Curve], drawstyle: str = "default") -> None:
+    for variant in page.result.variants:
+        if variant.name not in curves:
+            continue
+        look = page.look(variant)
+        page.axes.plot(
+            *curves[variant.name],
+            color=look.colour,
+            linestyle=look.dash,
+            linewidth=look.line_pt,
+            drawstyle=drawstyle,
+            label=variant.name,
+            solid_joinstyle="round",
+            zorder=3,
+        )
+
+
+def _positive_span(curves: dict[str, Curve], axis: int) -> tuple[float, float]:
+    values = np.concatenate([curve[axis] for curve in curves.values()])
+    positive = values[values > 0]
+    return span([float(positive.min()), float(positive.max())] if len(positive) else [1.0])
+
+
+def _at_shares(curve: Curve) -> Curve:
+    """Return the points of a distribution where its label may stand, the first one marked."""
+    x, share = curve
+    at = np.searchsorted(share, _SHARES)
+    return x[at], np.array(_SHARES)
+
+
+def _for_label(
+    page: Page, curve: Curve, anchors: Curve
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    x, y = (np.repeat(values, 2) for values in curve)
+    return page.to_pixels(x[1:], y[:-1]), page.to_pixels(*anchors), 8 * np.abs(anchors[1] - 0.5)
+
+
+def _mark(page: Page, anchors: dict[str, Curve]) -> None:
+    """Mark each line at the first of its anchors."""
+    for variant in page.result.variants:
+        if variant.name not in anchors:
+            continue
+        look = page.look(variant)
+        x, y = anchors[variant.name]
+        page.axes.plot(
+            x[:1],
+            y[:1],
+            linestyle="none",
+            marker=look.marker,
+            markersize=page.preset.marker_pt,
+            fillstyle=look.fill,
+            color=look.colour,
+            markerfacecoloralt=page.preset.background,
+            markeredgewidth=page.preset.line_pt / 2,
+            zorder=5,
+            clip_on=False,
+        )
+
+
+def _with_room_on_the_left(page: Page, curves: dict[str, Curve]) -> tuple[float, float]:
+    """Return limits that leave the fastest lines room for names on their left, where many stand close together."""
+    low, high = _positive_span(curves, 0)
+    if len(curves) < _MANY:
+        return low, high
+    widest = max(page.text_width(name, page.preset.text_pt) for name in curves)
+    return low * (low / high) ** min(widest / page.width, 0.2), high
+
+
+def _room_on_the_right(page: Page, end: float, names: list[str]) -> None:
+    """Lengthen the axis so that the names fit behind the ends of their lines; the ticks stay where data is."""
+    size = page.preset.text_pt
+    room = max(page.text_width(name, size) for name in names) + page.pixels(size * 2)
+    width = float(page.axes.get_window_extent().width)
+    page.axes.set_xlim(1, end ** (1 / (1 - min(room / width, 0.5))))
+
+
+def _alt(result: Result, what: str) -> str:
+    rows = list(result.summary)
+    figures = [f"Median: {words.each(rows, 'latency_p50_ms', 'ms')}."]
+    if tail := words.each(rows, "latency_p99_ms", "ms"):
+        figures.append(f"99th percentile: {tail}.")
+    return words.alternative(result, f"Line chart, a line a variant: {what}; time in ms, logarithmic.", *figures)

@@ -1,0 +1,142 @@
+"""Words: what a chart says beside its picture, so that it stays honest when it is taken out of its context. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rtbench.errors import UsageError
+from rtbench.table import significant
+from rtbench.transport import DEFAULT_SERVER
+from rtbench.units import format_seconds
+from rtbench.verdict import INVALID, SUSPECT
+
+if TYPE_CHECKING:
+    from rtbench.results import Result
+    from rtbench.variant import Variant
+
+_MOST_NAMES = 4
+
+
+def subject(result: Result) -> str:
+    """Return what is compared: the transports, or the variants of the only one."""
+    transports = list(dict.fromkeys(variant.transport for variant in result.variants))
+    names = [variant.name for variant in result.variants] if len(transports) == 1 else transports
+    if len(transports) == 1 and len(names) > _MOST_NAMES:
+        return f"{len(names)} variants of {transports[0]}"
+    return joined(names)
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return `a`, `a and b`, or `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def conditions(result: Result) -> str:
+    """Return under what the figures were measured, in one sentence."""
+    w = result.workload
+    trials = result.settings["trials"].value
+    parts = [
+        w.pattern,
+        _count(w.publishers, "publisher"),
+        _count(w.subscribers, "subscriber"),
+        f"{w.rate_hz:g} messages/s each ({w.arrivals})",
+        f"{w.payload_bytes}-byte payload",
+        f"{_count(trials, 'trial')} of {format_seconds(w.duration_s)}",
+        str(result.environment.get("link", "unknown link")),
+        *_options(result.variants),
+    ]
+    return f"Conditions: {', '.join(parts)}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _options(variants: Iterable[Variant]) -> list[str]:
+    """Return the options that no label says, as `polling: interval 500 ms`."""
+    found: dict[str, None] = {}
+    for variant in variants:
+        for name, value in variant.options.items():
+            if value not in (None, False, "") and f"-{name}{value}" not in variant.label:
+                shown = format_seconds(value) if name.endswith("_s") else str(value)
+                found[f"{variant.label}: {name.removesuffix('_s').replace('_', ' ')} {shown}"] = None
+    return list(found)
+
+
+def implementations(result: Result) -> str:
+    """Return what served and what spoke the transports: a difference of libraries is not one of transports."""
+    servers = _software((v.server, v.server_software, v) for v in result.variants)
+    clients = _software((v.client, v.client_software, v) for v in result.variants)
+    served = [
+        f"{'embedded servers' if name == DEFAULT_SERVER else name}{software}" for name, software in servers.items()
+    ]
+    spoken = [f"{name} clients{software}" for name, software in clients.items()]
+    return f"Served by {joined(served)}; spoken to by {joined(spoken)}."
+
+
+def _software(used: Iterable[tuple[str, str, Variant]]) -> dict[str, str]:
+    software: dict[str, dict[str, None]] = {}
+    for name, runs, variant in used:
+        names = software.setdefault(name, {})
+        if runs:
+            names[runs] = None
+        if name != DEFAULT_SERVER and not runs:
+            names[variant.transport] = None
+    return {name: f" ({', '.join(names)})" if names else "" for name, names in software.items()}
+
+
+def findings(result: Result) -> list[str]:
+    """Return what speaks against the figures: verdicts, losses, trials that are missing."""
+    rows = list(result.summary)
+    found = []
+    if result.status != "complete":
+        found.append(f"INCOMPLETE: {len(result.trials)} of {result.planned_trials} trials.")
+    for verdict, words in ((INVALID, "Not fit to conclude"), (SUSPECT, "Suspect")):
+        if names := [row["variant"] for row in rows if row["verdict"] == verdict]:
+            found.append(f"{words}: {joined(names)}.")
+    if lost := [f"{row['variant']} {row['lost']} of {row['expected']}" for row in rows if row["lost"]]:
+        found.append(f"Lost, and in no latency: {joined(lost)}.")
+    return found
+
+
+def reasons(result: Result) -> list[str]:
+    """Return the reasons of every verdict that is not the best."""
+    rows = [row for row in result.summary if row["reasons"]]
+    return [f"{row['variant']} is {row['verdict']}: {row['reasons']}." for row in rows]
+
+
+def watermark(result: Result) -> str:
+    """Return what stands across the chart, nothing when all is well."""
+    lines = ["INCOMPLETE"] if result.status != "complete" else []
+    invalid = [row["variant"] for row in result.summary if row["verdict"] == INVALID]
+    for start in range(0, min(len(invalid), _MOST_NAMES), 2):
+        names = ", ".join(invalid[start : start + 2])
+        lines.append(names if start else f"NOT FIT TO CONCLUDE: {names}")
+    if len(invalid) > _MOST_NAMES:
+        lines.append(f"and {len(invalid) - _MOST_NAMES} more")
+    return "\n".join(lines)
+
+
+def missing(result: Result, drawn: Iterable[str], why: str) -> list[str]:
+    """Return a note that names the variants which are not in the picture."""
+    there = set(drawn)
+    absent = [variant.name for variant in result.variants if variant.name not in there]
+    return [f"Not shown, {why}: {joined(absent)}."] if absent else []
+
+
+def each(rows: Iterable[Mapping[str, Any]], column: str, unit: str) -> str:
+    """Return a column in words, as `sse 2.92 ms, websocket 1.53 ms`."""
+    known = [row for row in rows if row[column] is not None]
+    return ", ".join(f"{row['variant']} {significant(float(row[column]))} {unit}" for row in known)
+
+
+def alternative(result: Result, *sentences: str) -> str:
+    """Return the alternative text: the warnings first, then what the picture shows, then the conditions."""
+    warnings = [*findings(result), *reasons(result)]
+    return " ".join([*warnings, *sentences, conditions(result), implementations(result)])
+
+
+def refuse(chart: str, why: str) -> UsageError:
+    """Return the error of a chart that has nothing to draw."""
+    return UsageError(f"{chart} cannot be drawn from this result: {why}")

@@ -1,0 +1,96 @@
+"""`rtbench chart`: draw the charts of a saved result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rtbench.results import Result
+
+
+@click.command("chart")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option(
+    "--chart",
+    "charts",
+    multiple=True,
+    metavar="NAME",
+    help="which one; repeatable [all]",
+)
+@click.option("--preset", default="slides", metavar="slides|paper|dark", help="size and look [slides]")
+@click.option("--format", "formats", multiple=True, metavar="png|svg|pdf", help="file format; repeatable [all]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="write here [RESULT/charts]")
+def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[str, ...], out: Path | None) -> None:
+    """Draw the charts of RESULT, a directory that `rtbench run` or `rtbench compare` wrote.
+
+    Nothing is measured: the saved result is all it takes. The path of every chart is printed.
+
+    \b
+    latency-ecdf           which share of deliveries had arrived after which time
+    latency-percentiles    latency by percentile, as far into the tail as the sample supports
+    bytes-per-delivery     bytes on the wire for each delivery, by layer
+    server-cpu             the server's CPU time for each delivery
+    latency-against-bytes  latency against bytes: the comparison in one picture
+    """
+    from rtbench.charts import CHARTS, FORMATS, PRESETS
+    from rtbench.errors import UsageError
+    from rtbench.results import load
+
+    for flag, given, known in (
+        ("--chart", charts, tuple(CHARTS)),
+        ("--preset", (preset,), tuple(PRESETS)),
+        ("--format", formats, FORMATS),
+    ):
+        for value in given:
+            if value not in known:
+                raise UsageError(f"{flag} must be one of {', '.join(known)}: got {value!r}")
+    loaded = load(result)
+    assert loaded.path is not None
+    directory = out if out is not None else loaded.path / "charts"
+    for path in draw_charts(loaded, directory, preset, charts, formats):
+        click.echo(str(path))
+
+
+def draw_charts(
+    result: Result, directory: Path, preset: str = "slides", charts: Sequence[str] = (), formats: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Draw charts, all where none are named, and yield each path as it is written.
+
+    A chart that this result has no data for is skipped, and an error if it was named.
+
+    Raises:
+        UsageError: nothing can be drawn, or `directory` cannot be written.
+    """
+    from rtbench.charts import CHARTS, FORMATS
+    from rtbench.errors import UsageError
+
+    _make(directory)
+    drawn = False
+    for name in dict.fromkeys(charts or CHARTS):
+        try:
+            chart = result.chart(name, preset)
+        except UsageError as error:
+            if charts:
+                raise
+            click.echo(f"skipped: {error}", err=True)
+            continue
+        for kind in dict.fromkeys(formats or FORMATS):
+            path = directory / f"{name}.{kind}"
+            chart.save(path)
+            drawn = True
+            yield path
+    if not drawn:
+        raise UsageError("this result has nothing that can be drawn")
+
+
+def _make(directory: Path) -> None:
+    from rtbench.errors import UsageError
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {directory} cannot be written: {error.strerror}") from error
