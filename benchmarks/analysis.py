@@ -40,7 +40,8 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
         np.ones(len(message), dtype=bool),
     )
     figures = TrialFigures(
-        index=index, block=0, variant=variant, server_url="", error=None, offered=MESSAGES, unfinished=0, lost_in_warmup=0,
+        index=index, block=0, variant=variant, server_url="", error=None,
+        offered=MESSAGES, unfinished=0, lost_in_warmup=0,
         published_in_all=MESSAGES, deliveries=len(message), missed_told=0, requests=0, nagle_sockets=0, nagle_seen=True,
         wall_s=4.0, client_cpu=0.1, client_cpu_ns=10**8, server_cpu_ns=10**8, server_rss_bytes=10**7,
         publisher_setup_wire=None, publisher_run_wire=None, subscriber_setup_wire=None, subscriber_run_wire=None,

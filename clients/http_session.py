@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from rtbench.errors import Refused
 from rtbench.meter import Meter
@@ -29,9 +31,9 @@ class HttpSession:
         self._url = url.rstrip("/")
         self._one_at_a_time = asyncio.Lock()
 
-    def address(self, topic: str) -> str:
-        """Return the URL of a topic."""
-        return f"{self._url}/{topic}"
+    def address(self, topic: str) -> URL:
+        """Return the URL of a topic; `..` in a topic is a name like any other, so it is not left to be normalised."""
+        return URL(f"{self._url}/{quote(topic)}", encoded=True)
 
     async def publish(self, topic: str, payload: bytes) -> bool:
         """Publish; the response is the acknowledgement."""

@@ -58,7 +58,7 @@ def observation(seen: Mapping[str, Any]) -> str:
     """Say what a delivery costs in requests."""
     return (
         f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median, "
-        f"for {seen['requests_per_delivery']:.2g} requests and {seen['wire_bytes_per_delivery']:.0f} bytes a delivery"
+        f"for {seen['requests_per_delivery']:.1f} requests and {seen['wire_bytes_per_delivery']:.0f} bytes a delivery"
         if seen["wire_bytes_per_delivery"] is not None
         else f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median"
     )

@@ -48,15 +48,15 @@ class Mqtt:
 
     async def publish(self, topic: str, payload: bytes) -> bool:
         """Publish; return once the broker has acknowledged it as the QoS asks (never, at QoS 0)."""
-        client = self._publisher or await self._open_publisher()
+        client = await self._publishing_client()
         try:
             await client.publish(topic, payload, qos=self._qos, timeout=float("inf"))
         except aiomqtt.MqttError as error:
             raise ConnectionError(str(error)) from error
         return self._qos > 0
 
-    async def _open_publisher(self) -> aiomqtt.Client:
-        async with self._opening:
+    async def _publishing_client(self) -> aiomqtt.Client:
+        async with self._opening:  # also when it is open: whoever waits for the opening comes first
             if self._publisher is None:
                 self._publisher = await self._open()
             return self._publisher

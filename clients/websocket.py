@@ -43,7 +43,7 @@ class WebSocket:
 
     async def publish(self, topic: str, payload: bytes) -> bool:
         """Publish; WebSocket has no acknowledgement."""
-        connection = self._publishers.get(topic) or await self._publisher(topic)
+        connection = await self._publisher(topic)
         try:
             await connection.send(payload)
         except websockets.ConnectionClosed as error:
@@ -51,35 +51,35 @@ class WebSocket:
         return False
 
     async def _publisher(self, topic: str) -> ClientConnection:
-        async with self._opening:
+        async with self._opening:  # also when it is open: whoever waits for the opening comes first
             if topic not in self._publishers:
-                self._publishers[topic] = await self._open(f"{topic}?publish")
+                self._publishers[topic] = await self._open(topic, "?publish")
             return self._publishers[topic]
 
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
-        """Subscribe to one topic: the upgrade is answered by a server that already listens for it."""
+        """Subscribe to one topic: whatever the server publishes after its answer to the upgrade comes."""
         refuse_wildcards("websocket", topic)
-        connection = await self._open(topic)
-        await (await connection.ping())  # the server has taken the connection into the topic before it answers
-        return self._read(topic, connection)
+        return self._read(topic, await self._open(topic))
 
-    async def _open(self, path: str) -> ClientConnection:
+    async def _open(self, topic: str, query: str = "") -> ClientConnection:
         parts = urlsplit(self._url)
         sock = await self._meter.connect(parts.hostname or "", parts.port or 80)
         try:
             return await self._stack.enter_async_context(
                 connect_websocket(
-                    f"{self._url}/{quote(path, safe='/?')}",
+                    f"{self._url}/{quote(topic)}{query}",
                     sock=sock,
                     subprotocols=[Subprotocol("rtbench")],
                     compression=None,
                     ping_interval=None,
                     proxy=None,
                     max_size=None,
+                    max_queue=None,  # or a subscriber that stopped reading could not take part in the closing handshake
+                    close_timeout=1,
                 )
             )
         except websockets.InvalidHandshake as error:
-            raise Refused(f"upgrade of {path}: {error}") from error
+            raise Refused(f"upgrade of {topic}: {error}") from error
 
     async def _read(self, topic: str, connection: ClientConnection) -> AsyncIterator[Message]:
         missed = 0

@@ -57,6 +57,11 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         raise UsageError(f"--transport is missing; installed: {', '.join(installed())}")
     given = {option: _listed(settings[name].value) for name, option in CLIENT_OPTIONS.items()}
     given = {option: values for option, values in given.items() if values}
+    for text in _listed(settings["option"].value):
+        option, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"--option must be NAME=VALUE: got {text!r}")
+        given.setdefault(option, []).append(value)
     found: list[Variant] = []
     for name in dict.fromkeys(names or installed()):
         has = transport.client(name, client).options

@@ -46,7 +46,7 @@ SCHEMA = 1
 COMPLETE, INCOMPLETE = "complete", "incomplete"
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """A run or a comparison. `path` is where it is saved, None if it is not."""
 
@@ -164,6 +164,10 @@ class Result:
         from rtbench.report import report
 
         return report(self)
+
+    def __repr__(self) -> str:
+        """Name what it is of."""
+        return f"<{self.kind} of {', '.join(v.name for v in self.variants)}: {len(self.trials)} trials, {self.status}>"
 
     def __str__(self) -> str:
         """Return the report."""

@@ -9,6 +9,7 @@ from zlib import crc32
 
 from rtbench import transport
 from rtbench.errors import UsageError
+from rtbench.units import parse_seconds
 
 SLOTS = 10  # places in tables, and colours in charts
 _FIRST_FREE_SLOT = 5
@@ -57,17 +58,15 @@ def variants_of(
 ) -> list[Variant]:
     """Return the variants of one transport: those that its client names, narrowed by `options`; else the first one.
 
-    An option of None was not given.
-
     Raises:
         UsageError: no such transport, server or client; an option that the transport does not have, or a value of it.
     """
     spoken = transport.client(name, client)
     served = transport.server(name, server)
-    given = {key: value for key, value in options.items() if value is not None}
-    for key in given:
+    for key in options:
         if key not in spoken.options:
             raise UsageError(_no_such_option(name, key))
+    given = {key: _like(spoken.options[key], key, value) for key, value in options.items()}
     found = []
     for shade, choice in enumerate(spoken.variants):
         if all(given.get(key, value) == value for key, value in choice.items()):
@@ -88,6 +87,18 @@ def variants_of(
     if not found:
         raise UsageError(_no_such_value(name, given, spoken.variants))
     return found if all_of_them else found[:1]
+
+
+def _like(default: Any, key: str, value: Any) -> Any:
+    """Return an option given as text in the type of its default."""
+    if not isinstance(value, str) or isinstance(default, str) or default is None:
+        return value
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+        return parse_seconds(value) if key.endswith("_s") else type(default)(value)
+    except (KeyError, ValueError):
+        raise UsageError(f"{key} must be like {default!r}: got {value!r}") from None
 
 
 def _no_such_option(name: str, key: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import unquote
 
 import aiohttp
 from aiohttp import web
@@ -59,7 +60,8 @@ async def relay(
     feeds = Feeds(capacity)
 
     def feed_of(request: web.Request) -> Feed[bytes]:
-        topic = request.match_info["topic"]
+        # as it was sent: a topic may hold what a path must have encoded, and `..` in it is a name like any other
+        topic = unquote(request.raw_path.partition("?")[0].removeprefix("/"))
         try:
             refuse_wildcards("HTTP", topic)
         except UsageError as error:

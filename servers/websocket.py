@@ -15,11 +15,15 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
+from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 import websockets
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.asyncio.server import serve as serve_websockets
+from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from rtbench.errors import UsageError
@@ -50,9 +54,14 @@ class Topic:
     def _group(self, connection: ServerConnection) -> set[ServerConnection]:
         return self._binary if connection.subprotocol == SUBPROTOCOL else self._plain
 
-    def join(self, connection: ServerConnection) -> None:
-        """Let a connection hear what is published from now on."""
-        self._group(connection).add(connection)
+    def join(self, connection: ServerConnection, cursor: int) -> None:
+        """Let a connection hear everything from `cursor` on."""
+        if cursor < self.feed.end:
+            task = asyncio.create_task(self._catch_up(connection, cursor))
+            self._catching_up.add(task)
+            task.add_done_callback(self._catching_up.discard)
+        else:
+            self._group(connection).add(connection)
 
     def leave(self, connection: ServerConnection) -> None:
         """Let it hear no more."""
@@ -65,9 +74,7 @@ class Topic:
         for group in (self._plain, self._binary):
             for slow in [c for c in group if c.transport.get_write_buffer_size() > SLOW_BYTES]:
                 group.discard(slow)
-                task = asyncio.create_task(self._catch_up(slow, before))
-                self._catching_up.add(task)
-                task.add_done_callback(self._catching_up.discard)
+                self.join(slow, before)
         broadcast(self._plain, message)
         broadcast(self._binary, message.encode() if isinstance(message, str) else message)
 
@@ -87,7 +94,7 @@ class Topic:
                 cursor = batch.cursor - len(batch.messages[64:])
         except websockets.ConnectionClosed:
             return
-        self.join(connection)
+        self.join(connection, cursor)
 
 
 @asynccontextmanager
@@ -100,18 +107,27 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Relay over WebSocket until left; yield the URL."""
     topics: dict[str, Topic] = {}
+    cursors: WeakKeyDictionary[ServerConnection, int] = WeakKeyDictionary()
+
+    def address(request: Request) -> tuple[Topic, str]:
+        path, _, query = request.path.partition("?")
+        name = unquote(path.removeprefix("/"))
+        refuse_wildcards("websocket", name)
+        return topics.setdefault(name, Topic(capacity)), query
+
+    def answer(connection: ServerConnection, request: Request, _: Response) -> Response | None:
+        """Note, before the client can know that it is connected, from where on it is to hear the topic."""
+        try:
+            cursors[connection] = address(request)[0].feed.end
+        except UsageError as error:
+            return connection.respond(HTTPStatus.BAD_REQUEST, f"{error}\n")
+        return None
 
     async def handle(connection: ServerConnection) -> None:
         assert connection.request is not None
-        name, _, query = connection.request.path.lstrip("/").partition("?")
-        try:
-            refuse_wildcards("websocket", name)
-        except UsageError as error:
-            await connection.close(1008, str(error)[:120])
-            return
-        topic = topics.setdefault(name, Topic(capacity))
+        topic, query = address(connection.request)
         if query != "publish":
-            topic.join(connection)
+            topic.join(connection, cursors.pop(connection))
         try:
             async for message in connection:
                 topic.publish(message)
@@ -126,6 +142,7 @@ async def serve(
         sock=listener,
         ssl=tls,
         backlog=BACKLOG,
+        process_response=answer,
         subprotocols=[SUBPROTOCOL],
         select_subprotocol=lambda _, offered: SUBPROTOCOL if SUBPROTOCOL in offered else None,
         compression=None,  # the padding of a benchmark's payload would compress to nothing

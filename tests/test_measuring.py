@@ -12,13 +12,45 @@ import pytest
 import rtbench
 from rtbench.results import Result
 
-DESIGNED = (
-    "variant, transport, qos, server, client, trials, publishers, subscribers, rate_hz, payload_bytes, published, expected, "
-    "delivered, lost, duplicated, reordered, latency_p50_ms, latency_p50_low_ms, latency_p50_high_ms, "
-    "latency_p90_ms, latency_p90_low_ms, latency_p90_high_ms, latency_p99_ms, latency_p99_low_ms, latency_p99_high_ms, "
-    "latency_mean_ms, arrived_p50_ms, lag_p99_ms, wire_bytes_per_delivery, payload_share, requests_per_delivery, "
-    "server_cpu_us_per_delivery, server_cpu_percent, server_rss_mb, client_cpu_us_per_delivery, verdict, reasons"
-).split(", ")
+DESIGNED = [
+    "variant",
+    "transport",
+    "qos",
+    "server",
+    "client",
+    "trials",
+    "publishers",
+    "subscribers",
+    "rate_hz",
+    "payload_bytes",
+    "published",
+    "expected",
+    "delivered",
+    "lost",
+    "duplicated",
+    "reordered",
+    "latency_p50_ms",
+    "latency_p50_low_ms",
+    "latency_p50_high_ms",
+    "latency_p90_ms",
+    "latency_p90_low_ms",
+    "latency_p90_high_ms",
+    "latency_p99_ms",
+    "latency_p99_low_ms",
+    "latency_p99_high_ms",
+    "latency_mean_ms",
+    "arrived_p50_ms",
+    "lag_p99_ms",
+    "wire_bytes_per_delivery",
+    "payload_share",
+    "requests_per_delivery",
+    "server_cpu_us_per_delivery",
+    "server_cpu_percent",
+    "server_rss_mb",
+    "client_cpu_us_per_delivery",
+    "verdict",
+    "reasons",
+]
 VARIANTS = ["polling", "long-polling", "sse", "websocket", "mqtt-qos0", "mqtt-qos1", "mqtt-qos2"]
 
 

@@ -54,5 +54,14 @@ def test_the_installed_wheel_measures_and_passes_the_contract(wheel: Path, tmp_p
     quick = ("--trials", "1", "--duration", "200ms", "--warmup", "0", "--out", "out")
     printed = _call(sys.executable, "-c", main, "run", "--transport", "mqtt", *quick, cwd=tmp_path, **elsewhere)
     assert "100/100" in printed
-    contract = ("-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path))
+    contract = (
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        "--rootdir",
+        str(tmp_path),
+    )
     _call(sys.executable, *contract, str(ROOT / "tests" / "test_contract.py"), cwd=tmp_path, **elsewhere)

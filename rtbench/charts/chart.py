@@ -75,11 +75,9 @@ class Chart:
             count=1,
         ).encode("utf-8")
 
-    def _repr_png_(self) -> bytes:
-        return self._rendered("png", dpi=_NOTEBOOK_WIDTH / self.figure.get_figwidth())
-
     def _repr_html_(self) -> str:
-        data = base64.b64encode(self._repr_png_()).decode("ascii")
+        png = self._rendered("png", dpi=_NOTEBOOK_WIDTH / self.figure.get_figwidth())
+        data = base64.b64encode(png).decode("ascii")
         return f'<img alt="{html.escape(self.alt)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 

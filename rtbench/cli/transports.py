@@ -32,7 +32,7 @@ def _rows() -> list[dict[str, Any]]:
             row = {"transport": name, "kind": kind, "name": implementation}
             try:
                 found = (transport.server if kind == "server" else transport.client)(name, implementation)
-                options = ", ".join("--" + o.removesuffix("_s").replace("_", "-") for o in found.options) or "–"
+                options = ", ".join(found.options) or "–"
                 rows.append({**row, "software": found.software, "options": options})
             except UsageError as error:
                 rows.append({**row, "software": str(error), "options": "–"})

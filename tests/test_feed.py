@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtbench.feed import Batch, Feed, Feeds
+
+
+def feed_of(count: int, capacity: int = 10_000) -> Feed[bytes]:
+    feed: Feed[bytes] = Feed(capacity)
+    for number in range(count):
+        feed.append(b"%d" % number)
+    return feed
+
+
+@pytest.mark.parametrize(
+    ("appended", "capacity", "cursor", "batch"),
+    [
+        pytest.param(0, 5, 0, Batch([], 0, 0), id="an empty feed has nothing"),
+        pytest.param(3, 5, 0, Batch([b"0", b"1", b"2"], 3, 0), id="from the beginning everything"),
+        pytest.param(3, 5, 2, Batch([b"2"], 3, 0), id="from a cursor what came since"),
+        pytest.param(3, 5, 3, Batch([], 3, 0), id="at the end nothing"),
+        pytest.param(3, 5, 99, Batch([], 3, 0), id="beyond the end nothing, and the cursor comes back to the end"),
+        pytest.param(5, 5, 0, Batch([b"0", b"1", b"2", b"3", b"4"], 5, 0), id="just full, nothing is dropped"),
+        pytest.param(6, 5, 0, Batch([b"1", b"2", b"3", b"4", b"5"], 6, 1), id="one too many, one is missed"),
+        pytest.param(8, 5, 2, Batch([b"3", b"4", b"5", b"6", b"7"], 8, 1), id="the gap counts from the cursor"),
+        pytest.param(8, 5, 3, Batch([b"3", b"4", b"5", b"6", b"7"], 8, 0), id="at the edge of the gap none is missed"),
+        pytest.param(50, 1, 0, Batch([b"49"], 50, 49), id="a feed of one"),
+    ],
+)
+def test_a_reader_gets_what_came_after_its_cursor_and_hears_of_the_gap(
+    appended: int, capacity: int, cursor: int, batch: Batch[bytes]
+) -> None:
+    assert feed_of(appended, capacity).after(cursor) == batch
+
+
+@given(st.integers(1, 8), st.lists(st.integers(0, 6), max_size=40))
+def test_a_reader_that_asks_again_and_again_misses_nothing_untold(capacity: int, bursts: list[int]) -> None:
+    feed = feed_of(0, capacity)
+    cursor = heard = missed = 0
+    for burst in bursts:
+        for _ in range(burst):
+            feed.append(b"%d" % feed.end)
+        batch = feed.after(cursor)
+        assert batch.messages == [b"%d" % number for number in range(cursor + batch.missed, feed.end)]
+        assert batch.missed == max(0, burst - capacity)
+        cursor, heard, missed = batch.cursor, heard + len(batch.messages), missed + batch.missed
+    assert heard + missed == feed.end == sum(bursts)
+
+
+def test_readers_do_not_disturb_each_other() -> None:
+    feed = feed_of(3)
+    batch = feed.after(0)
+    batch.messages.clear()
+    assert feed.after(0).messages == [b"0", b"1", b"2"]
+
+
+async def turns(count: int = 5) -> None:
+    """Let everything run that can run without anything new."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_one_message_wakes_everyone_who_waits_for_it_and_nobody_else() -> None:
+    async def run() -> None:
+        feed = feed_of(2)
+        waiting = [asyncio.create_task(feed.beyond(2)) for _ in range(50)]
+        for_the_next = asyncio.create_task(feed.beyond(3))
+        await turns()
+        assert not any(task.done() for task in (*waiting, for_the_next))
+        feed.append(b"2")
+        await turns()
+        assert all(task.done() for task in waiting)
+        assert not for_the_next.done()
+        feed.append(b"3")
+        await turns()
+        assert for_the_next.done()
+
+    asyncio.run(run())
+
+
+def test_nobody_waits_for_what_is_there() -> None:
+    async def run() -> None:
+        waiting = asyncio.create_task(feed_of(2).beyond(1))
+        await turns(1)
+        assert waiting.done()
+
+    asyncio.run(run())
+
+
+def test_a_reader_that_gives_up_takes_no_other_with_it() -> None:
+    async def run() -> None:
+        feed = feed_of(0)
+        impatient, patient = (asyncio.create_task(feed.beyond(0)) for _ in range(2))
+        await turns()
+        impatient.cancel()
+        await turns()
+        assert impatient.cancelled()
+        assert not patient.done()
+        feed.append(b"0")
+        await turns()
+        assert patient.done()
+        assert patient.exception() is None
+
+    asyncio.run(run())
+
+
+def test_a_message_when_nobody_waits_any_more_disturbs_nobody() -> None:
+    async def run() -> None:
+        feed = feed_of(0)
+        for _ in range(3):
+            waiting = asyncio.create_task(feed.beyond(feed.end))
+            await turns()
+            waiting.cancel()
+            await turns()
+            feed.append(b"")
+
+    asyncio.run(run())
+
+
+def test_two_messages_in_one_turn_wake_a_reader_once_and_it_gets_both() -> None:
+    async def run() -> list[bytes]:
+        feed = feed_of(0)
+        waiting = asyncio.create_task(feed.beyond(0))
+        await turns()
+        feed.append(b"0")
+        feed.append(b"1")
+        await waiting
+        return feed.after(0).messages
+
+    assert asyncio.run(run()) == [b"0", b"1"]
+
+
+def test_a_topic_has_one_feed_and_another_topic_another() -> None:
+    feeds = Feeds(capacity=2)
+    feeds["a/b"].append(b"x")
+    assert feeds["a/b"].after(0).messages == [b"x"]
+    assert feeds["a"].after(0).messages == []
+    assert feeds["a"].capacity == 2
+
+
+@given(st.integers(0, 2**63))
+def test_a_mark_comes_back_as_the_cursor_it_was_made_of(cursor: int) -> None:
+    feeds = Feeds()
+    mark = feeds.mark(cursor)
+    for echoed in (mark, f'"{mark}"', f'W/"{mark}"', f'  "{mark}" '):
+        assert feeds.cursor(echoed, default=7) == cursor
+
+
+def test_without_a_mark_a_reader_starts_where_the_server_says() -> None:
+    assert Feeds().cursor(None, default=7) == 7
+
+
+@pytest.mark.parametrize("mark", ["", '""', "*", "-", "5", '"5"', "wxyz-5", "5-", "5-5-5", "a", '"a-1", "a-2"', "é-1"])
+def test_a_mark_that_is_not_ours_stands_for_all_there_is(mark: str) -> None:
+    assert Feeds().cursor(mark, default=7) == 0
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "+1", "1.0", " 1", "1_0", "٣", "²", "1" * 8000])
+def test_a_mark_of_ours_with_a_spoilt_number_is_no_error(number: str) -> None:
+    feeds = Feeds()
+    spoilt = feeds.mark(5).removesuffix("5") + number
+    assert feeds.cursor(spoilt, default=7) == 0
+
+
+def test_a_mark_of_another_run_of_the_server_stands_for_all_there_is() -> None:
+    runs = [Feeds() for _ in range(4)]
+    marks = {feeds.mark(5) for feeds in runs}
+    assert len(marks) > 1
+    before = next(feeds for feeds in runs if feeds.mark(5) != runs[0].mark(5))
+    assert runs[0].cursor(before.mark(5), default=7) == 0

@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtbench.generator import ACKED, FAILED, INDETERMINATE
+from rtbench.ledger import Deliveries, Ledger, Publishes, account
+from rtbench.workload import PATTERNS, Workload
+
+
+@dataclass(frozen=True)
+class Sent:
+    publisher: int
+    sequence: int
+    due_ns: int
+    sent_ns: int
+    status: int = ACKED
+
+
+@dataclass(frozen=True)
+class Arrival:
+    publisher: int
+    sequence: int
+    due_ns: int
+    subscriber: int
+    intact: bool = True
+
+
+@dataclass
+class History:
+    """What happened in one trial, as lists."""
+
+    publisher_topics: list[str]
+    subscriber_topics: list[str]
+    sent: list[Sent] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+
+    def account(self, since_ns: int = 0) -> tuple[Ledger, list[int]]:
+        def column(rows: Sequence[object], name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+            return np.array([getattr(row, name) for row in rows], dtype=np.int64)
+
+        s, a = self.sent, self.arrivals
+        ledger, first = account(
+            Publishes(
+                column(s, "publisher"),
+                column(s, "sequence"),
+                column(s, "due_ns"),
+                column(s, "sent_ns"),
+                column(s, "sent_ns"),
+                column(s, "status"),
+            ),
+            Deliveries(
+                column(a, "publisher"),
+                column(a, "sequence"),
+                column(a, "due_ns"),
+                column(a, "subscriber"),
+                np.arange(len(a), dtype=np.int64),
+                column(a, "intact").astype(bool),
+            ),
+            self.publisher_topics,
+            self.subscriber_topics,
+            since_ns,
+        )
+        return ledger, first.tolist()
+
+
+def history(publisher_topics: list[str], subscriber_topics: list[str], messages: int = 10) -> History:
+    """Return a history in which everything went well: publisher i's message n is due at 1000 n + i + 1."""
+    made = History(publisher_topics, subscriber_topics)
+    for n in range(messages):
+        for i, topic in enumerate(publisher_topics):
+            due = 1000 * n + i + 1
+            made.sent.append(Sent(i, n, due, due + 5))
+            made.arrivals += [Arrival(i, n, due, j) for j, mine in enumerate(subscriber_topics) if mine == topic]
+    return made
+
+
+def oracle(h: History, since_ns: int = 0) -> tuple[Ledger, list[int]]:
+    """Count with dicts and loops what `account` counts with arrays."""
+    count = dict.fromkeys(asdict(Ledger()), 0)
+    fate = {ACKED: "acked", FAILED: "failed", INDETERMINATE: "indeterminate"}
+    messages = {}
+    for sent in h.sent:
+        if sent.sent_ns == 0:
+            continue
+        if sent.due_ns >= since_ns:
+            count["published"] += 1
+            count[fate[sent.status]] += 1
+        if sent.status == FAILED:
+            continue
+        messages[sent.publisher, sent.sequence, sent.due_ns] = h.publisher_topics[sent.publisher]
+        if sent.due_ns >= since_ns:
+            count["expected"] += h.subscriber_topics.count(h.publisher_topics[sent.publisher])
+    seen = set()
+    highest: dict[tuple[int, int], int] = {}
+    first = []
+    for position, got in enumerate(h.arrivals):
+        topic = messages.get((got.publisher, got.sequence, got.due_ns))
+        stream = got.publisher, got.subscriber
+        if not got.intact:
+            count["corrupt"] += 1
+        elif topic is None or topic != h.subscriber_topics[got.subscriber]:
+            count["unexpected"] += 1
+        elif got.due_ns < since_ns:
+            continue
+        elif (*stream, got.sequence) in seen:
+            count["duplicated"] += 1
+        else:
+            seen.add((*stream, got.sequence))
+            first.append(position)
+            count["delivered"] += 1
+            count["reordered"] += got.sequence < highest.get(stream, -1)
+            highest[stream] = max(got.sequence, highest.get(stream, -1))
+    count["lost"] = count["expected"] - count["delivered"]
+    return Ledger(**count), first
+
+
+def topics_of(pattern: str, publishers: int, subscribers: int) -> tuple[list[str], list[str]]:
+    workload = Workload(pattern=pattern, publishers=publishers, subscribers=subscribers)
+    return workload.publisher_topics, workload.subscriber_topics
+
+
+PATTERNS_IN_SMALL = [
+    pytest.param("fan-out", 1, 3, 3, id="fan-out from one to three"),
+    pytest.param("fan-out", 2, 5, 5, id="fan-out from two to five"),
+    pytest.param("fan-in", 5, 2, 5, id="fan-in from five to two"),
+    pytest.param("room", 3, 3, 9, id="a room of three"),
+    pytest.param("pairs", 4, 4, 4, id="two pairs"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "publishers", "subscribers", "deliveries"), PATTERNS_IN_SMALL)
+def test_a_clean_history_raises_no_alarm(pattern: str, publishers: int, subscribers: int, deliveries: int) -> None:
+    clean = history(*topics_of(pattern, publishers, subscribers))
+    ledger, first = clean.account()
+    assert ledger == Ledger(
+        published=10 * publishers, acked=10 * publishers, expected=10 * deliveries, delivered=10 * deliveries
+    )
+    assert first == list(range(len(clean.arrivals)))
+
+
+@pytest.mark.parametrize(("pattern", "publishers", "subscribers", "deliveries"), PATTERNS_IN_SMALL)
+def test_subscribers_may_hear_at_different_times(
+    pattern: str, publishers: int, subscribers: int, deliveries: int
+) -> None:
+    late = history(*topics_of(pattern, publishers, subscribers))
+    late.arrivals.sort(key=lambda got: got.subscriber)
+    ledger, _ = late.account()
+    assert (ledger.delivered, ledger.reordered, ledger.lost) == (10 * deliveries, 0, 0)
+
+
+def test_nothing_sent_and_nothing_heard_is_an_empty_ledger() -> None:
+    assert history(["t"], ["t"], messages=0).account() == (Ledger(), [])
+
+
+def test_what_is_heard_when_nothing_was_sent_is_unexpected() -> None:
+    empty = history(["t"], ["t"], messages=0)
+    empty.arrivals = [Arrival(0, 0, 1, 0)] * 3
+    assert empty.account() == (Ledger(unexpected=3), [])
+
+
+# Two publishers on one topic with two subscribers: message n of publisher i arrives at 4 n + 2 i and the place after.
+def drop(h: History) -> None:
+    del h.arrivals[8:10]
+
+
+def drop_the_last(h: History) -> None:
+    del h.arrivals[-1]
+
+
+def duplicate_at_once(h: History) -> None:
+    h.arrivals.insert(5, h.arrivals[4])
+
+
+def duplicate_much_later_twice(h: History) -> None:
+    h.arrivals += [h.arrivals[0]] * 2
+
+
+def swap_neighbours(h: History) -> None:
+    h.arrivals[4], h.arrivals[8] = h.arrivals[8], h.arrivals[4]
+
+
+def swap_publishers(h: History) -> None:
+    h.arrivals[4], h.arrivals[6] = h.arrivals[6], h.arrivals[4]
+
+
+def one_comes_last_of_all(h: History) -> None:
+    h.arrivals.append(h.arrivals.pop(0))
+
+
+def one_comes_before_all(h: History) -> None:
+    h.arrivals.insert(0, h.arrivals.pop())
+
+
+def corrupt(h: History) -> None:
+    h.arrivals[3] = replace(h.arrivals[3], intact=False)
+
+
+def corrupt_a_duplicate(h: History) -> None:
+    h.arrivals.append(replace(h.arrivals[3], intact=False))
+
+
+def of_another_run(h: History) -> None:
+    h.arrivals.append(replace(h.arrivals[3], due_ns=77))
+
+
+def of_an_unknown_publisher(h: History) -> None:
+    h.arrivals.append(replace(h.arrivals[3], publisher=9))
+
+
+def of_an_unknown_sequence(h: History) -> None:
+    h.arrivals.append(replace(h.arrivals[3], sequence=10))
+
+
+def with_the_number_of_a_neighbour(h: History) -> None:
+    # publisher 0, sequence 10 has the same place as publisher 1, sequence 0, were the rows counted through
+    h.arrivals.append(Arrival(0, 10, h.sent[1].due_ns, 0))
+
+
+def refused(h: History) -> None:
+    h.sent[3] = replace(h.sent[3], status=FAILED)
+    del h.arrivals[6:8]
+
+
+def refused_and_heard_all_the_same(h: History) -> None:
+    h.sent[3] = replace(h.sent[3], status=FAILED)
+
+
+def indeterminate_and_heard(h: History) -> None:
+    h.sent[3] = replace(h.sent[3], status=INDETERMINATE)
+
+
+def indeterminate_and_not_heard(h: History) -> None:
+    h.sent[3] = replace(h.sent[3], status=INDETERMINATE)
+    del h.arrivals[6:8]
+
+
+def never_sent(h: History) -> None:
+    h.sent[3] = replace(h.sent[3], sent_ns=0, status=INDETERMINATE)
+    del h.arrivals[6:8]
+
+
+FAULTS = [
+    pytest.param(drop, {"lost": 2, "delivered": 38}, id="a message lost to both"),
+    pytest.param(drop_the_last, {"lost": 1, "delivered": 39}, id="the last delivery lost"),
+    pytest.param(duplicate_at_once, {"duplicated": 1}, id="a delivery twice in a row"),
+    pytest.param(duplicate_much_later_twice, {"duplicated": 2}, id="an old delivery twice more: no reordering"),
+    pytest.param(swap_neighbours, {"reordered": 1}, id="two messages of one publisher changed places"),
+    pytest.param(swap_publishers, {}, id="messages of two publishers changed places: nothing is wrong"),
+    pytest.param(one_comes_last_of_all, {"reordered": 1}, id="one message late: one is out of turn"),
+    pytest.param(one_comes_before_all, {"reordered": 9}, id="one message early: nine come after a later one"),
+    pytest.param(corrupt, {"corrupt": 1, "lost": 1, "delivered": 39}, id="a delivery corrupted on its way"),
+    pytest.param(corrupt_a_duplicate, {"corrupt": 1}, id="a corrupted delivery too many"),
+    pytest.param(of_another_run, {"unexpected": 1}, id="a due time that nobody planned"),
+    pytest.param(of_an_unknown_publisher, {"unexpected": 1}, id="a publisher that there is not"),
+    pytest.param(of_an_unknown_sequence, {"unexpected": 1}, id="a message that there is not"),
+    pytest.param(with_the_number_of_a_neighbour, {"unexpected": 1}, id="a number beyond the publisher's last"),
+    pytest.param(
+        refused, {"acked": 19, "failed": 1, "expected": 38, "delivered": 38}, id="a refused publish is not expected"
+    ),
+    pytest.param(
+        refused_and_heard_all_the_same,
+        {"acked": 19, "failed": 1, "expected": 38, "delivered": 38, "unexpected": 2},
+        id="a refused publish that is heard is unexpected",
+    ),
+    pytest.param(
+        indeterminate_and_heard, {"acked": 19, "indeterminate": 1}, id="a publish of unknown fate that is heard"
+    ),
+    pytest.param(
+        indeterminate_and_not_heard,
+        {"acked": 19, "indeterminate": 1, "delivered": 38, "lost": 2},
+        id="a publish of unknown fate that is not heard is lost",
+    ),
+    pytest.param(
+        never_sent,
+        {"published": 19, "acked": 19, "expected": 38, "delivered": 38},
+        id="what was never sent is not missed",
+    ),
+]
+CLEAN = Ledger(published=20, acked=20, expected=40, delivered=40)
+
+
+@pytest.mark.parametrize(("fault", "difference"), FAULTS)
+def test_a_fault_is_counted_exactly(fault: Callable[[History], None], difference: dict[str, int]) -> None:
+    broken = history(["t", "t"], ["t", "t"])
+    fault(broken)
+    ledger, first = broken.account()
+    assert ledger == replace(CLEAN, **difference)
+    assert (ledger, first) == oracle(broken)
+
+
+def test_a_delivery_to_the_wrong_subscriber_is_unexpected_and_the_right_one_has_lost_it() -> None:
+    crossed = history(["a", "b"], ["a", "b"])
+    crossed.arrivals[4] = replace(crossed.arrivals[4], subscriber=1)
+    ledger, _ = crossed.account()
+    assert ledger == Ledger(published=20, acked=20, expected=20, delivered=19, lost=1, unexpected=1)
+
+
+def test_a_topic_that_nobody_hears_expects_nothing() -> None:
+    ledger, _ = history(["heard", "unheard"], ["heard"]).account()
+    assert (ledger.published, ledger.expected, ledger.lost) == (20, 10, 0)
+
+
+def test_the_first_deliveries_are_those_that_latency_is_taken_from() -> None:
+    doubled = history(["t"], ["t"], messages=3)
+    doubled.arrivals = [got for got in doubled.arrivals for _ in range(2)]
+    assert doubled.account()[1] == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("since_ns", "messages"),
+    [
+        pytest.param(0, 20, id="no warm-up"),
+        pytest.param(3001, 14, id="what is due when the warm-up ends is counted"),
+        pytest.param(3002, 13, id="what is due just before is not"),
+        pytest.param(1_000_000, 0, id="all is warm-up"),
+    ],
+)
+def test_the_warm_up_is_not_counted(since_ns: int, messages: int) -> None:
+    ledger, first = history(["t", "t"], ["t", "t"]).account(since_ns)
+    assert ledger == Ledger(published=messages, acked=messages, expected=2 * messages, delivered=2 * messages)
+    assert first == list(range(40 - 2 * messages, 40))
+
+
+def test_faults_of_the_warm_up_stay_in_the_warm_up_but_what_is_foreign_never_hides() -> None:
+    faulty = history(["t"], ["t"])
+    faulty.arrivals.insert(0, faulty.arrivals[2])  # early, then twice
+    del faulty.arrivals[2]  # lost
+    faulty.arrivals.append(Arrival(0, 1, 77, 0))
+    faulty.arrivals.append(Arrival(0, 0, 1, 0, intact=False))
+    ledger, _ = faulty.account(since_ns=5001)
+    assert ledger == Ledger(published=5, acked=5, expected=5, delivered=5, unexpected=1, corrupt=1)
+
+
+def test_ledgers_add_up_count_by_count() -> None:
+    one = Ledger(*range(1, 12))
+    assert one + Ledger() == one
+    assert one + one == Ledger(*range(2, 24, 2))
+
+
+def mutated(seed: int) -> tuple[History, int]:
+    """Return a history with many faults of all kinds at once, and the end of its warm-up."""
+    rnd = random.Random(seed)
+    pattern = rnd.choice(sorted(PATTERNS))
+    few, more = rnd.randint(1, 3), rnd.randint(3, 6)
+    counts = {"fan-out": (few, more), "fan-in": (more, few), "room": (few, few), "pairs": (2 * few, 2 * few)}
+    h = history(*topics_of(pattern, *counts[pattern]), messages=rnd.randint(0, 12))
+    fates = [ACKED, ACKED, ACKED, INDETERMINATE, FAILED]
+    h.sent = [replace(s, status=rnd.choice(fates), sent_ns=s.sent_ns * (rnd.random() < 0.9)) for s in h.sent]
+    rnd.shuffle(h.sent)
+    for _ in range(rnd.randint(0, 30)):
+        if not h.arrivals:
+            break
+        at, to = rnd.randrange(len(h.arrivals)), rnd.randrange(len(h.arrivals))
+        got = h.arrivals[at]
+        kind = rnd.randrange(6)
+        if kind == 0:
+            del h.arrivals[at]
+        elif kind == 1:
+            h.arrivals.insert(to, got)
+        elif kind == 2:
+            h.arrivals[at], h.arrivals[to] = h.arrivals[to], h.arrivals[at]
+        elif kind == 3:
+            h.arrivals[at] = replace(got, intact=False)
+        elif kind == 4:
+            h.arrivals[at] = replace(got, subscriber=rnd.randrange(len(h.subscriber_topics)))
+        else:
+            name, value = rnd.choice([("publisher", 40), ("sequence", 15), ("due_ns", 14_000)])
+            h.arrivals[at] = replace(got, **{name: rnd.randrange(value)})
+    return h, rnd.choice([0, 0, 3001, 6002])
+
+
+@pytest.mark.parametrize("seeds", [range(first, first + 100) for first in range(0, 500, 100)], ids=str)
+def test_random_histories_are_counted_as_dicts_and_loops_count_them(seeds: range) -> None:
+    for seed in seeds:
+        h, since_ns = mutated(seed)
+        ledger, first = h.account(since_ns)
+        assert (ledger, first) == oracle(h, since_ns), f"seed {seed}"
+        assert ledger.acked + ledger.failed + ledger.indeterminate == ledger.published
+        assert ledger.delivered + ledger.lost == ledger.expected
+        assert ledger.lost >= 0
+        assert len(first) == ledger.delivered
+        in_all = sum(ledger.__dict__[name] for name in ("delivered", "duplicated", "unexpected", "corrupt"))
+        assert in_all == len(h.arrivals) or since_ns > 0
+
+
+def test_the_random_histories_contain_every_kind_of_fault() -> None:
+    total = sum((mutated(seed)[0].account()[0] for seed in range(500)), Ledger())
+    assert all(count > 100 for count in asdict(total).values()), total
+
+
+@given(st.permutations(range(12)))
+def test_reordered_counts_those_that_come_after_a_later_one(order: list[int]) -> None:
+    h = history(["t"], ["t"], messages=12)
+    h.arrivals = [h.arrivals[n] for n in order]
+    after_a_later_one = sum(n < max(order[:at], default=-1) for at, n in enumerate(order))
+    assert h.account()[0] == Ledger(published=12, acked=12, expected=12, delivered=12, reordered=after_a_later_one)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+IMAGES = ("image/png", "image/svg+xml")
+CHARTS = ("latency_ecdf", "latency_percentiles", "bytes_per_delivery", "server_cpu", "latency_against_bytes")
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=nbformat.NO_CONVERT)  # type: ignore[no-untyped-call]
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def run(path: Path) -> Any:
+    """Run a notebook from its own folder, on the interpreter that runs the tests."""
+    with warnings.catch_warnings():
+        # Jupyter's own affair: the notebook runs in another process, where a warning of ours shows on stderr
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from jupyter_client.kernelspec import get_kernel_spec
+        from nbclient import NotebookClient
+
+        # Jupyter starts a kernel that names no path on the interpreter that asks for it
+        assert get_kernel_spec("python3").argv[0] in ("python", "python3", sys.executable)
+        client = NotebookClient(
+            read(path),
+            timeout=120,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(path.parent)}},
+        )
+        return client.execute()
+
+
+def shown(cell: Any) -> dict[str, Any]:
+    """What a cell shows beside text: MIME type to content."""
+    found: dict[str, Any] = {}
+    for output in cell.outputs:
+        if output.output_type in ("execute_result", "display_data"):
+            found |= output.data
+    return found
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS
+
+
+@every_notebook
+def test_it_is_stored_without_outputs(path: Path) -> None:
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in code_cells(notebook):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@every_notebook
+def test_it_runs(path: Path) -> None:
+    notebook = run(path)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        assert not [o for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"], cell.source
+        last = cell.source.splitlines()[-1]
+        if last == "result":
+            assert "<table>" in shown(cell)["text/html"]
+        if any(last == f"result.{chart}()" for chart in CHARTS):
+            assert any(shown(cell).get(image) for image in IMAGES), f"{last} shows no picture"
+
+
+def test_the_first_lesson_shows_every_chart() -> None:
+    lesson = read(REPOSITORY / "notebooks" / "01-first-lesson.ipynb")
+    source = "\n".join(cell.source for cell in code_cells(lesson))
+    assert [chart for chart in CHARTS if f"\nresult.{chart}()" not in f"\n{source}"] == []

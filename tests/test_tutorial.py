@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+TUTORIAL = REPOSITORY / "docs" / "adding-a-transport.md"
+RTBENCH = str(Path(sys.executable).with_name("rtbench"))
+FILE = re.compile(r"^`(?P<name>[\w.-]+)`(?P<continued>, continued)?:\n\n```\w+\n(?P<code>.*?)^```$", re.M | re.S)
+
+
+def files_of(text: str) -> dict[str, str]:
+    files: dict[str, list[str]] = {}
+    for block in FILE.finditer(text):
+        assert bool(block["continued"]) == (block["name"] in files), f"{block['name']} is begun twice, or never"
+        files.setdefault(block["name"], []).append(block["code"])
+    return {name: "\n".join(parts) for name, parts in files.items()}
+
+
+class Reader:
+    """Somebody who has typed in the tutorial and installed what it gave."""
+
+    def __init__(self, installed: Path) -> None:
+        path = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+
+    def runs(self, *command: str) -> str:
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def runs_rtbench(self, *arguments: str) -> str:
+        return self.runs(RTBENCH, *arguments)
+
+    @contextmanager
+    def serves(self) -> Iterator[int]:
+        """Serve raw-tcp; yield the port."""
+        command = [RTBENCH, "serve", "raw-tcp"]
+        with subprocess.Popen(command, cwd=REPOSITORY, env=self.environment, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None
+                url = json.loads(process.stdout.readline())["url"]
+                assert url.startswith("tcp://127.0.0.1:")
+                yield urlsplit(url).port or 0
+            finally:
+                process.terminate()
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    package = tmp_path_factory.mktemp("rtbench-raw-tcp")
+    installed = tmp_path_factory.mktemp("installed")
+    files = files_of(TUTORIAL.read_text(encoding="utf-8"))
+    assert sorted(files) == ["pyproject.toml", "rtbench_raw_tcp.py"]
+    for name, content in files.items():
+        (package / name).write_text(content, encoding="utf-8")
+    reader = Reader(installed)
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    reader.runs(*pip, "--no-deps", "--no-build-isolation", "--target", str(installed), str(package))
+    return reader
+
+
+def test_it_says_how_many_pieces_the_module_has() -> None:
+    pieces = [block["name"] for block in FILE.finditer(TUTORIAL.read_text(encoding="utf-8"))]
+    assert pieces.count("rtbench_raw_tcp.py") == 8
+    assert "is shown in eight pieces" in TUTORIAL.read_text(encoding="utf-8")
+
+
+def test_it_is_listed_as_server_and_as_client(reader: Reader) -> None:
+    lines = [line.split() for line in reader.runs_rtbench("transports").splitlines()]
+    assert [line[:3] for line in lines if line[0] == "raw-tcp"] == [
+        ["raw-tcp", "server", "embedded"],
+        ["raw-tcp", "client", "library"],
+    ]
+
+
+def test_it_fulfils_the_contract(reader: Reader) -> None:
+    said = reader.runs(
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_contract.py", "-k", "raw-tcp")
+    )
+    passed = re.search(r"(\d+) passed", said)
+    assert passed, said
+    assert int(passed[1]) > 1, said
+
+
+def test_it_can_be_spoken_to_by_hand(reader: Reader) -> None:
+    typed = re.findall(r"^\$ printf '(.*)' >&\d$", TUTORIAL.read_text(encoding="utf-8"), re.MULTILINE)
+    subscribe, publish = (re.sub(r"\\(\d)", lambda digit: chr(int(digit[1])), text).encode() for text in typed)
+    with reader.serves() as port, connection_to(port) as subscriber, connection_to(port) as publisher:
+        subscriber.sendall(subscribe)
+        answer = subscriber.makefile("rb")
+        assert answer.read(len(subscribe)) == subscribe
+        publisher.sendall(publish)
+        assert answer.read(len(publish)) == publish
+
+
+def connection_to(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def test_it_takes_part_in_a_comparison(reader: Reader, tmp_path: Path) -> None:
+    out = tmp_path / "result"
+    said = reader.runs_rtbench(
+        *("compare", "--transport", "raw-tcp", "--transport", "websocket"),
+        *("--trials", "1", "--duration", "500ms", "--warmup", "100ms", "--out", str(out)),
+    )
+    assert "sends a frame of seven bytes and the topic" in said
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"raw-tcp", "websocket"}
+    for row in rows.values():
+        assert int(row["expected"]) > 0
+        assert row["delivered"] == row["expected"]
+        assert [row[count] for count in ("lost", "duplicated", "reordered", "corrupt")] == ["0"] * 4
+
+
+def test_it_can_be_run_alone(reader: Reader, tmp_path: Path) -> None:
+    reader.runs_rtbench(
+        *("run", "--transport", "raw-tcp", "--trials", "1", "--duration", "300ms", "--warmup", "100ms"),
+        *("--out", str(tmp_path / "result")),
+    )
