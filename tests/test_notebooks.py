@@ -10,7 +10,6 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-IMAGES = ("image/png", "image/svg+xml")
 CHARTS = ("latency_ecdf", "latency_percentiles", "bytes_per_delivery", "server_cpu", "latency_against_bytes")
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -78,7 +77,7 @@ def test_it_runs(path: Path) -> None:
         if last == "result":
             assert "<table>" in shown(cell)["text/html"]
         if any(last == f"result.{chart}()" for chart in CHARTS):
-            assert any(shown(cell).get(image) for image in IMAGES), f"{last} shows no picture"
+            assert "<img alt=" in shown(cell)["text/html"], f"{last} shows no picture"
 
 
 def test_the_first_lesson_shows_every_chart() -> None:
