@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -372,7 +373,8 @@ def mutated(seed: int) -> tuple[History, int]:
             h.arrivals[at] = replace(got, subscriber=rnd.randrange(len(h.subscriber_topics)))
         else:
             name, value = rnd.choice([("publisher", 40), ("sequence", 15), ("due_ns", 14_000)])
-            h.arrivals[at] = replace(got, **{name: rnd.randrange(value)})
+            changed: dict[str, Any] = {name: rnd.randrange(value)}
+            h.arrivals[at] = replace(got, **changed)
     return h, rnd.choice([0, 0, 3001, 6002])
 
 
