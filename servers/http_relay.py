@@ -78,7 +78,7 @@ async def relay(
         return web.Response(status=204)
 
     async def head_topic(request: web.Request) -> web.Response:
-        return web.Response(headers={"ETag": f'"{feeds.mark(feed_of(request).end)}"'})
+        return batch_response(request, feeds, feed_of(request).after(0))  # aiohttp leaves the body out
 
     async def get_topic(request: web.Request) -> web.StreamResponse:
         return await get(request, feeds, feed_of(request))

@@ -147,6 +147,7 @@ async def serve(
         select_subprotocol=lambda _, offered: SUBPROTOCOL if SUBPROTOCOL in offered else None,
         compression=None,  # the padding of a benchmark's payload would compress to nothing
         ping_interval=None,  # a ping that waits behind data would close a loaded connection
+        close_timeout=0.5,
         max_size=MAX_PAYLOAD_BYTES,
     ) as server:
         host, port = listener.getsockname()[:2]

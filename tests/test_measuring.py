@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_schedule_and_another_a_different_one() -> 
         result = rtbench.run(
             transport="sse", rate=50, arrivals="poisson", duration="200ms", warmup=0, trials=1, seed=seed
         )
-        return result.trials[0].publishes.due_ns.tolist()
+        return [int(t) for t in result.trials[0].publishes.due_ns]
 
     first = due(7)
     assert due(7) == first

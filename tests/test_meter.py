@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from rtbench.meter import Meter, Wire, read_wire
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is read as Linux lays it out")
+PATIENCE_S = 20.0
+
+
+class Peer:
+    """The other end: for each connection it answers a request of `asked` bytes with `answered` bytes, `times` times."""
+
+    def __init__(self, asked: int, answered: int, times: int, closes_first: bool = False) -> None:
+        self.asked, self.answered, self.times, self.closes_first = asked, answered, times, closes_first
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            for _ in range(self.times):
+                if not receive(connection, self.asked):
+                    return
+                connection.sendall(b"a" * self.answered)
+            if not self.closes_first:
+                connection.recv(1)
+
+    async def talk(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(self.times):
+            await loop.sock_sendall(sock, b"q" * self.asked)
+            left = self.answered
+            while left:
+                left -= len(await loop.sock_recv(sock, left))
+        if self.closes_first:
+            assert await loop.sock_recv(sock, 1) == b""
+
+
+def receive(connection: socket.socket, size: int) -> bool:
+    while size:
+        data = connection.recv(size)
+        if not data:
+            return False
+        size -= len(data)
+    return True
+
+
+@contextmanager
+def peer(asked: int, answered: int, times: int = 1, closes_first: bool = False) -> Iterator[Peer]:
+    made = Peer(asked, answered, times, closes_first)
+    with closing(made.listener):
+        yield made
+
+
+def packets(capture: Path) -> list[tuple[int, int, int]]:
+    """Return the IP length, the source port and the TCP flags of every whole packet of a pcap file of lo."""
+    data = capture.read_bytes()
+    if len(data) < 24:
+        return []
+    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+    assert struct.unpack_from(order + "I", data, 20) == (1,), "lo looks like Ethernet"
+    found, at = [], 24
+    while at + 16 <= len(data):
+        (kept,) = struct.unpack_from(order + "I", data, at + 8)
+        ip = data[at + 16 + 14 : at + 16 + kept]
+        if len(ip) < kept - 14:
+            break
+        (length,) = struct.unpack_from(">H", ip, 2)
+        tcp = ip[(ip[0] & 15) * 4 :]
+        found.append((length, struct.unpack_from(">H", tcp)[0], tcp[13]))
+        at += 16 + kept
+    return found
+
+
+FIN = 1
+
+
+@contextmanager
+def capturing(port: int, capture: Path) -> Iterator[None]:
+    tcpdump = subprocess.Popen(
+        [
+            "tcpdump",
+            "-i",
+            "lo",
+            "-w",
+            str(capture),
+            "-U",
+            "--immediate-mode",
+            "-s",
+            "128",
+            "-Z",
+            "root",
+            f"tcp port {port}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert tcpdump.stderr is not None
+        said = b""
+        while b"listening on" not in said:
+            line = tcpdump.stderr.readline()
+            if not line:
+                pytest.skip(f"tcpdump cannot capture on lo here: {said.decode().strip()}")
+            said += line
+        yield
+    finally:
+        tcpdump.terminate()
+        tcpdump.communicate()
+
+
+def captured_before_closing(capture: Path, client_port: int) -> int:
+    """Return the bytes from SYN up to, and without, the client's FIN, which is waited for."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        total = 0
+        for length, source, flags in packets(capture):
+            if source == client_port and flags & FIN:
+                return total
+            total += length
+        time.sleep(0.01)
+    raise AssertionError("the capture never showed the client's FIN")
+
+
+@on_linux
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump, the other count, is not on PATH")
+@pytest.mark.parametrize(
+    ("asked", "answered", "times", "closes_first"),
+    [
+        pytest.param(0, 0, 0, False, id="a connection that says nothing"),
+        pytest.param(1, 1, 1, False, id="a byte each way"),
+        pytest.param(100, 1000, 20, False, id="many small exchanges"),
+        # larger ones would leave the kernel as one packet of several segments, which a capture of lo cannot tell
+        pytest.param(10, 30_000, 10, False, id="large answers"),
+        pytest.param(30_000, 10, 10, False, id="large requests"),
+        pytest.param(100, 100, 5, True, id="the peer closes first"),
+    ],
+)
+def test_ip_bytes_are_those_of_a_packet_capture(
+    asked: int, answered: int, times: int, closes_first: bool, tmp_path: Path
+) -> None:
+    meter = Meter()
+    capture = tmp_path / "lo.pcap"
+
+    async def run(other: Peer) -> int:
+        sock = await meter.connect("127.0.0.1", other.port)
+        port = int(sock.getsockname()[1])
+        await other.talk(sock)
+        sock.close()
+        return port
+
+    with peer(asked, answered, times, closes_first) as other, capturing(other.port, capture):
+        client_port = asyncio.run(run(other))
+        counted = captured_before_closing(capture, client_port)
+    totals = meter.totals()
+    assert totals is not None
+    assert totals.sent_bytes == asked * times
+    assert totals.received_bytes == answered * times
+    if totals.retransmitted_bytes == 0:
+        assert totals.ip_bytes == counted
+
+
+@on_linux
+def test_every_way_to_open_a_connection_switches_nagle_off() -> None:
+    async def run(port: int) -> list[int]:
+        meter = Meter()
+        connected = await meter.connect("127.0.0.1", port)
+        made = meter.socket(socket.AF_INET, socket.SOCK_STREAM, 0)
+        options = [s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for s in (connected, made)]
+        assert meter.nagle() == 0
+        assert not connected.getblocking()
+        assert not made.getblocking()
+        connected.close()
+        made.close()
+        return options
+
+    with peer(1, 1) as other:
+        assert all(asyncio.run(run(other.port)))
+
+
+def test_sockets_with_nagle_are_seen_while_they_are_open() -> None:
+    meter = Meter()
+    with peer(1, 1) as other:
+        plain, good = (socket.create_connection(("127.0.0.1", other.port)) for _ in range(2))
+        good.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        meter.adopt(good)
+        assert meter.nagle() == 0
+        meter.adopt(plain)
+        assert meter.nagle() == 1
+        plain.close()
+        assert meter.nagle() == 0
+        good.close()
+
+
+@on_linux
+def test_a_closed_socket_stays_in_the_totals_and_an_open_one_goes_on_counting() -> None:
+    async def run(other: Peer) -> None:
+        meter = Meter()
+        first = await meter.connect("127.0.0.1", other.port)
+        await other.talk(first)
+        first.close()
+        one = meter.totals()
+        assert one is not None
+        assert (one.connections, one.sent_bytes, one.received_bytes) == (1, 30, 70)
+        second = await meter.connect("127.0.0.1", other.port)
+        await other.talk(second)
+        two = meter.totals()
+        assert two is not None
+        assert (two.connections, two.sent_bytes, two.received_bytes) == (2, 60, 140)
+        second.close()
+        second.close()
+        three = meter.totals()
+        assert three is not None
+        assert (three.connections, three.sent_bytes, three.received_bytes) == (2, 60, 140)
+        assert meter.totals() == three
+        assert (three - one).connections == 1
+
+    with peer(10, 70 // 3 + 1, 1) as other:
+        other.asked, other.answered, other.times = 30, 70, 1
+        asyncio.run(run(other))
+
+
+@on_linux
+def test_an_adopted_socket_is_counted_from_its_syn_and_keeps_its_last_counts() -> None:
+    async def run(other: Peer) -> None:
+        meter = Meter()
+        sock = socket.create_connection(("127.0.0.1", other.port))
+        sock.setblocking(False)
+        await other.talk(sock)
+        meter.adopt(sock)
+        open_totals = meter.totals()
+        assert open_totals is not None
+        assert (open_totals.connections, open_totals.sent_bytes) == (1, 50)
+        sock.close()
+        assert meter.totals() == open_totals
+
+    with peer(50, 5) as other:
+        asyncio.run(run(other))
+
+
+def test_a_connection_that_nobody_answers_is_an_error_and_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    meter = Meter()
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        asyncio.run(meter.connect("127.0.0.1", port))
+    totals = meter.totals()
+    assert totals is None or (totals.sent_bytes, totals.received_bytes) == (0, 0)
+    assert meter.nagle() == 0
+
+
+def test_counts_add_up_and_subtract_field_by_field() -> None:
+    one = Wire(*range(1, 9))
+    assert one + one == Wire(*range(2, 17, 2))
+    assert one + one - one == one
+    assert one + Wire() == one
+    assert one.application_bytes == 2 + 3
+    assert one.ip_bytes == 2 + 3 + 6
+
+
+def test_a_closed_socket_has_no_counts() -> None:
+    sock = socket.socket()
+    sock.close()
+    assert read_wire(sock) is None
