@@ -169,7 +169,7 @@ def test_transports_lists_servers_and_clients(rtbench: Program) -> None:
         ("mqtt", "server", "mosquitto"),
         ("mqtt", "client", "library"),
     }
-    assert "--interval" in next(r["options"] for r in rows if r["transport"] == "polling" and r["kind"] == "client")
+    assert "interval_s" in next(r["options"] for r in rows if r["transport"] == "polling" and r["kind"] == "client")
 
 
 def test_doctor_looks_at_everything(rtbench: Program) -> None:
