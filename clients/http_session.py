@@ -14,6 +14,8 @@ from yarl import URL
 
 from rtbench.errors import Refused
 from rtbench.meter import Meter
+from rtbench.transport import Message
+from rtbench.wire import http
 
 
 def software() -> str:
@@ -48,6 +50,25 @@ class HttpSession:
             if response.status >= 400:
                 raise Refused(f"HEAD {topic}: {response.status} {response.reason}")
             return conditional(response)
+
+    async def ask(self, topic: str, validators: dict[str, str], **headers: str) -> tuple[dict[str, str], list[Message]]:
+        """Ask once for what is new; return the validators to ask with next time, and the messages.
+
+        Raises:
+            Refused: the server answers with an error.
+        """
+        self.meter.requests += 1
+        async with self.session.get(self.address(topic), headers=validators | headers) as response:
+            if response.status >= 400:
+                raise Refused(f"GET {topic}: {response.status} {response.reason}")
+            body = await response.read()
+        if response.status != 200:
+            return validators, []
+        payloads = http.split(response.headers.get("Content-Type", ""), body)
+        messages = [Message(topic, payload) for payload in payloads]
+        if missed := int(response.headers.get(http.GAP_HEADER, 0)):
+            messages[0] = messages[0]._replace(missed=missed)
+        return conditional(response), messages
 
 
 def conditional(response: aiohttp.ClientResponse) -> dict[str, str]:

@@ -10,12 +10,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from rtbench.errors import Refused
 from rtbench.meter import Meter
 from rtbench.transport import Message, refuse_wildcards
-from rtbench.wire import http
 
-from .http_session import HttpSession, conditional, open_session, software
+from .http_session import HttpSession, open_session, software
 
 __all__ = ["SLOT", "LongPolling", "connect", "observation", "software"]
 
@@ -29,22 +27,13 @@ class LongPolling(HttpSession):
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to one topic, from now on."""
         refuse_wildcards("long-polling", topic)
-        return self._ask(topic, await self.validators(topic))
+        return self._wait(topic, await self.validators(topic))
 
-    async def _ask(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
+    async def _wait(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
         while True:
-            self.meter.requests += 1
-            headers = {**validators, "Prefer": f"wait={WAIT_S}"}
-            async with self.session.get(self.address(topic), headers=headers) as response:
-                if response.status >= 400:
-                    raise Refused(f"GET {topic}: {response.status} {response.reason}")
-                body = await response.read()
-            if response.status == 200:
-                validators = conditional(response)
-                missed = int(response.headers.get(http.GAP_HEADER, 0))
-                for payload in http.split(response.headers.get("Content-Type", ""), body):
-                    yield Message(topic, payload, missed)
-                    missed = 0
+            validators, messages = await self.ask(topic, validators, Prefer=f"wait={WAIT_S}")
+            for message in messages:
+                yield message
 
 
 @asynccontextmanager

@@ -13,13 +13,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from rtbench.errors import Refused
 from rtbench.meter import Meter
 from rtbench.transport import Message, refuse_wildcards
 from rtbench.units import format_seconds
-from rtbench.wire import http
 
-from .http_session import HttpSession, conditional, open_session, software
+from .http_session import HttpSession, open_session, software
 
 __all__ = ["SLOT", "Polling", "connect", "observation", "software"]
 
@@ -41,17 +39,9 @@ class Polling(HttpSession):
         due = clock() + random.random() * self.interval_s  # clients do not start in step
         while True:
             await asyncio.sleep(due - clock())
-            self.meter.requests += 1
-            async with self.session.get(self.address(topic), headers=validators) as response:
-                if response.status >= 400:
-                    raise Refused(f"GET {topic}: {response.status} {response.reason}")
-                body = await response.read()
-            if response.status == 200:
-                validators = conditional(response)
-                missed = int(response.headers.get(http.GAP_HEADER, 0))
-                for payload in http.split(response.headers.get("Content-Type", ""), body):
-                    yield Message(topic, payload, missed)
-                    missed = 0
+            validators, messages = await self.ask(topic, validators)
+            for message in messages:
+                yield message
             ticks_passed = max(1, -int((due - clock()) // self.interval_s))
             due += ticks_passed * self.interval_s
 

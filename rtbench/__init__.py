@@ -19,7 +19,7 @@ The map of the program, in reading order:
       serving.py      a server in a process of its own
       generator.py    what the client processes do; pacer.py wakes the publisher, meter.py counts the bytes
       process.py      what the server's processes cost
-      gate.py         how the processes of a trial start and stop together
+      gate.py         how the processes of a trial start and stop together; conductor.py leads them
       trial.py        one variant measured once
       comparison.py   all trials, in which order
       executor.py     where the work runs
@@ -28,7 +28,7 @@ The map of the program, in reading order:
       stats.py        figures with their doubt
       verdict.py      whether a run is fit to conclude from
       figures.py      a row a trial, a row a variant
-      results.py      the result, in memory and on disk
+      results.py      the result and what can be had from it; storage.py keeps it on disk
       report.py       the table and the sentences; table.py lays out rows
       charts/         the pictures
     How it is asked for
@@ -82,7 +82,7 @@ def load(path: str | Path) -> Result:
     Raises:
         ResultError: there is none, or it is damaged.
     """
-    from rtbench.results import load
+    from rtbench.storage import load
 
     return load(path)
 

@@ -104,8 +104,8 @@ def _tcp_sockets(pid: int) -> list[socket.socket]:
                 if not str(entry.readlink()).startswith("socket:"):
                     continue
                 fd = libc.syscall(_PIDFD_GETFD, pidfd, int(entry.name), 0)
-                if fd < 0:
-                    return sockets
+                if fd < 0:  # closed meanwhile, or not ours to look at
+                    continue
                 sock = socket.socket(fileno=fd)
                 if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
                     sockets.append(sock)

@@ -1,20 +1,7 @@
-"""Result: what a run or a comparison gave, in memory and on disk, and everything that can be had from it.
-
-A result directory is complete in itself: `load` needs neither the machine nor the transports it was measured with.
-
-    result.json     settings with their sources, environment, variants, trials, verdicts; written anew after each trial
-    samples/        every message and every delivery, one compressed file a trial
-    summary.csv     a row a variant        \\
-    trials.csv      a row a trial           } derived, for whoever has no rtbench
-    charts/         where `rtbench chart` draws
-"""
+"""Result: what a run or a comparison gave, and everything that can be had from it."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtbench import transport
+from rtbench import storage, transport
 from rtbench.environment import describe
-from rtbench.errors import ResultError, UsageError
-from rtbench.figures import Measured, TrialFigures, measured, observation, summary_row, trial_row
-from rtbench.ledger import Deliveries, Publishes
-from rtbench.meter import Wire
+from rtbench.errors import UsageError
+from rtbench.figures import Measured, measured, observation, summary_row, trial_row
 from rtbench.settings import Given
 from rtbench.table import Table
 from rtbench.variant import Variant
@@ -42,7 +27,6 @@ if TYPE_CHECKING:
     from rtbench.charts import Chart
     from rtbench.trial import Trial
 
-SCHEMA = 1
 COMPLETE, INCOMPLETE = "complete", "incomplete"
 
 
@@ -80,8 +64,8 @@ class Result:
         planned = len(variants) * settings["trials"].value
         result = cls(kind, settings, workload, list(variants), describe(), created, planned_trials=planned, path=path)
         if path is not None:
-            _claim(path)
-            result._write_description()
+            storage.claim(path)
+            storage.write_description(path, result.description())
         return result
 
     def add(self, trial: Trial) -> None:
@@ -90,8 +74,8 @@ class Result:
         self.trials.append(taken)
         self._forget()
         if self.path is not None:
-            self._write_samples(taken)
-            self._write_description()
+            storage.write_samples(self.path, taken)
+            storage.write_description(self.path, self.description())
 
     def finish(self, status: str = COMPLETE) -> None:
         """Mark the result complete (or left incomplete) and write what is derived from it."""
@@ -100,9 +84,9 @@ class Result:
             words = transport.client(variant.transport, variant.client).observation
             self.observations[variant.name] = observation(variant, row, words)
         if self.path is not None:
-            self._write_description()
-            write_text(self.path / "summary.csv", self.summary.to_csv())
-            write_text(self.path / "trials.csv", self.trial_table.to_csv())
+            storage.write_description(self.path, self.description())
+            storage.write_text(self.path / "summary.csv", self.summary.to_csv())
+            storage.write_text(self.path / "trials.csv", self.trial_table.to_csv())
 
     def _forget(self) -> None:
         for name in ("summary", "trial_table"):
@@ -213,7 +197,7 @@ class Result:
     def description(self) -> dict[str, Any]:
         """Return the content of result.json."""
         return {
-            "schema": SCHEMA,
+            "schema": storage.SCHEMA,
             "kind": self.kind,
             "status": self.status,
             "created": self.created,
@@ -231,31 +215,8 @@ class Result:
                 }
                 for variant, row in zip(self.variants, self.summary, strict=True)
             ],
-            "trials": [{**asdict(t.figures), "samples": _samples_name(t)} for t in self.trials],
+            "trials": [{**asdict(t.figures), "samples": storage.samples_name(t)} for t in self.trials],
         }
-
-    def _write_description(self) -> None:
-        assert self.path is not None
-        write_text(self.path / "result.json", json.dumps(self.description(), indent=1) + "\n")
-
-    def _write_samples(self, trial: Measured) -> None:
-        assert self.path is not None
-        columns = {f"publish_{k}": v for k, v in _columns(trial.publishes).items()}
-        columns |= {f"delivery_{k}": v for k, v in _columns(trial.deliveries).items()}
-        path = self.path / _samples_name(trial)
-        path.parent.mkdir(exist_ok=True)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, **columns)  # type: ignore[arg-type]
-        part.replace(path)
-
-
-def _columns(data: Publishes | Deliveries) -> dict[str, NDArray[Any]]:
-    return {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
-
-
-def _samples_name(trial: Measured) -> str:
-    return f"samples/{trial.figures.index:03d}.npz"
 
 
 def _sample_columns(trial: Measured) -> dict[str, NDArray[Any]]:
@@ -279,75 +240,3 @@ def _sample_columns(trial: Measured) -> dict[str, NDArray[Any]]:
         "received_ns": d.received_ns,
         "intact": d.intact,
     }
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the old content or the new, never a part."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(part).chmod(0o644)
-    Path(part).replace(path)
-
-
-def _claim(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"--out {path} is a file; give a directory that is new or empty")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise UsageError(f"--out {path} is not empty; give a directory that is new or empty")
-        write_text(path / "result.json", "{}\n")
-    except OSError as error:
-        raise UsageError(f"--out {path} cannot be written: {error.strerror}") from error
-
-
-def load(path: str | Path) -> Result:
-    """Read a saved result.
-
-    Raises:
-        ResultError: there is none, it is damaged, or a later rtbench wrote it.
-    """
-    directory = Path(path)
-    if directory.name == "result.json":
-        directory = directory.parent
-    try:
-        content = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultError(f"{directory} holds no result (no result.json in it)") from None
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{directory}/result.json cannot be read: {error}") from None
-    if content.get("schema") != SCHEMA:
-        raise ResultError(f"{directory}/result.json has schema {content.get('schema')}; this rtbench reads {SCHEMA}")
-    try:
-        return _from_description(content, directory)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ResultError(f"{directory} is damaged: {type(error).__name__}: {error}") from None
-
-
-def _from_description(content: Mapping[str, Any], directory: Path) -> Result:
-    workload = Workload(**content["workload"])
-    names = [f.name for f in dataclasses.fields(Variant)]
-    return Result(
-        kind=content["kind"],
-        settings={name: Given(**given) for name, given in content["settings"].items()},
-        workload=workload,
-        variants=[Variant(**{name: variant[name] for name in names}) for variant in content["variants"]],
-        environment=content["environment"],
-        created=content["created"],
-        trials=[_trial_from(directory, dict(trial), workload) for trial in content["trials"]],
-        status=content["status"],
-        planned_trials=content["planned_trials"],
-        observations={variant["name"]: variant["observation"] for variant in content["variants"]},
-        path=directory,
-    )
-
-
-def _trial_from(directory: Path, content: dict[str, Any], workload: Workload) -> Measured:
-    with np.load(directory / content.pop("samples"), allow_pickle=False) as samples:
-        publishes = Publishes(*(samples[f"publish_{f.name}"] for f in dataclasses.fields(Publishes)))
-        deliveries = Deliveries(*(samples[f"delivery_{f.name}"] for f in dataclasses.fields(Deliveries)))
-    for name, value in content.items():
-        if name.endswith("_wire") and value is not None:
-            content[name] = Wire(**value)
-    return Measured(TrialFigures(**content), workload, publishes, deliveries)

@@ -11,11 +11,9 @@ stop                both return their records; the server's load is read; everyt
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -24,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from rtbench import generator, payload, process
+from rtbench.conductor import Conductor, Report
 from rtbench.errors import Error, TrialError, UsageError
-from rtbench.gate import Gate
 from rtbench.generator import Part, Published, Received, Usage
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.schedule import due_times
@@ -71,90 +69,6 @@ class Trial:
     server_nagle: int | None = None
 
 
-Report = Callable[[int], None]
-
-
-class _Conductor:
-    """The other side of the gate, for the two client processes of one trial."""
-
-    def __init__(self, server: ServerProcess, subscribers_patience_s: float, report: Report) -> None:
-        self.server = server
-        self.patience_s = subscribers_patience_s
-        self.report = report
-        self.gates: dict[str, Gate] = {}
-        self.count = 0
-        self.processes = process.serving_processes(server.pid)
-        self.token = secrets.token_hex(8)
-        self._changed = asyncio.Condition()
-        self._done: set[tuple[str, str]] = set()
-        self._gone: set[str] = set()
-        self._meetings: list[asyncio.Task[None]] = []
-
-    def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take in a client that came to the gate."""
-        self._meetings.append(asyncio.create_task(self._converse(reader, writer)))
-
-    async def close(self) -> None:
-        """End all conversations."""
-        for meeting in self._meetings:
-            meeting.cancel()
-        await asyncio.gather(*self._meetings, return_exceptions=True)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        gate = Gate(reader, writer)
-        try:
-            hello = await gate.hear()
-            role = str(hello.get("here"))
-            if hello.get("token") != self.token:
-                return
-            self.gates[role] = gate
-            gate.say(step="url", url=self.server.url)
-            try:
-                while True:
-                    await self._heard(role, await gate.hear())
-            except Error:
-                async with self._changed:
-                    self._gone.add(role)
-                    self._changed.notify_all()
-        finally:
-            writer.close()
-
-    async def _heard(self, role: str, message: dict[str, Any]) -> None:
-        async with self._changed:
-            if "done" in message:
-                self._done.add((role, message["done"]))
-            if "count" in message:
-                self.count = message["count"]
-                self.report(self.count)
-            self._changed.notify_all()
-
-    async def done(self, role: str, step: str, within_s: float) -> bool:
-        """Wait until a client has done a step; False when it went away or time ran out."""
-        try:
-            async with asyncio.timeout(within_s), self._changed:
-                await self._changed.wait_for(lambda: (role, step) in self._done or role in self._gone)
-        except TimeoutError:
-            return False
-        return (role, step) in self._done
-
-    async def drained(self) -> None:
-        """Wait until the subscribers have all they can expect, or have had nothing new for as long as patience
-        lasts.
-        """
-        count = -1
-        while count != self.count:
-            count = self.count
-            since = time.monotonic()
-            while time.monotonic() - since < self.patience_s and count == self.count:
-                if await self.done("subscribe", "go", within_s=0.05) or "subscribe" in self._gone:
-                    return
-
-    def tell(self, step: str, *roles: str, **fields: Any) -> None:
-        for role in roles or tuple(self.gates):
-            if role in self.gates:
-                self.gates[role].say(step=step, **fields)
-
-
 async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: None) -> Trial:
     """Run one trial; what goes wrong in it stands in `Trial.error`, beside what was measured until then.
 
@@ -176,7 +90,7 @@ async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: Non
 
 async def _with_server(trial: Trial, server: ServerProcess, executor: Executor, report: Report) -> None:
     plan, trial.server_url = trial.plan, server.url
-    conductor = _Conductor(server, plan.variant.patience_s, report)
+    conductor = Conductor(server, plan.variant.patience_s, report)
     async with AsyncExitStack() as stack:
         gate = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
         stack.push_async_callback(conductor.close)
@@ -203,7 +117,7 @@ async def _with_server(trial: Trial, server: ServerProcess, executor: Executor, 
             trial.error = "the server died in mid-trial"
 
 
-async def _steps(trial: Trial, conductor: _Conductor) -> None:
+async def _steps(trial: Trial, conductor: Conductor) -> None:
     """Take both clients through the trial; on return all that will arrive has arrived."""
     plan, url = trial.plan, conductor.server.url
     within_s = _SET_UP_WITHIN_S + plan.variant.patience_s + 0.02 * len(plan.workload.subscriber_topics)

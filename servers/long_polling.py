@@ -24,7 +24,7 @@ async def long_poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> we
     """Wait until there is news for the client's cursor, no longer than it prefers; then answer as polling does."""
     cursor = feeds.cursor(request.headers.get("If-None-Match"), default=0)
     with suppress(TimeoutError):
-        async with asyncio.timeout(http.wait_s(request.headers.get("Prefer"))):
+        async with asyncio.timeout(http.wait_s(", ".join(request.headers.getall("Prefer", [])))):
             await feed.beyond(cursor)
     return batch_response(request, feeds, feed.after(cursor))
 

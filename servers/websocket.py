@@ -24,6 +24,7 @@ import websockets
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from rtbench.errors import UsageError
@@ -94,7 +95,8 @@ class Topic:
                 cursor = batch.cursor - len(batch.messages[64:])
         except websockets.ConnectionClosed:
             return
-        self.join(connection, cursor)
+        if connection.state is State.OPEN:
+            self.join(connection, cursor)
 
 
 @asynccontextmanager

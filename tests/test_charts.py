@@ -504,7 +504,7 @@ def test_column_keeps_order_distance_and_bounds() -> None:
 def loaded(comparison: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory whose result is the one made up here."""
     monkeypatch.setattr(comparison, "path", tmp_path)
-    monkeypatch.setattr("rtbench.results.load", lambda _: comparison)
+    monkeypatch.setattr("rtbench.storage.load", lambda _: comparison)
     return tmp_path
 
 
@@ -548,7 +548,7 @@ def test_command_skips_what_was_not_asked_for(
 ) -> None:
     without = seven(**{row[0]: {"publisher_run_wire": None} for row in SEVEN})
     without.path = loaded
-    monkeypatch.setattr("rtbench.results.load", lambda _: without)
+    monkeypatch.setattr("rtbench.storage.load", lambda _: without)
     ran = CliRunner().invoke(command, [str(loaded), "--format", "svg"], catch_exceptions=False)
     assert [Path(line).stem for line in ran.stdout.splitlines()] == [
         "latency-ecdf",

@@ -320,7 +320,7 @@ def test_overlapping_publishes_keep_their_order(subject: Subject) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
         stream = await listener.subscribe("topic")
         # a small one would overtake the large one before it, if anything let it
-        payloads = [payload.ljust(200_000 if n % 10 == 0 else 10) for n, payload in enumerate(numbered(100))]
+        payloads = [payload.ljust(3_000_000 if n % 40 == 0 else 10) for n, payload in enumerate(numbered(100))]
         await asyncio.gather(*(publisher.publish("topic", payload) for payload in [*payloads, b"end"]))
         assert await hear(stream) == payloads
 

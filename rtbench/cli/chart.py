@@ -38,7 +38,7 @@ def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[s
     """
     from rtbench.charts import CHARTS, FORMATS, PRESETS
     from rtbench.errors import UsageError
-    from rtbench.results import load
+    from rtbench.storage import load
 
     for flag, given, known in (
         ("--chart", charts, tuple(CHARTS)),

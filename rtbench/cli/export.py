@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 )
 def command(result: Path, what: str, out: Path | None) -> None:
     """Print the data of a saved result as CSV."""
-    from rtbench.results import load
+    from rtbench.storage import load
 
     loaded = load(result)
     lines = {
