@@ -56,8 +56,7 @@ class Feed(Generic[T]):
         return Batch(messages, self.end, max(first - cursor, 0))
 
     async def beyond(self, cursor: int) -> None:
-        """Wait until the feed holds a message with number `cursor` or a later one; beyond the end stands for the end."""
-        cursor = min(cursor, self.end)
+        """Wait until the feed holds a message with number `cursor` or a later one."""
         while self.end <= cursor:
             if self._grown is None:
                 self._grown = asyncio.get_running_loop().create_future()
