@@ -7,13 +7,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from rtbench.errors import Refused
-from rtbench.meter import Meter
+from rtbench.meter import Meter, MeteredSocket
 from rtbench.transport import Message
 from rtbench.wire import http
 
@@ -26,8 +27,9 @@ def software() -> str:
 class HttpSession:
     """Publishes with `POST /topic`, one request after the other so that messages keep their order."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, meter: Meter) -> None:
-        """Use an open session."""
+    def __init__(self, session: aiohttp.ClientSession, url: str, meter: Meter, sockets: list[MeteredSocket]) -> None:
+        """Use an open session, whose connections are `sockets`."""
+        self.sockets = sockets
         self.session = session
         self.meter = meter
         self._url = url.rstrip("/")
@@ -36,6 +38,11 @@ class HttpSession:
     def address(self, topic: str) -> URL:
         """Return the URL of a topic; `..` in a topic is a name like any other, so it is not left to be normalised."""
         return URL(f"{self._url}/{quote(topic)}", encoded=True)
+
+    @property
+    def arrived_ns(self) -> int:
+        """When the kernel had what was read last: see `Message.arrived_ns`."""
+        return max((sock.arrived_ns for sock in self.sockets), default=0)
 
     async def publish(self, topic: str, payload: bytes) -> bool:
         """Publish; the response is the acknowledgement."""
@@ -63,9 +70,11 @@ class HttpSession:
                 raise Refused(f"GET {topic}: {response.status} {response.reason}")
             body = await response.read()
         if response.status != 200:
+            self.meter.empty_requests += 1
             return validators, []
         payloads = http.split(response.headers.get("Content-Type", ""), body)
-        messages = [Message(topic, payload) for payload in payloads]
+        arrived_ns = self.arrived_ns
+        messages = [Message(topic, payload, 0, arrived_ns) for payload in payloads]
         if missed := int(response.headers.get(http.GAP_HEADER, 0)):
             messages[0] = messages[0]._replace(missed=missed)
         return conditional(response), messages
@@ -77,12 +86,19 @@ def conditional(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {ask: response.headers[told] for told, ask in echoes.items() if told in response.headers}
 
 
+Session = TypeVar("Session", bound=HttpSession)
+
+
 @asynccontextmanager
-async def open_session(url: str, meter: Meter) -> AsyncIterator[HttpSession]:
+async def open_session(made: type[Session], url: str, meter: Meter) -> AsyncIterator[Session]:
     """Open a session: no limit on connections, no time limit, nothing read from the environment."""
-    connector = aiohttp.TCPConnector(
-        limit=0, keepalive_timeout=3600, socket_factory=lambda address: meter.socket(*address[:3])
-    )
+    sockets: list[MeteredSocket] = []
+
+    def socket_for(address: tuple[Any, ...]) -> MeteredSocket:
+        sockets.append(meter.socket(*address[:3]))
+        return sockets[-1]
+
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3600, socket_factory=socket_for)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
-        yield HttpSession(session, url, meter)
+        yield made(session, url, meter, sockets)

@@ -39,8 +39,8 @@ class LongPolling(HttpSession):
 @asynccontextmanager
 async def connect(url: str, meter: Meter) -> AsyncIterator[LongPolling]:
     """Open a connection that long-polls."""
-    async with open_session(url, meter) as session:
-        yield LongPolling(session.session, url, meter)
+    async with open_session(LongPolling, url, meter) as connection:
+        yield connection
 
 
 def observation(seen: Mapping[str, Any]) -> str:

@@ -19,13 +19,14 @@ import aiomqtt
 from paho.mqtt.client import Client as PahoClient
 
 from rtbench.errors import Refused
-from rtbench.meter import Meter
+from rtbench.meter import Meter, MeteredSocket
 from rtbench.transport import Message
 
 VARIANTS = ({"qos": 0}, {"qos": 1}, {"qos": 2})
 WILDCARDS = True
 SLOT = 4
 
+_CONNECT_WITHIN_S = 10.0
 _IN_FLIGHT = 20  # what paho and mosquitto allow by default: the window of QoS 1 and 2
 
 
@@ -58,40 +59,46 @@ class Mqtt:
     async def _publishing_client(self) -> aiomqtt.Client:
         async with self._opening:  # also when it is open: whoever waits for the opening comes first
             if self._publisher is None:
-                self._publisher = await self._open()
+                self._publisher, _ = await self._open()
             return self._publisher
 
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to a topic filter, `+` and `#` allowed; the broker's SUBACK must grant the QoS."""
-        client = await self._open()
+        client, sock = await self._open()
         granted = await client.subscribe(topic, qos=self._qos)
         codes = [getattr(code, "value", code) for code in granted]
         if codes != [self._qos]:
             raise Refused(f"the broker granted {codes} for QoS {self._qos} on {topic}")
-        return self._read(client)
+        return self._read(client, sock)
 
-    async def _open(self) -> aiomqtt.Client:
+    async def _open(self) -> tuple[aiomqtt.Client, MeteredSocket]:
         client = aiomqtt.Client(
             self._url.hostname or "",
             self._url.port or 1883,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # paho leaves Nagle's algorithm on
             max_inflight_messages=_IN_FLIGHT,
             keepalive=60,
         )
+        opened: list[MeteredSocket] = []
+        # paho has no public way to be given a socket, and its own has Nagle's algorithm on
+        paho: PahoClient = client._client
+        paho._create_socket_connection = lambda: self._connect(opened)  # type: ignore[method-assign]
         try:
             await self._stack.enter_async_context(client)
         except aiomqtt.MqttError as error:
             raise Refused(f"CONNECT: {error}") from error
-        paho: PahoClient = client._client
-        sock = paho.socket()
-        if isinstance(sock, socket.socket):
-            self._meter.adopt(sock)
-        return client
+        return client, opened[-1]
+
+    def _connect(self, opened: list[MeteredSocket]) -> MeteredSocket:
+        address = socket.getaddrinfo(self._url.hostname, self._url.port or 1883, type=socket.SOCK_STREAM)[0]
+        opened.append(self._meter.socket(*address[:3]))
+        opened[-1].settimeout(_CONNECT_WITHIN_S)
+        opened[-1].connect(address[4])
+        return opened[-1]
 
     @staticmethod
-    async def _read(client: aiomqtt.Client) -> AsyncIterator[Message]:
+    async def _read(client: aiomqtt.Client, sock: MeteredSocket) -> AsyncIterator[Message]:
         async for message in client.messages:
-            yield Message(message.topic.value, bytes(message.payload or b""))
+            yield Message(message.topic.value, bytes(message.payload or b""), 0, sock.arrived_ns)
 
 
 @asynccontextmanager

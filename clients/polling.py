@@ -49,8 +49,7 @@ class Polling(HttpSession):
 @asynccontextmanager
 async def connect(url: str, meter: Meter, *, interval_s: float = 0.5) -> AsyncIterator[Polling]:
     """Open a connection that polls every `interval_s` seconds."""
-    async with open_session(url, meter) as session:
-        polling = Polling(session.session, url, meter)
+    async with open_session(Polling, url, meter) as polling:
         polling.interval_s = interval_s
         yield polling
 
@@ -60,5 +59,6 @@ def observation(seen: Mapping[str, Any]) -> str:
     half = seen["interval_s"] / 2
     return (
         f"waits half its interval: {format_seconds(seen['latency_mean_ms'] / 1e3)} measured, "
-        f"{format_seconds(half)} expected; {seen['requests_per_delivery']:.2g} requests a delivery"
+        f"{format_seconds(half)} expected; {seen['requests_per_delivery']:.2g} requests a delivery, "
+        f"{seen['empty_request_share'] or 0:.0%} of them for nothing"
     )

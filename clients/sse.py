@@ -52,11 +52,12 @@ class EventStream(HttpSession):
             async with response:
                 try:
                     async for chunk in response.content.iter_any():
+                        arrived_ns = self.arrived_ns
                         for event in decoder.feed(chunk):
                             if event.kind == "missed":
                                 missed += int(event.data)
                             else:
-                                yield Message(topic, event.data, missed)
+                                yield Message(topic, event.data, missed, arrived_ns)
                                 missed = 0
                 except aiohttp.ClientPayloadError:
                     pass
@@ -68,8 +69,8 @@ class EventStream(HttpSession):
 @asynccontextmanager
 async def connect(url: str, meter: Meter) -> AsyncIterator[EventStream]:
     """Open a connection that reads event streams."""
-    async with open_session(url, meter) as session:
-        yield EventStream(session.session, url, meter)
+    async with open_session(EventStream, url, meter) as connection:
+        yield connection
 
 
 def observation(seen: Mapping[str, Any]) -> str:

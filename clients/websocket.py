@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.typing import Subprotocol
 
 from rtbench.errors import Refused
-from rtbench.meter import Meter
+from rtbench.meter import Meter, MeteredSocket
 from rtbench.transport import Message, refuse_wildcards
 
 SLOT = 3
@@ -39,6 +39,7 @@ class WebSocket:
         self._meter = meter
         self._stack = stack
         self._publishers: dict[str, ClientConnection] = {}
+        self._sockets: dict[ClientConnection, MeteredSocket] = {}
         self._opening = asyncio.Lock()
 
     async def publish(self, topic: str, payload: bytes) -> bool:
@@ -59,13 +60,14 @@ class WebSocket:
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to one topic: whatever the server publishes after its answer to the upgrade comes."""
         refuse_wildcards("websocket", topic)
-        return self._read(topic, await self._open(topic))
+        connection = await self._open(topic)
+        return self._read(topic, connection, self._sockets[connection])
 
     async def _open(self, topic: str, query: str = "") -> ClientConnection:
         parts = urlsplit(self._url)
         sock = await self._meter.connect(parts.hostname or "", parts.port or 80)
         try:
-            return await self._stack.enter_async_context(
+            connection = await self._stack.enter_async_context(
                 connect_websocket(
                     f"{self._url}/{quote(topic)}{query}",
                     sock=sock,
@@ -78,14 +80,16 @@ class WebSocket:
                     close_timeout=1,
                 )
             )
+            self._sockets[connection] = sock
+            return connection
         except websockets.InvalidHandshake as error:
             raise Refused(f"upgrade of {topic}: {error}") from error
 
-    async def _read(self, topic: str, connection: ClientConnection) -> AsyncIterator[Message]:
+    async def _read(self, topic: str, connection: ClientConnection, sock: MeteredSocket) -> AsyncIterator[Message]:
         missed = 0
         async for frame in connection:
             if isinstance(frame, bytes):
-                yield Message(topic, frame, missed)
+                yield Message(topic, frame, missed, sock.arrived_ns)
                 missed = 0
             else:
                 missed += int(json.loads(frame)["missed"])

@@ -22,13 +22,18 @@ The map of the program, in reading order:
       gate.py         how the processes of a trial start and stop together; conductor.py leads them
       trial.py        one variant measured once
       comparison.py   all trials, in which order
+      idle.py         what connections cost while nothing is sent; holder.py holds them
       executor.py     where the work runs
     What comes out
       ledger.py       the fate of every message
       stats.py        figures with their doubt
+      age.py          how old the newest is that a subscriber has
       verdict.py      whether a run is fit to conclude from
-      figures.py      a row a trial, a row a variant
+      measured.py     a trial with its samples; figures.py makes a row a trial, a row a variant
       results.py      the result and what can be had from it; storage.py keeps it on disk
+      difference.py   two results, or the variants of one, by ratios
+      rerun.py        a saved result measured again, and whether it agrees
+      hgrm.py         a distribution for HdrHistogram's plotter; result.schema.json describes result.json
       report.py       the table and the sentences; table.py lays out rows
       charts/         the pictures
     How it is asked for

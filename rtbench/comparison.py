@@ -63,7 +63,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
             raise UsageError(f"--option must be NAME=VALUE: got {text!r}")
         given.setdefault(option, []).append(value)
     found: list[Variant] = []
-    for name in dict.fromkeys(names or installed()):
+    for name in dict.fromkeys(names or (name for name in installed() if not transport.client(name).control)):
         has = transport.client(name, client).options
         concerned = {option: values for option, values in given.items() if option in has or not everything}
         for server in servers or [transport.DEFAULT_SERVER]:
@@ -77,7 +77,14 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
     for option, values in given.items():
         if not any(option in variant.options for variant in found):
             variants_of(found[0].transport, found[0].server, client, {option: values[0]})
+    if everything and settings["control"].value:
+        found += _controls()
     return in_order(list({variant.name: variant for variant in found}.values()))
+
+
+def _controls() -> list[Variant]:
+    controls = [name for name in installed() if transport.client(name).control]
+    return [v for name in controls for v in variants_of(name, transport.DEFAULT_SERVER, transport.DEFAULT_CLIENT, {})]
 
 
 def installed() -> list[str]:
@@ -120,8 +127,8 @@ def measure(
     planned = plans(variants, workload, settings["trials"].value, settings["seed"].value)
     result = Result.start(kind, settings, workload, variants, out)
     work = _all(planned, result, watch, executor)
-    if _loop_is_running():
-        _run_in_a_thread(work)
+    if loop_is_running():
+        run_in_a_thread(work)
     else:
         asyncio.run(work)
     if result.status != "complete":
@@ -136,14 +143,15 @@ class _Stopped(Interrupted):
         self.result = result
 
 
-def _loop_is_running() -> bool:
+def loop_is_running() -> bool:
+    """Whether the caller is inside an event loop already, as a notebook's cell is."""
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         return True
     return False
 
 
-def _run_in_a_thread(work: Coroutine[Any, Any, None]) -> None:
+def run_in_a_thread(work: Coroutine[Any, Any, None]) -> None:
     """Run beside the event loop of a notebook; Ctrl-C there ends the work here."""
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 

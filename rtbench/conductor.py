@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
+
 from rtbench import process
 from rtbench.errors import Error
 from rtbench.gate import Gate
@@ -19,19 +21,27 @@ Report = Callable[[int], None]
 class Conductor:
     """Meets the clients, tells them what is next, and knows how far they are."""
 
-    def __init__(self, server: ServerProcess, patience_s: float, report: Report) -> None:
-        """Lead the clients to `server`; `report` is told the number of deliveries as it grows."""
-        self.server = server
+    server: ServerProcess
+    processes: list[psutil.Process]
+
+    def __init__(self, patience_s: float, report: Report) -> None:
+        """Wait `patience_s` for deliveries that do not come; `report` is told their number as it grows."""
         self.patience_s = patience_s
         self.report = report
         self.gates: dict[str, Gate] = {}
         self.count = 0
-        self.processes = process.serving_processes(server.pid)
         self.token = secrets.token_hex(8)
         self._changed = asyncio.Condition()
+        self._is_up = asyncio.Event()
         self._done: set[tuple[str, str]] = set()
         self._gone: set[str] = set()
         self._meetings: list[asyncio.Task[None]] = []
+
+    def lead_to(self, server: ServerProcess) -> None:
+        """Tell the clients where the server is, those that wait for it and those that will come."""
+        self.server = server
+        self.processes = process.serving_processes(server.pid)
+        self._is_up.set()
 
     def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take in a client that came to the gate."""
@@ -50,6 +60,7 @@ class Conductor:
             role = str(hello.get("here"))
             if hello.get("token") != self.token:
                 return
+            await self._is_up.wait()
             self.gates[role] = gate
             gate.say(step="url", url=self.server.url)
             try:

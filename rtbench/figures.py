@@ -1,165 +1,23 @@
-"""Figures: the numbers of one trial (a row of trials.csv) and of one variant (a row of summary.csv). Pure.
-
-A `Measured` is a trial with its samples; everything here is derived from it, so that a saved result gives the same
-figures again.
-"""
+"""Figures: a row of trials.csv for each trial, a row of summary.csv for each variant. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rtbench import stats, verdict
-from rtbench.ledger import Deliveries, Ledger, Publishes, account
-from rtbench.meter import Wire
+from rtbench.ledger import Ledger
+from rtbench.measured import STAGES, Measured, TrialFigures
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from rtbench.trial import Trial
     from rtbench.variant import Variant
     from rtbench.workload import Workload
 
 LAYERS = ("payload", "framing", "ack", "tcp_ip")
 PERCENTILES = (50, 90, 99)
-
-
-@dataclass(frozen=True)
-class TrialFigures:
-    """What a trial cost, as counted; None stands for what this platform, or a trial cut short, does not give.
-
-    `deliveries` and the costs span the warm-up too: they are what the processes did between start and last delivery.
-    `run_*` is the wire of publishers and subscribers from start to end, `setup_*` that of opening their connections.
-    """
-
-    index: int
-    block: int
-    variant: str
-    server_url: str
-    error: str | None
-    offered: int
-    unfinished: int
-    lost_in_warmup: int
-    published_in_all: int
-    deliveries: int
-    missed_told: int
-    requests: int
-    nagle_sockets: int
-    nagle_seen: bool
-    wall_s: float
-    client_cpu: float
-    client_cpu_ns: int
-    server_cpu_ns: int | None
-    server_rss_bytes: int | None
-    publisher_setup_wire: Wire | None
-    publisher_run_wire: Wire | None
-    subscriber_setup_wire: Wire | None
-    subscriber_run_wire: Wire | None
-
-    @property
-    def setup_wire(self) -> Wire | None:
-        """What opening the connections put on the wire."""
-        return _sum(self.publisher_setup_wire, self.subscriber_setup_wire)
-
-    @property
-    def run_wire(self) -> Wire | None:
-        """What the messages put on the wire, both hops."""
-        return _sum(self.publisher_run_wire, self.subscriber_run_wire)
-
-
-def _sum(a: Wire | None, b: Wire | None) -> Wire | None:
-    return None if a is None or b is None else a + b
-
-
-@dataclass
-class Measured:
-    """A trial: its figures, its samples, and the workload that says which of them count."""
-
-    figures: TrialFigures
-    workload: Workload
-    publishes: Publishes
-    deliveries: Deliveries
-
-    @cached_property
-    def _accounted(self) -> tuple[Ledger, NDArray[np.int64]]:
-        return account_for(self.workload, self.publishes, self.deliveries, self._since_ns)
-
-    @property
-    def _since_ns(self) -> int:
-        return round(self.workload.warmup_s * 1e9)
-
-    @property
-    def ledger(self) -> Ledger:
-        """The fate of every message due after the warm-up."""
-        return self._accounted[0]
-
-    @cached_property
-    def latency_ms(self) -> NDArray[np.float64]:
-        """`received - due` of each first delivery after the warm-up, milliseconds, shape (delivered,)."""
-        first = self._accounted[1]
-        return (self.deliveries.received_ns[first] - self.deliveries.due_ns[first]) / 1e6
-
-    @cached_property
-    def lag_ms(self) -> NDArray[np.float64]:
-        """`sent - due` of each message after the warm-up, milliseconds, shape (published,)."""
-        p = self.publishes
-        counted = (p.sent_ns > 0) & (p.due_ns >= self._since_ns)
-        return (p.sent_ns[counted] - p.due_ns[counted]) / 1e6
-
-
-def account_for(
-    workload: Workload, publishes: Publishes, deliveries: Deliveries, since_ns: int
-) -> tuple[Ledger, NDArray[np.int64]]:
-    """Apply the ledger to the topics of a workload."""
-    return account(publishes, deliveries, workload.publisher_topics, workload.subscriber_topics, since_ns)
-
-
-def _empty(cls: type[Any]) -> Any:
-    return cls(*(np.zeros(0, dtype=bool if f.name == "intact" else np.int64) for f in fields(cls)))
-
-
-def measured(trial: Trial) -> Measured:
-    """Return the figures of a trial that was just run."""
-    plan = trial.plan
-    publishes = trial.publishes if trial.publishes is not None else _empty(Publishes)
-    deliveries = trial.deliveries if trial.deliveries is not None else _empty(Deliveries)
-    since_ns = round(plan.workload.warmup_s * 1e9)
-    everything = account_for(plan.workload, publishes, deliveries, 0)[0]
-    ledger = account_for(plan.workload, publishes, deliveries, since_ns)[0]
-    wall_s = trial.wall_ns / 1e9
-    parts = (trial.publisher, trial.subscriber)
-    end_ns = round((plan.workload.warmup_s + plan.workload.duration_s) * 1e9)
-    late = (publishes.sent_ns == 0) | (publishes.sent_ns > end_ns + 0.02 * end_ns)
-    figures = TrialFigures(
-        index=plan.index,
-        block=plan.block,
-        variant=plan.variant.name,
-        server_url=trial.server_url,
-        error=trial.error,
-        offered=len(publishes.due_ns),
-        unfinished=int((late | (publishes.done_ns == 0)).sum()),
-        lost_in_warmup=everything.lost - ledger.lost,
-        published_in_all=everything.published,
-        deliveries=len(deliveries.due_ns),
-        missed_told=trial.missed_told,
-        requests=trial.subscriber.requests,
-        nagle_sockets=sum(part.nagle for part in parts) + (trial.server_nagle or 0),
-        nagle_seen=trial.server_nagle is not None,
-        wall_s=wall_s,
-        client_cpu=max(part.cpu_ns for part in parts) / 1e9 / wall_s if wall_s else 0.0,
-        client_cpu_ns=trial.subscriber.cpu_ns,
-        server_cpu_ns=trial.server_cpu_ns,
-        server_rss_bytes=trial.server_rss_bytes,
-        publisher_setup_wire=trial.publisher.setup_wire,
-        publisher_run_wire=trial.publisher.run_wire,
-        subscriber_setup_wire=trial.subscriber.setup_wire,
-        subscriber_run_wire=trial.subscriber.run_wire,
-    )
-    return Measured(figures, plan.workload, publishes, deliveries)
 
 
 def _ratio(trials: Sequence[Measured], top: Callable[[TrialFigures], float | None], scale: float = 1.0) -> float | None:
@@ -201,6 +59,7 @@ def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
     connections = sum(t.figures.setup_wire.connections for t in trials if t.figures.setup_wire)
     setup = sum(t.figures.setup_wire.ip_bytes for t in trials if t.figures.setup_wire)
     wall_s = sum(t.figures.wall_s for t in trials)
+    requests, empty = (sum(getattr(t.figures, name) or 0 for t in trials) for name in ("requests", "empty_requests"))
     cpu = [t.figures.server_cpu_ns for t in trials]
     memory = [t.figures.server_rss_bytes for t in trials if t.figures.server_rss_bytes is not None]
     cpu_known = wall_s > 0 and None not in cpu
@@ -215,29 +74,53 @@ def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
         "server_rss_mb": max(memory) / 1e6 if memory else None,
         "client_cpu_us_per_delivery": _ratio(trials, lambda f: f.client_cpu_ns, 1e-3),
         **layers,
+        "empty_request_share": empty / requests if requests else None,
         "setup_bytes_per_connection": setup / connections if connections else None,
+        "server_waiting_us_per_delivery": _ratio(trials, lambda f: f.server_waiting_ns, 1e-3),
+        "server_voluntary_switches_per_delivery": _ratio(trials, lambda f: f.server_voluntary_switches),
+        "server_involuntary_switches_per_delivery": _ratio(trials, lambda f: f.server_involuntary_switches),
     }
 
 
 def latencies(trials: Sequence[Measured], intervals: bool) -> dict[str, Any]:
-    """Return the latency columns."""
+    """Return the latency columns: percentiles and mean of `received - due`, with or without their intervals."""
     values = [t.latency_ms for t in trials]
+    estimates = {f"p{percent}": stats.percentile(values, percent) for percent in PERCENTILES}
+    estimates["mean"] = stats.mean(values)
     row: dict[str, Any] = {}
-    for percent in PERCENTILES:
-        estimate = stats.percentile(values, percent)
-        row[f"latency_p{percent}_ms"] = estimate.value if estimate else None
+    for name, estimate in estimates.items():
+        row[f"latency_{name}_ms"] = estimate.value if estimate else None
         if intervals:
-            row[f"latency_p{percent}_low_ms"] = estimate.low if estimate else None
-            row[f"latency_p{percent}_high_ms"] = estimate.high if estimate else None
-    average = stats.mean(values)
-    row["latency_mean_ms"] = average.value if average else None
-    if intervals:
-        row["latency_mean_low_ms"] = average.low if average else None
-        row["latency_mean_high_ms"] = average.high if average else None
-    row["arrived_p50_ms"] = None
+            row[f"latency_{name}_low_ms"] = estimate.low if estimate else None
+            row[f"latency_{name}_high_ms"] = estimate.high if estimate else None
+    row["arrived_p50_ms"] = _value(stats.percentile([t.arrived_ms for t in trials], 50))
     lags = np.concatenate([t.lag_ms for t in trials]) if trials else np.empty(0)
     row["lag_p99_ms"] = float(np.percentile(lags, 99, method="inverted_cdf")) if len(lags) else None
     return row
+
+
+def timeline(trials: Sequence[Measured], intervals: bool) -> dict[str, Any]:
+    """Return the columns that part a delivery into its stages, and those of what is far out and of the way back."""
+    far = stats.percentile([t.latency_ms for t in trials], 99.9)
+    row: dict[str, Any] = {"latency_p99_9_ms": _value(far)}
+    if intervals:
+        row |= {"latency_p99_9_low_ms": far.low if far else None, "latency_p99_9_high_ms": far.high if far else None}
+    row["network_server_p50_ms"] = _value(stats.percentile([t.network_server_ms for t in trials], 50))
+    stages = [t.stages_ms for t in trials]
+    weights = [len(t.latency_ms) for t in trials]
+    for stage in STAGES:
+        known = stages and None not in stages
+        row[f"{stage}_mean_ms"] = (
+            float(np.average([s[stage] for s in stages if s is not None], weights=weights)) if known else None
+        )
+    ages = [t.age_ms for t in trials if t.age_ms is not None]
+    row["age_mean_ms"] = float(np.mean(ages)) if ages else None
+    row["publish_ack_p50_ms"] = _value(stats.percentile([t.acknowledged_ms for t in trials], 50))
+    return row
+
+
+def _value(estimate: stats.Estimate | None) -> float | None:
+    return estimate.value if estimate else None
 
 
 def trial_row(trial: Measured, variant: Variant) -> dict[str, Any]:
@@ -254,6 +137,7 @@ def trial_row(trial: Measured, variant: Variant) -> dict[str, Any]:
         **asdict(trial.ledger),
         **latencies([trial], intervals=False),
         **costs([trial], trial.workload.payload_bytes),
+        **timeline([trial], intervals=False),
         "deliveries_with_warmup": f.deliveries,
         "missed_told": f.missed_told,
         "requests": f.requests,
@@ -287,9 +171,9 @@ def summary_row(variant: Variant, trials: Sequence[Measured], workload: Workload
         **latencies(good, intervals=True),
         **{name: cost.pop(name) for name in main_costs},
     }
-    row["verdict"], reasons = verdict.judge(row, [t.figures for t in trials])
+    row["verdict"], reasons = verdict.judge(row, trials)
     row["reasons"] = "; ".join(reasons)
-    return {**row, **counts, **cost, "failed_trials": len(trials) - len(good)}
+    return {**row, **counts, **cost, **timeline(good, intervals=True), "failed_trials": len(trials) - len(good)}
 
 
 def _identity(variant: Variant) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Both are plain functions of a picklable `Part` that return a picklable record, s
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from array import array
@@ -23,7 +24,8 @@ from rtbench.pacer import pace
 from rtbench.transport import Connection, Message
 
 FAILED, INDETERMINATE, ACKED = 0, 1, 2
-_REPORT_EVERY_S = 0.25
+_TICK_S = 0.05  # between two looks at whether all has come
+_TICKS_A_REPORT = 5
 _CONNECT_AT_ONCE = 50
 _DELAYED_ACK_S = 0.045  # Linux delays an acknowledgement by at most 40 ms on a quiet connection (TCP_DELACK_MIN)
 _SETTLE_AT_MOST = 4
@@ -62,8 +64,10 @@ class Usage:
     run_wire: Wire | None = None
     cpu_ns: int = 0
     requests: int = 0
+    empty_requests: int = 0
     nagle: int = 0
     errors: list[str] = field(default_factory=list)
+    realtime_ahead_ns: tuple[int, int] = (0, 0)  # CLOCK_REALTIME less CLOCK_MONOTONIC, at start and end
 
 
 @dataclass
@@ -84,6 +88,7 @@ class Received:
     """A subscriber process's record: one entry a delivery, in order of arrival, canaries included."""
 
     headers: bytearray = field(default_factory=bytearray)
+    arrived_ns: array[int] = field(default_factory=lambda: array("q"))  # of CLOCK_REALTIME; 0: not known
     subscriber: array[int] = field(default_factory=lambda: array("i"))
     received_ns: array[int] = field(default_factory=lambda: array("q"))
     corrupt: list[int] = field(default_factory=list)  # positions of deliveries whose padding or size is wrong
@@ -138,8 +143,8 @@ async def _follow_schedule(
             _note(record.usage, error)
         except Exception as error:  # of whatever library: the fate of the message is unknown, the run goes on
             _note(record.usage, error)
-        else:
-            record.done_ns[position] = time.monotonic_ns()
+            return
+        record.done_ns[position] = time.monotonic_ns()
 
     def send(position: int) -> None:
         at_ns, i, sequence = due[position]
@@ -183,9 +188,10 @@ async def _read(
         record.received_ns.append,
         time.monotonic_ns,
     )
-    headers, canaries = record.headers, part.canaries
+    append_arrival, headers, canaries = record.arrived_ns.append, record.headers, part.canaries
     async for message in stream:
         append_time(clock())
+        append_arrival(message.arrived_ns)
         append_subscriber(i)
         content = message.payload
         headers += content[:header].ljust(header)
@@ -201,12 +207,25 @@ async def _read(
 
 
 async def _report(part: Part, gate: Gate, record: Received, canaries: int) -> None:
-    """Tell how many deliveries there are, until all that can be expected are."""
-    while (count := len(record.received_ns) - canaries) < part.expected:
-        gate.say(count=count)
-        await asyncio.sleep(_REPORT_EVERY_S)
-    gate.say(count=count)
-    gate.say(done="go")
+    """Tell how many deliveries there are, until all that can be expected are; a second copy stands for no other."""
+    copies = 0
+    for tick in itertools.count():
+        count = len(record.received_ns) - canaries
+        if count - copies >= part.expected:
+            copies = len(record.received_ns) - _distinct(record)
+        if tick % _TICKS_A_REPORT == 0:
+            gate.say(count=count)
+        if count - copies >= part.expected:
+            break
+        await asyncio.sleep(_TICK_S)
+    gate.say(count=count, done="go")
+
+
+def _distinct(record: Received) -> int:
+    """Count the pairs of message and subscriber; what is corrupt counts as what its header says."""
+    size, headers = payload.HEADER_BYTES, bytes(record.headers)
+    starts = range(0, len(headers), size)
+    return len({(i, headers[at : at + size]) for i, at in zip(record.subscriber, starts, strict=True)})
 
 
 async def _connect(
@@ -260,11 +279,18 @@ async def _end(tasks: list[asyncio.Task[Any]]) -> None:
 async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
     """Note what the process spends between entry and exit, late acknowledgements of the kernel included."""
     usage.setup_wire = meter.totals()
-    requests, cpu_ns = meter.requests, time.process_time_ns()
+    ahead_ns, requests, empty, cpu_ns = (
+        realtime_ahead_ns(),
+        meter.requests,
+        meter.empty_requests,
+        time.process_time_ns(),
+    )
     yield
     usage.cpu_ns = time.process_time_ns() - cpu_ns
     usage.requests = meter.requests - requests
+    usage.empty_requests = meter.empty_requests - empty
     usage.nagle = meter.nagle()
+    usage.realtime_ahead_ns = ahead_ns, realtime_ahead_ns()
     for _ in range(_SETTLE_AT_MOST):
         before = meter.totals()
         await asyncio.sleep(_DELAYED_ACK_S)
@@ -273,6 +299,15 @@ async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
     total = meter.totals()
     if total is not None and usage.setup_wire is not None:
         usage.run_wire = total - usage.setup_wire
+
+
+def realtime_ahead_ns() -> int:
+    """Return how far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC, from the closest of a few readings."""
+    readings = []
+    for _ in range(5):
+        before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        readings.append((after - before, real - (before + after) // 2))
+    return min(readings)[1]
 
 
 def _note(usage: Usage, error: Exception) -> None:

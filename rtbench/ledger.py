@@ -2,18 +2,18 @@
 
 For every publish: acked, failed or indeterminate. For every (message, subscriber) that should have it: delivered or
 lost. Beside these, every delivery that is too many: duplicated, unexpected, corrupt; and every one out of its turn:
-reordered.
+reordered. Of the publishes of unknown fate, those whose deliveries tell it after all: recovered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtbench.generator import ACKED, FAILED
+from rtbench.generator import ACKED, FAILED, INDETERMINATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,10 @@ class Publishes:
 
 @dataclass(frozen=True)
 class Deliveries:
-    """The deliveries of a trial, shape (deliveries,), in order of arrival at each subscriber; `intact` is bool."""
+    """The deliveries of a trial, shape (deliveries,), in order of arrival at each subscriber; `intact` is bool.
+
+    `arrived_ns` has shape (0,) where the kernel gave no stamps.
+    """
 
     publisher: NDArray[np.int64]
     sequence: NDArray[np.int64]
@@ -41,11 +44,18 @@ class Deliveries:
     subscriber: NDArray[np.int64]
     received_ns: NDArray[np.int64]
     intact: NDArray[np.bool_]
+    arrived_ns: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The counts. acked + failed + indeterminate = published; delivered + lost = expected."""
+    """The counts. acked + failed + indeterminate = published; delivered + lost = expected.
+
+    `recovered` is a part of `indeterminate`, never added to it: the publishes that no acknowledgement came for (it was
+    lost with a connection, was still out at the end, or the transport has none) and that have nevertheless reached
+    every subscriber of their topic, intact, at least one of them. A message that only some subscribers have is not
+    recovered, and a refused one (`failed`) never is: what is heard of it is `unexpected`.
+    """
 
     published: int = 0
     acked: int = 0
@@ -58,6 +68,7 @@ class Ledger:
     reordered: int = 0
     unexpected: int = 0
     corrupt: int = 0
+    recovered: int = 0
 
     def __add__(self, other: Ledger) -> Ledger:
         """Add up, count by count."""
@@ -82,7 +93,8 @@ def account(
     due = publishes.due_ns >= since_ns
     status = publishes.status[sent & due]
     deliverable = sent & (publishes.status != FAILED)
-    expected = int(listeners[topic_of_publisher[publishes.publisher[deliverable & due]]].sum())
+    audience = np.where(deliverable & due, listeners[topic_of_publisher[publishes.publisher]], 0)
+    expected = int(audience.sum())
 
     message = _message_of(publishes, deliveries)
     known = deliveries.intact & (message >= 0)
@@ -109,7 +121,13 @@ def account(
         reordered=_out_of_turn(deliveries, first, len(subscriber_topics)),
         unexpected=unexpected,
         corrupt=int((~deliveries.intact).sum()),
+        recovered=_reached_all(message[first], audience * (publishes.status == INDETERMINATE)),
     ), first
+
+
+def _reached_all(delivered: NDArray[np.int64], audience: NDArray[np.int64]) -> int:
+    """Count the messages that were delivered as often as they have subscribers, those without any left out."""
+    return int(((np.bincount(delivered, minlength=len(audience)) == audience) & (audience > 0)).sum())
 
 
 def _message_of(publishes: Publishes, deliveries: Deliveries) -> NDArray[np.int64]:

@@ -13,10 +13,16 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCPI_OPT_TIMESTAMPS = 1
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("=qq")
+_ANCILLARY_BYTES = 64
 _PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING: FIN counts as a byte received
 
 
@@ -97,9 +103,40 @@ def read_wire(sock: AnySocket) -> Wire | None:
 
 
 class MeteredSocket(socket.socket):
-    """A TCP socket that leaves its counts with the meter when it is closed."""
+    """A TCP socket that leaves its counts with the meter when it is closed, and notes when what it reads had arrived.
+
+    `arrived_ns` is the kernel's receive time, CLOCK_REALTIME, of the last segment in the last read; 0 without
+    SO_TIMESTAMPNS (Linux, Documentation/networking/timestamping.rst section 1.1.2).
+    """
 
     meter: Meter | None = None
+    arrived_ns = 0
+
+    def stamp(self) -> None:
+        """Ask the kernel to stamp what arrives, where it can."""
+        if sys.platform == "linux":
+            self.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Read as usual, and keep the stamp."""
+        data, ancillary, _, _ = self.recvmsg(size, _ANCILLARY_BYTES, flags)
+        if ancillary:
+            self._keep(ancillary)
+        return data
+
+    def recv_into(self, buffer: WriteableBuffer, size: int = 0, flags: int = 0, /) -> int:
+        """Read as usual, and keep the stamp."""
+        into = memoryview(buffer)[: size or None]
+        count, ancillary, _, _ = self.recvmsg_into([into], _ANCILLARY_BYTES, flags)
+        if ancillary:
+            self._keep(ancillary)
+        return count
+
+    def _keep(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, data in ancillary:
+            if kind == _SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(data) == 16:
+                seconds, nanoseconds = _TIMESPEC.unpack(data)
+                self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
 
     def close(self) -> None:
         """Close, after a last look at the counts."""
@@ -114,6 +151,7 @@ class Meter:
     def __init__(self) -> None:
         """Start with no connection."""
         self.requests = 0  # requests made to ask for messages: a client counts them here
+        self.empty_requests = 0  # those of them whose answer brought none
         self._open: dict[AnySocket, Wire] = {}
         self._closed = Wire()
 
@@ -122,6 +160,7 @@ class Meter:
         sock = MeteredSocket(family, kind, protocol)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.stamp()
         sock.meter = self
         self._open[sock] = Wire()
         return sock

@@ -1,7 +1,8 @@
-"""What a server's processes cost, seen from outside: CPU time, memory, and the options of their sockets.
+"""What a server's processes cost, seen from outside: CPU time, waiting, memory, and the options of their sockets.
 
 CPU time comes from the process's own clock in nanoseconds (clock_getcpuclockid(3): the clock id of a process is
-`(~pid << 3) | 2`); where there is none, from psutil, in ticks of 10 ms.
+`(~pid << 3) | 2`); where there is none, from psutil, in ticks of 10 ms. The rest is read from `/proc` (proc(5), and
+Documentation/scheduler/sched-stats.rst of the kernel for `schedstat`); where that has no answer, neither have we.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +24,39 @@ _PIDFD_GETFD = 438  # the same number on every architecture (Linux 5.6)
 
 @dataclass(frozen=True)
 class Load:
-    """What a process tree has used: `cpu_ns` since its start, `rss_bytes` now, at `at_ns` of CLOCK_MONOTONIC."""
+    """What a process tree has used: `cpu_ns` since its start, `rss_bytes` now, at `at_ns` of CLOCK_MONOTONIC.
+
+    What follows is None where the system does not tell. Switches and waiting are sums over the threads alive now, so
+    what a thread gathered is gone with it: count on them where threads do not come and go.
+
+    voluntary_switches: how often a thread gave up its core to wait for something
+    involuntary_switches: how often one had to
+    waiting_ns: ready to run, and without a core to run on (`schedstat`, field 2)
+    peak_rss_bytes: the sum of the highest RSS of each process so far (VmHWM)
+    pss_bytes: as RSS, a page that K processes map counted as 1/K of one; it moves as other processes come and go
+    private_bytes: dirty pages that no other process maps, in memory or swapped out (heap, stacks)
+    """
 
     at_ns: int
     cpu_ns: int
     rss_bytes: int
+    voluntary_switches: int | None = None
+    involuntary_switches: int | None = None
+    waiting_ns: int | None = None
+    peak_rss_bytes: int | None = None
+    pss_bytes: int | None = None
+    private_bytes: int | None = None
 
     def cpu_since(self, before: Load) -> float:
         """Return the share of one core used since `before` (1.0: a whole core)."""
         return (self.cpu_ns - before.cpu_ns) / max(self.at_ns - before.at_ns, 1)
+
+    def waiting_since(self, before: Load) -> float | None:
+        """Return which share of the time since `before` in which it could have run it waited for a core instead."""
+        if self.waiting_ns is None or before.waiting_ns is None:
+            return None
+        waited_ns = max(self.waiting_ns - before.waiting_ns, 0)
+        return waited_ns / max(waited_ns + self.cpu_ns - before.cpu_ns, 1)
 
 
 def cpu_ns(process: psutil.Process) -> int:
@@ -63,14 +89,89 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def load(processes: list[psutil.Process]) -> Load:
-    """Add up the load of some processes; one that has ended counts no more."""
-    cpu = rss = 0
+def load(processes: list[psutil.Process], pages: bool = False) -> Load:
+    """Add up the load of some processes; one that has ended counts no more.
+
+    `pages` asks for `pss_bytes` and `private_bytes` too. The kernel walks all pages for them, which takes it a
+    millisecond for 50 MB, and meanwhile the process can map nothing new: so not while something is timed.
+    """
+    cpu, seen = 0, []
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             cpu += cpu_ns(process)
-            rss += process.memory_info().rss
-    return Load(time.monotonic_ns(), cpu, rss)
+            seen.append(process)
+    at_ns = time.monotonic_ns()
+    each = []
+    for process in seen:
+        with suppress(psutil.NoSuchProcess):
+            rss = process.memory_info().rss
+            each.append((rss, *_switches(process), _waiting_ns(process.pid), _peak_rss(process)))
+    rss_bytes, *rest = (_sum(values) for values in zip(*each, strict=True)) if each else (0,) * 5
+    shares = [_pages(process.pid) for process in seen] if pages else [(None, None)]
+    return Load(at_ns, cpu, rss_bytes or 0, *rest, *(_sum(values) for values in zip(*shares, strict=True)))
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """Add up; None when one is not known."""
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Return the whole numbers of a file of `NAME: NUMBER ...` lines; none when it cannot be read."""
+    lines = []
+    with suppress(OSError):
+        lines = path.read_text().splitlines()
+    words = [line.split() for line in lines]
+    return {word[0].rstrip(":"): int(word[1]) for word in words if len(word) > 1 and word[1].isdecimal()}
+
+
+def _switches(process: psutil.Process) -> tuple[int | None, int | None]:
+    """Return the voluntary and the involuntary context switches of all threads; elsewhere what psutil has."""
+    threads = [_fields(path) for path in Path(f"/proc/{process.pid}/task").glob("*/status")]
+    told = [t for t in threads if "voluntary_ctxt_switches" in t]
+    if told:
+        return sum(t["voluntary_ctxt_switches"] for t in told), sum(t["nonvoluntary_ctxt_switches"] for t in told)
+    with suppress(psutil.AccessDenied, NotImplementedError):
+        switches = process.num_ctx_switches()
+        return switches.voluntary, switches.involuntary
+    return None, None
+
+
+def _waiting_ns(pid: int) -> int | None:
+    """Return how long all threads have waited for a core.
+
+    The file of the process, `/proc/PID/schedstat`, tells of its first thread only. A kernel that does not count says
+    `0 0 0`; the third figure, how often it ran, is never 0 of a thread that ran.
+    """
+    counts = []
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError):
+            counts.append([int(word) for word in path.read_text().split()])
+    return sum(c[1] for c in counts) if any(c[2] for c in counts) else None
+
+
+def _peak_rss(process: psutil.Process) -> int | None:
+    """Return the highest RSS so far: VmHWM, which lags by some pages a core; on Windows the peak working set."""
+    kilobytes = _fields(Path(f"/proc/{process.pid}/status")).get("VmHWM")
+    if kilobytes is not None:
+        return kilobytes * 1024
+    return getattr(process.memory_info(), "peak_wset", None)
+
+
+def _pages(pid: int) -> tuple[int | None, int | None]:
+    """Return PSS and private bytes; they are exact, where the kernel's count of RSS is off by some pages a core."""
+    kilobytes = _fields(Path(f"/proc/{pid}/smaps_rollup"))
+    if "Pss" not in kilobytes:
+        return None, None
+    return kilobytes["Pss"] * 1024, (kilobytes["Private_Dirty"] + kilobytes.get("Swap", 0)) * 1024
+
+
+def system_cpu_ns() -> int:
+    """Return the CPU time that the whole system has used since it started, in ticks of 10 ms: all but idle."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return round((sum(times) - idle) * 1e9)
 
 
 def sockets_with_nagle(processes: list[psutil.Process], port: int) -> int | None:

@@ -17,23 +17,26 @@ WIDTH = 100
 
 def overview(result: Result) -> Table:
     """Return the columns of the summary that fit a terminal, with short names."""
-    return Table([_overview_row(row) for row in result.summary])
+    rows = [_overview_row(row) for row in result.summary]
+    excess = max(map(len, Table(rows).text(left=["variant"]).splitlines()), default=0) - WIDTH
+    if excess > 0:
+        longest = max(len(row["variant"]) for row in rows) - excess
+        rows = [{**row, "variant": textwrap.shorten(row["variant"], longest, placeholder="…")} for row in rows]
+    return Table(rows)
 
 
 def _overview_row(row: Mapping[str, Any]) -> dict[str, Any]:
     low, high = row["latency_p50_low_ms"], row["latency_p50_high_ms"]
-    interval = f"{significant(low, 2)}–{significant(high, 2)}" if low is not None else "–"
-    surplus = f", {row['duplicated']} twice" if row["duplicated"] else ""
     return {
         "variant": row["variant"],
         "p50 ms": row["latency_p50_ms"],
-        "95 % interval": interval,
+        "interval": f"{significant(low, 2)}–{significant(high, 2)}" if low is not None else "–",
+        "net+srv": row["network_server_p50_ms"],
         "p99 ms": row["latency_p99_ms"],
         "B/msg": _rounded(row["wire_bytes_per_delivery"]),
         "req/msg": significant(row["requests_per_delivery"], 2) if row["requests_per_delivery"] else "0",
-        "CPU us/msg": row["server_cpu_us_per_delivery"],
-        "RSS MB": row["server_rss_mb"],
-        "delivered": f"{row['delivered']}/{row['expected']}{surplus}",
+        "CPU us": row["server_cpu_us_per_delivery"],
+        "lost": f"{row['lost']}, {row['duplicated']} twice" if row["duplicated"] else row["lost"],
         "verdict": row["verdict"],
     }
 
@@ -67,8 +70,9 @@ def _conditions(result: Result) -> list[str]:
         f"{w.duration_s:g} s after {w.warmup_s:g} s of warm-up; {trials} trial{'s' * (trials > 1)}; "
         f"{result.environment['link']}; {_implementations(result)}."
     )
+    text += " net+srv: from sent to the kernel's receive stamp; CPU us: the server's, for each delivery."
     if 1 < trials < 5:
-        text += f" The interval of {trials} trials is little more than their range; --trials 5 makes it one."
+        text += f" The 95 % interval of {trials} trials is little more than their range; --trials 5 makes it one."
     if result.status != "complete":
         text = f"INCOMPLETE: {len(result.trials)} of {result.planned_trials} trials. {text}"
     return [textwrap.fill(text, WIDTH)]

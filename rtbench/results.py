@@ -14,7 +14,8 @@ import numpy as np
 from rtbench import storage, transport
 from rtbench.environment import describe
 from rtbench.errors import UsageError
-from rtbench.figures import Measured, measured, observation, summary_row, trial_row
+from rtbench.figures import observation, summary_row, trial_row
+from rtbench.measured import Measured, measured
 from rtbench.settings import Given
 from rtbench.table import Table
 from rtbench.variant import Variant
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rtbench.charts import Chart
+    from rtbench.difference import Difference
     from rtbench.trial import Trial
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
@@ -180,6 +182,10 @@ class Result:
         """Draw latency by percentile, as far into the tail as the sample supports."""
         return self.chart("latency-percentiles", preset)
 
+    def latency_breakdown(self, preset: str = "slides") -> Chart:
+        """Draw where the time of a delivery goes: lag, network and server, client."""
+        return self.chart("latency-breakdown", preset)
+
     def bytes_per_delivery(self, preset: str = "slides") -> Chart:
         """Draw bytes on the wire for each delivery, stacked by layer."""
         return self.chart("bytes-per-delivery", preset)
@@ -191,6 +197,18 @@ class Result:
     def latency_against_bytes(self, preset: str = "slides") -> Chart:
         """Draw latency against bytes: the comparison in one picture."""
         return self.chart("latency-against-bytes", preset)
+
+    def ratios(self, baseline: str) -> Difference:
+        """Compare every other variant with one of them; see `rtbench.difference`."""
+        from rtbench.difference import ratios
+
+        return ratios(self, baseline)
+
+    def noise_floor(self) -> Difference:
+        """Compare each variant with itself, even blocks with odd ones; see `rtbench.difference`."""
+        from rtbench.difference import noise_floor
+
+        return noise_floor(self)
 
     # on disk
 

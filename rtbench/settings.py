@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtbench.errors import UsageError
-from rtbench.units import parse_seconds
+from rtbench.units import parse_seconds, parse_yes_or_no
 from rtbench.workload import ARRIVALS, PATTERNS, Workload, participants
 
 
@@ -58,9 +58,21 @@ def _time(flag: str) -> Callable[[Any], float]:
     return parse
 
 
+def _yes_or_no(flag: str) -> Callable[[Any], bool]:
+    def parse(value: Any) -> bool:
+        try:
+            return parse_yes_or_no(value)
+        except ValueError as error:
+            raise UsageError(f"{flag}: {error}") from None
+
+    return parse
+
+
 def _setting(name: str, kind: Any, default: Any, metavar: str, help: str, many: bool = False) -> Setting:
     flag = "--" + name.replace("_", "-")
-    parse = {int: _number(int, flag), float: _number(float, flag), "time": _time(flag)}.get(kind, str)
+    parse = {int: _number(int, flag), float: _number(float, flag), "time": _time(flag), bool: _yes_or_no(flag)}.get(
+        kind, str
+    )
     return Setting(name, parse, default, metavar, help, many, "s" if kind == "time" else "")
 
 
@@ -86,6 +98,7 @@ SETTINGS = {
             "an option of the transport's own, as `rtbench transports` lists it",
             True,
         ),
+        _setting("control", bool, True, "", "measure bare TCP beside the others, as the floor of this machine"),
         _setting("pattern", str, "fan-out", "|".join(PATTERNS), "who hears whom"),
         _setting("publishers", int, None, "N", "[fan-out 1, fan-in 10, room 5, pairs 10]"),
         _setting("subscribers", int, None, "N", "[fan-out 10, fan-in 1, room 5, pairs 10]"),
@@ -93,7 +106,7 @@ SETTINGS = {
         _setting("arrivals", str, "constant", "|".join(ARRIVALS), "gaps between messages"),
         _setting("payload", int, 100, "BYTES", "size of a message, its 39-byte header included"),
         _setting("interval", "time", None, "TIME", "from one poll to the next, for polling [500ms]"),
-        _setting("duration", "time", 2.0, "TIME", "measured part of a trial"),
+        _setting("duration", "time", 1.5, "TIME", "measured part of a trial"),
         _setting("warmup", "time", 0.3, "TIME", "part of a trial before it, left out of the figures"),
         _setting("trials", int, 3, "N", "trials of each variant, each with fresh processes"),
         _setting("seed", int, 1, "N", "fixes the schedule and the order of the trials"),
@@ -106,7 +119,7 @@ CLIENT_OPTIONS = {"qos": "qos", "interval": "interval_s"}
 
 @dataclass(frozen=True)
 class Given:
-    """A value and where it came from: flag, environment, config, argument or default."""
+    """A value and where it came from: flag, environment, config, argument, result (of a rerun) or default."""
 
     value: Any
     source: str

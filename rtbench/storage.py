@@ -2,30 +2,37 @@
 
 A result directory is complete in itself: `load` needs neither the machine nor the transports it was measured with.
 
-    result.json     settings with their sources, environment, variants, trials, verdicts; written anew after each trial
+    result.json     settings with their sources, environment, variants, trials, verdicts, and the SHA-256 of every file
+                    of samples and of itself; written anew after each trial; `result.schema.json` describes it
     samples/        every message and every delivery, one compressed file a trial
     summary.csv     a row a variant
     trials.csv      a row a trial; both are derived, for whoever has no rtbench
     charts/         where `rtbench chart` draws
 
-Each file is written at once or not at all.
+Each file is written at once or not at all. What is read was written so: `load` refuses a result of which anything is
+missing, cut short, exchanged or edited. That is a guard against accidents; whoever edits on purpose can compute a sum
+again.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from rtbench.errors import ResultError, UsageError
-from rtbench.figures import Measured, TrialFigures
 from rtbench.ledger import Deliveries, Publishes
+from rtbench.measured import Measured, TrialFigures
 from rtbench.meter import Wire
 from rtbench.settings import Given
 from rtbench.variant import Variant
@@ -36,12 +43,40 @@ if TYPE_CHECKING:
 
     from rtbench.results import Result
 
-SCHEMA = 1
+SCHEMA = 2
+
+_T = TypeVar("_T")
+_REMEDY = "copy the whole directory again, or measure again"
+_BROKEN = (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def write_description(path: Path, description: Mapping[str, Any]) -> None:
-    """Write result.json."""
-    write_text(path / "result.json", json.dumps(description, indent=1) + "\n")
+    """Write result.json: the description, the sums of its files of samples, and its own."""
+    before = _files_before(path)
+    names = [trial["samples"] for trial in description["trials"]]
+    files = {name: before.get(name) or _sum_of((path / name).read_bytes()) for name in names}
+    content = {**description, "files": files}
+    content["sha256"] = content_sha256(content)
+    write_text(path / "result.json", json.dumps(content, indent=1) + "\n")
+
+
+def content_sha256(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the content of result.json without its own: as JSON, keys sorted, no blanks, in ASCII."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _files_before(path: Path) -> dict[str, Any]:
+    """Return the sums that stand in result.json: a file of samples is never written twice, nor summed twice."""
+    try:
+        files: dict[str, Any] = json.loads((path / "result.json").read_text(encoding="utf-8")).get("files", {})
+    except FileNotFoundError:
+        return {}
+    return files
+
+
+def _sum_of(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def write_samples(path: Path, trial: Measured) -> None:
@@ -92,41 +127,54 @@ def claim(path: Path) -> None:
 
 
 def load(path: str | Path) -> Result:
-    """Read a saved result.
+    """Read a saved result, also one that was stopped half-way.
 
     Raises:
-        ResultError: there is none, it is damaged, or a later rtbench wrote it.
+        ResultError: there is none, another rtbench wrote it, or it is not as it was written.
     """
     directory = Path(path)
     if directory.name == "result.json":
         directory = directory.parent
+    content = _content(directory)
     try:
-        content = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+        return _from_description(content, directory)
+    except _BROKEN as error:
+        raise ResultError(f"{directory} is damaged: {type(error).__name__}: {error}; {_REMEDY}") from None
+
+
+def _content(directory: Path) -> dict[str, Any]:
+    """Return the content of result.json, its schema and its sum checked."""
+    file = directory / "result.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ResultError(f"{directory} holds no result (no result.json in it)") from None
     except (OSError, ValueError) as error:
-        raise ResultError(f"{directory}/result.json cannot be read: {error}") from None
+        raise ResultError(f"{file} cannot be read: {error}; {_REMEDY}") from None
+    if not isinstance(content, dict):
+        raise ResultError(f"{file} is not a result of rtbench; {_REMEDY}")
     if content.get("schema") != SCHEMA:
-        raise ResultError(f"{directory}/result.json has schema {content.get('schema')}; this rtbench reads {SCHEMA}")
-    try:
-        return _from_description(content, directory)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ResultError(f"{directory} is damaged: {type(error).__name__}: {error}") from None
+        raise ResultError(
+            f"{file} has schema {content.get('schema')}, and this rtbench reads {SCHEMA}; "
+            "read it with the rtbench that wrote it, or measure again"
+        )
+    if content.get("sha256") != content_sha256(content):
+        raise ResultError(f"{file} was edited after it was written (its SHA-256 is another); {_REMEDY}")
+    return content
 
 
 def _from_description(content: Mapping[str, Any], directory: Path) -> Result:
     from rtbench.results import Result
 
     workload = Workload(**content["workload"])
-    names = [f.name for f in dataclasses.fields(Variant)]
     return Result(
         kind=content["kind"],
         settings={name: Given(**given) for name, given in content["settings"].items()},
         workload=workload,
-        variants=[Variant(**{name: variant[name] for name in names}) for variant in content["variants"]],
+        variants=[_made(Variant, variant) for variant in content["variants"]],
         environment=content["environment"],
         created=content["created"],
-        trials=[_trial(directory, dict(trial), workload) for trial in content["trials"]],
+        trials=[_trial(directory, dict(trial), content["files"], workload) for trial in content["trials"]],
         status=content["status"],
         planned_trials=content["planned_trials"],
         observations={variant["name"]: variant["observation"] for variant in content["variants"]},
@@ -134,11 +182,42 @@ def _from_description(content: Mapping[str, Any], directory: Path) -> Result:
     )
 
 
-def _trial(directory: Path, content: dict[str, Any], workload: Workload) -> Measured:
-    with np.load(directory / content.pop("samples"), allow_pickle=False) as samples:
-        publishes = Publishes(*(samples[f"publish_{f.name}"] for f in dataclasses.fields(Publishes)))
-        deliveries = Deliveries(*(samples[f"delivery_{f.name}"] for f in dataclasses.fields(Deliveries)))
+def _trial(directory: Path, content: dict[str, Any], files: Mapping[str, Any], workload: Workload) -> Measured:
+    raw = _checked(directory, content.pop("samples"), files)
+    with np.load(io.BytesIO(raw), allow_pickle=False) as samples:
+        publishes = _made(Publishes, samples, "publish_")
+        deliveries = _made(Deliveries, samples, "delivery_")
     for name, value in content.items():
         if name.endswith("_wire") and value is not None:
             content[name] = Wire(**value)
-    return Measured(TrialFigures(**content), workload, publishes, deliveries)
+    figures = TrialFigures(**content)
+    return Measured(figures, workload, publishes, deliveries)
+
+
+def _made(cls: type[_T], values: Mapping[str, Any], prefix: str = "") -> _T:
+    """Make a dataclass of what was saved."""
+    return cls(**{f.name: values[prefix + f.name] for f in dataclasses.fields(cls)})  # type: ignore[arg-type]
+
+
+def _checked(directory: Path, name: str, files: Mapping[str, Any]) -> bytes:
+    """Return the content of a file of samples, which is what was written.
+
+    Raises:
+        ResultError: it is not, or it is not to be found.
+    """
+    file = directory / name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise ResultError(f"{directory}/result.json names a file outside the result: {name}; do not use it")
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        raise ResultError(f"{file} is missing; {_REMEDY}") from None
+    expected, found = files[name], _sum_of(raw)
+    if found == expected:
+        return raw
+    owner = next((other for other, its in files.items() if its == found), None)
+    if owner is not None:
+        raise ResultError(f"{file} holds what belongs in {owner}; {_REMEDY}")
+    if found["bytes"] < expected["bytes"]:
+        raise ResultError(f"{file} is cut short: {found['bytes']} bytes of {expected['bytes']}; {_REMEDY}")
+    raise ResultError(f"{file} was changed after it was written (its SHA-256 is another); {_REMEDY}")

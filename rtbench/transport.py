@@ -36,12 +36,14 @@ class Message(NamedTuple):
     """One delivery, as the application has it.
 
     `missed` is the number of messages that the server says it skipped just before this one, because the subscriber
-    had fallen behind the end of the feed.
+    had fallen behind the end of the feed. `arrived_ns` is when the kernel had it (`MeteredSocket.arrived_ns`), 0 where
+    that is not known.
     """
 
     topic: str
     payload: bytes
     missed: int = 0
+    arrived_ns: int = 0
 
 
 class Connection(Protocol):
@@ -87,6 +89,7 @@ class Client:
             e.g. `({"qos": 0}, {"qos": 1})`; default one variant without options.
         WILDCARDS: whether topics may hold the MQTT wildcards `+` and `#`; default no.
         SLOT: the fixed place in tables and the fixed colour in charts, 0 to 9; default from the name.
+        CONTROL: whether it is the floor that every comparison measures beside the others; default no.
         software(): what runs, with its version.
         observation(seen): one sentence on what a run showed, in plain words; `seen` is the row of `summary.csv` as
             a mapping, together with the client's options.
@@ -100,6 +103,7 @@ class Client:
     variants: tuple[Mapping[str, Any], ...]
     wildcards: bool
     slot: int | None
+    control: bool
     observation: Callable[[Mapping[str, Any]], str] | None
 
 
@@ -176,6 +180,7 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         tuple(getattr(module, "VARIANTS", ({},))),
         bool(getattr(module, "WILDCARDS", False)),
         getattr(module, "SLOT", None),
+        bool(getattr(module, "CONTROL", False)),
         getattr(module, "observation", None),
     )
 

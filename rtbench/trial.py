@@ -1,6 +1,6 @@
 """Trial: one variant measured once, with a fresh server process, fresh client processes and fresh connections.
 
-server process      started first; its URL goes to the clients through the gate
+server process      says its URL, which goes to the clients through the gate
 subscriber process  connects and subscribes every subscriber
 publisher process   connects, and sends a canary on every topic
 ...                 once every subscriber has every canary, all paths are open: go
@@ -26,11 +26,13 @@ from rtbench.conductor import Conductor, Report
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.generator import Part, Published, Received, Usage
 from rtbench.ledger import Deliveries, Publishes
+from rtbench.process import Load
 from rtbench.schedule import due_times
-from rtbench.serving import ServerProcess, server_process
+from rtbench.serving import server_process
 from rtbench.variant import Variant
 from rtbench.workload import Workload
 
+CLOCK_STEP_NS = 1_000_000  # by which the two clocks may part in a trial; slewing keeps them together
 _SET_UP_WITHIN_S = 20.0
 _RETURN_WITHIN_S = 10.0
 _LEAD_NS = 20_000_000  # from the word "go" to the start of the schedule
@@ -51,8 +53,8 @@ class Plan:
 class Trial:
     """What one trial gave. Times in `publishes` and `deliveries` are nanoseconds after its start.
 
-    `error` is None for a trial that ran to its end. Usages are those of the client processes; the server's CPU time and
-    the wall time span from the start to the last delivery.
+    `error` is None for a trial that ran to its end. Usages are those of the client processes; `before` and `after` are
+    the server's load at the start and at the last delivery, and the wall time spans from one to the other.
     """
 
     plan: Plan
@@ -64,8 +66,9 @@ class Trial:
     publisher: Usage = field(default_factory=Usage)
     subscriber: Usage = field(default_factory=Usage)
     wall_ns: int = 0
-    server_cpu_ns: int | None = None
-    server_rss_bytes: int | None = None
+    before: Load | None = None
+    after: Load | None = None
+    system_cpu_ns: int = 0  # used by the whole system, this conductor not counted
     server_nagle: int | None = None
 
 
@@ -76,9 +79,15 @@ async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: Non
         UsageError: the server cannot be started as asked.
     """
     trial = Trial(plan)
+    conductor = Conductor(plan.variant.patience_s, report)
     try:
-        async with server_process(plan.variant.transport, plan.variant.server) as server:
-            await _with_server(trial, server, executor, report)
+        async with AsyncExitStack() as stack:
+            gate = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
+            stack.push_async_callback(conductor.close)
+            stack.callback(gate.close)
+            records = _records(plan, executor, gate.sockets[0].getsockname()[:2], conductor.token)
+            conductor.lead_to(await stack.enter_async_context(server_process(*plan.variant.served_by)))
+            await _with_server(trial, conductor, records)
     except UsageError:
         raise
     except (Error, OSError) as error:
@@ -88,24 +97,26 @@ async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: Non
     return trial
 
 
-async def _with_server(trial: Trial, server: ServerProcess, executor: Executor, report: Report) -> None:
-    plan, trial.server_url = trial.plan, server.url
-    conductor = Conductor(server, plan.variant.patience_s, report)
-    async with AsyncExitStack() as stack:
-        gate = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
-        stack.push_async_callback(conductor.close)
-        stack.callback(gate.close)
-        publisher, subscriber = _parts(plan, gate.sockets[0].getsockname()[:2], conductor.token)
-        records: tuple[asyncio.Future[Any], asyncio.Future[Any]] = (
-            asyncio.wrap_future(executor.submit(generator.publish, publisher)),
-            asyncio.wrap_future(executor.submit(generator.subscribe, subscriber)),
-        )
-        for record in records:
-            record.add_done_callback(lambda r: r.cancelled() or r.exception())  # read, whether or not we get to it
-        death = asyncio.create_task(server.died())
-        stack.callback(death.cancel)
-        steps = asyncio.create_task(_steps(trial, conductor))
-        stack.callback(steps.cancel)
+Records = tuple[asyncio.Future[Any], asyncio.Future[Any]]
+
+
+def _records(plan: Plan, executor: Executor, address: tuple[str, int], token: str) -> Records:
+    """Start both client processes, beside the server's, which takes as long to start; return what they will return."""
+    publisher, subscriber = _parts(plan, address, token)
+    records = (
+        asyncio.wrap_future(executor.submit(generator.publish, publisher)),
+        asyncio.wrap_future(executor.submit(generator.subscribe, subscriber)),
+    )
+    for record in records:
+        record.add_done_callback(lambda r: r.cancelled() or r.exception())  # read, whether or not we get to it
+    return records
+
+
+async def _with_server(trial: Trial, conductor: Conductor, records: Records) -> None:
+    trial.server_url = conductor.server.url
+    death = asyncio.create_task(conductor.server.died())
+    steps = asyncio.create_task(_steps(trial, conductor))
+    try:
         await asyncio.wait([steps, death, *records], return_when=asyncio.FIRST_COMPLETED)
         if death.done():
             trial.error = f"the server died in mid-trial ({death.result()})"
@@ -115,6 +126,9 @@ async def _with_server(trial: Trial, server: ServerProcess, executor: Executor, 
         await _collect(trial, records)
         if not all(process.alive(p) for p in conductor.processes):
             trial.error = "the server died in mid-trial"
+    finally:
+        death.cancel()
+        steps.cancel()
 
 
 async def _steps(trial: Trial, conductor: Conductor) -> None:
@@ -134,19 +148,19 @@ async def _steps(trial: Trial, conductor: Conductor) -> None:
     processes = conductor.processes
     start_ns = time.monotonic_ns() + _LEAD_NS
     conductor.tell("go", at_ns=start_ns)
-    before = process.load(processes)
+    trial.before = process.load(processes)
+    system_cpu_ns = process.system_cpu_ns() - time.process_time_ns()
     workload = plan.workload
     span_s = _LEAD_NS / 1e9 + workload.warmup_s + workload.duration_s
     await conductor.done("publish", "go", span_s + plan.variant.patience_s + 1.0)
     await conductor.drained()
-    after = process.load(processes)
-    trial.wall_ns = after.at_ns - start_ns
-    trial.server_cpu_ns = after.cpu_ns - before.cpu_ns
-    trial.server_rss_bytes = after.rss_bytes
+    trial.after = process.load(processes)
+    trial.system_cpu_ns = process.system_cpu_ns() - time.process_time_ns() - system_cpu_ns
+    trial.wall_ns = trial.after.at_ns - start_ns
     trial.server_nagle = process.sockets_with_nagle(processes, conductor.server.port)
 
 
-async def _collect(trial: Trial, records: tuple[asyncio.Future[Any], asyncio.Future[Any]]) -> None:
+async def _collect(trial: Trial, records: Records) -> None:
     """Take the records of both processes, and of one when the other has none."""
     await asyncio.wait(records, timeout=_RETURN_WITHIN_S)
     published, received = (r.result() if r.done() and not r.exception() else None for r in records)
@@ -220,7 +234,20 @@ def _deliveries(record: Received) -> Deliveries:
         _int64(record.subscriber)[kept],
         _int64(record.received_ns)[kept],
         intact[kept],
+        _arrivals(record)[kept] if any(record.arrived_ns) else np.zeros(0, dtype=np.int64),
     )
+
+
+def _arrivals(record: Received) -> Any:
+    """Return the kernel's stamps on CLOCK_MONOTONIC; none where the clock they were taken from was stepped meanwhile.
+
+    Both clocks run at the same rate (adjtimex(2) slews both); only a step parts them.
+    """
+    before_ns, after_ns = record.usage.realtime_ahead_ns
+    stamps = _int64(record.arrived_ns)
+    if abs(after_ns - before_ns) > CLOCK_STEP_NS:
+        return np.zeros_like(stamps)
+    return np.where(stamps > 0, stamps - (before_ns + after_ns) // 2, 0)
 
 
 def _count_from_start(trial: Trial) -> None:
@@ -240,5 +267,11 @@ def _count_from_start(trial: Trial) -> None:
     )
     if (d := trial.deliveries) is not None:
         trial.deliveries = Deliveries(
-            d.publisher, d.sequence, d.due_ns - start_ns, d.subscriber, d.received_ns - start_ns, d.intact
+            d.publisher,
+            d.sequence,
+            d.due_ns - start_ns,
+            d.subscriber,
+            d.received_ns - start_ns,
+            d.intact,
+            relative(d.arrived_ns),
         )

@@ -32,6 +32,18 @@ def parse_seconds(text: str | float) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+def parse_yes_or_no(text: str | bool) -> bool:
+    """Return the truth of yes or no, true or false, 1 or 0.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(text).lower() not in known:
+        raise ValueError(f"{text!r} is not yes or no")
+    return known[str(text).lower()]
+
+
 def format_seconds(seconds: float) -> str:
     """Return a time with three significant digits and the unit that fits it: `0.512 s` is `512 ms`."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):

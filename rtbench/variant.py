@@ -9,7 +9,7 @@ from zlib import crc32
 
 from rtbench import transport
 from rtbench.errors import UsageError
-from rtbench.units import parse_seconds
+from rtbench.units import parse_seconds, parse_yes_or_no
 
 SLOTS = 10  # places in tables, and colours in charts
 _FIRST_FREE_SLOT = 5
@@ -20,7 +20,7 @@ class Variant:
     """One column of a comparison.
 
     `options` are those of the client, complete. `slot` fixes its colour and place, `shade` its dash and marker within
-    the transport.
+    the transport. `control` is the floor that others are held against.
     """
 
     label: str
@@ -32,6 +32,7 @@ class Variant:
     shade: int = 0
     server_software: str = ""
     client_software: str = ""
+    control: bool = False
 
     @property
     def name(self) -> str:
@@ -45,6 +46,11 @@ class Variant:
             if name != usual
         ]
         return f"{self.label} ({', '.join(unusual)})" if unusual else self.label
+
+    @property
+    def served_by(self) -> tuple[str, str]:
+        """The transport and the server."""
+        return self.transport, self.server
 
     @property
     def patience_s(self) -> float:
@@ -82,6 +88,7 @@ def variants_of(
                     shade,
                     served.software,
                     spoken.software,
+                    spoken.control,
                 )
             )
     if not found:
@@ -95,9 +102,9 @@ def _like(default: Any, key: str, value: Any) -> Any:
         return value
     try:
         if isinstance(default, bool):
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+            return parse_yes_or_no(value)
         return parse_seconds(value) if key.endswith("_s") else type(default)(value)
-    except (KeyError, ValueError):
+    except ValueError:
         raise UsageError(f"{key} must be like {default!r}: got {value!r}") from None
 
 

@@ -1,7 +1,8 @@
 """Verdict: whether a variant's trials are fit to conclude from, with reasons in words. Pure.
 
-A check is a function of a variant's summary row and its trials that returns a finding or None; `CHECKS` is the list
-of them. A finding makes a variant `invalid` (do not use the figures) or `suspect` (use them knowing this).
+A check is a function of a variant's summary row and its trials that returns a finding or None; `CHECKS` is the list of
+them. A finding makes a variant `invalid` (do not use the figures) or `suspect` (use them knowing this), and says what
+would help.
 """
 
 from __future__ import annotations
@@ -10,16 +11,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from rtbench.figures import TrialFigures
+    from rtbench.measured import Measured
 
 VALID, SUSPECT, INVALID = "valid", "suspect", "invalid"
 
-LEAST_ACHIEVED = 0.98  # of the messages offered
+LEAST_ACHIEVED = 0.95  # of the rate offered
 MOST_CLIENT_CPU = 0.80  # of a core, by either client process
 MOST_SERVER_CPU = 0.95
+MOST_OTHERS_CPU = 0.25  # of a core, by what is not part of the trial; twice as much in one trial is too much
 MOST_LAG = 0.5  # of the latency, by the median message
 LEAST_LAG_MS = 1.0  # below which a lag is not worth a word
+MOST_CLOCK_STEP_NS = 1_000_000
+DELAYED_ACK_MS = (38.0, 45.0)  # where Nagle's algorithm meets Linux's delayed acknowledgement (TCP_DELACK_MIN, 40 ms)
+LEAST_CLUSTER = 0.02  # of the deliveries, to be called a cluster
+MOST_DRIFT = 2.0  # between the medians of the trials, the largest to the smallest, in steady order
 
 
 @dataclass(frozen=True)
@@ -31,53 +39,86 @@ class Finding:
 
 
 Row = Mapping[str, Any]
+Trials = Sequence["Measured"]
 
 
-def judge(row: Row, trials: Sequence[TrialFigures]) -> tuple[str, list[str]]:
+def judge(row: Row, trials: Trials) -> tuple[str, list[str]]:
     """Return the verdict of a variant and its reasons, the worst first."""
-    good = [trial for trial in trials if not trial.error]
+    good = [trial for trial in trials if not trial.figures.error]
     found = [finding for check in CHECKS if (finding := check(row, trials if check is failed_trials else good))]
     found.sort(key=lambda finding: finding.verdict != INVALID)
     return (found[0].verdict if found else VALID), [finding.reason for finding in found]
 
 
-def failed_trials(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
+def failed_trials(row: Row, trials: Trials) -> Finding | None:
     """A trial that failed stays in the result and in the verdict."""
-    failed = [trial for trial in trials if trial.error]
+    failed = [trial for trial in trials if trial.figures.error]
     if not failed:
         return None
-    return Finding(INVALID, f"{len(failed)} of {len(trials)} trials failed: {failed[0].error}")
+    return Finding(INVALID, f"{len(failed)} of {len(trials)} trials failed: {failed[0].figures.error}")
 
 
-def not_achieved(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
+def not_achieved(row: Row, trials: Trials) -> Finding | None:
     """Above capacity, latency measures the length of the run."""
-    offered = sum(trial.offered for trial in trials)
-    done = sum(trial.offered - trial.unfinished for trial in trials)
-    if offered == 0 or done / offered >= LEAST_ACHIEVED:
+    achieved = float(np.mean([trial.figures.achieved for trial in trials])) if trials else 1.0
+    if achieved >= LEAST_ACHIEVED:
         return None
-    return Finding(INVALID, f"overload: {done / offered:.0%} of the offered rate was achieved; lower --rate")
+    return Finding(INVALID, f"overload: {achieved:.0%} of the offered rate was achieved; lower --rate")
 
 
-def late_generator(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
-    """A late sender's own lag is part of every latency."""
-    lag, latency = row["lag_p99_ms"], row["latency_p50_ms"]
-    if lag is None or latency is None or lag < LEAST_LAG_MS or lag <= MOST_LAG * latency:
-        return None
-    return Finding(
-        SUSPECT,
-        f"the publisher was late: lag p99 {lag:.2g} ms beside a latency of {latency:.2g} ms; lower --rate",
-    )
-
-
-def busy_generator(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
+def busy_generator(row: Row, trials: Trials) -> Finding | None:
     """A load generator short of CPU measures itself."""
-    busiest = max((trial.client_cpu for trial in trials), default=0.0)
+    busiest = max((trial.figures.client_cpu for trial in trials), default=0.0)
     if busiest <= MOST_CLIENT_CPU:
         return None
     return Finding(INVALID, f"a client process used {busiest:.0%} of a core; lower --rate or --subscribers")
 
 
-def busy_server(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
+def busy_machine(row: Row, trials: Trials) -> Finding | None:
+    """What others compute, ours waits for; one burst in one trial is forgiven, not more."""
+    shares = [trial.figures.others_cpu for trial in trials]
+    if not shares or (np.median(shares) <= MOST_OTHERS_CPU and max(shares) <= 2 * MOST_OTHERS_CPU):
+        return None
+    return Finding(INVALID, f"other processes used {max(shares):.0%} of a core; stop them (`rtbench doctor` looks)")
+
+
+def nagle(row: Row, trials: Trials) -> Finding | None:
+    """Nagle's algorithm (RFC 896) with delayed acknowledgements makes steps of 40 ms."""
+    count = sum(trial.figures.nagle_sockets for trial in trials)
+    if not count:
+        return None
+    return Finding(INVALID, f"{count} sockets without TCP_NODELAY; latencies in steps of 40 ms are theirs")
+
+
+def cluster_at_40_ms(row: Row, trials: Trials) -> Finding | None:
+    """The trace of a delayed acknowledgement, wherever it comes from: a heap at 40 ms that its neighbourhood lacks."""
+    latency = np.concatenate([trial.latency_ms for trial in trials]) if trials else np.empty(0)
+    if len(latency) == 0:
+        return None
+    low, high = DELAYED_ACK_MS
+    width = high - low
+    inside = float(((latency >= low) & (latency < high)).mean())
+    beside = float(
+        (((latency >= low - width) & (latency < low)) | ((latency >= high) & (latency < high + width))).mean()
+    )
+    if inside < LEAST_CLUSTER or inside < 3 * beside / 2:
+        return None
+    return Finding(
+        SUSPECT, f"{inside:.0%} of the latencies lie at 40 ms: somewhere Nagle's algorithm waits for an acknowledgement"
+    )
+
+
+def late_generator(row: Row, trials: Trials) -> Finding | None:
+    """A late sender's own lag is part of every latency."""
+    lag, latency = row["lag_p99_ms"], row["latency_p50_ms"]
+    if lag is None or latency is None or lag < LEAST_LAG_MS or lag <= MOST_LAG * latency:
+        return None
+    return Finding(
+        SUSPECT, f"the publisher was late: lag p99 {lag:.2g} ms beside a latency of {latency:.2g} ms; lower --rate"
+    )
+
+
+def busy_server(row: Row, trials: Trials) -> Finding | None:
     """A server at its limit queues; what it queues is latency."""
     percent = row["server_cpu_percent"]
     if percent is None or percent <= 100 * MOST_SERVER_CPU:
@@ -85,18 +126,51 @@ def busy_server(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
     return Finding(SUSPECT, f"the server used {percent:.0f} % of a core: this is its limit; lower --rate")
 
 
-def nagle(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
-    """Nagle's algorithm (RFC 896) with delayed acknowledgements makes steps of 40 ms."""
-    count = sum(trial.nagle_sockets for trial in trials)
-    if not count:
+def retransmissions(row: Row, trials: Trials) -> Finding | None:
+    """Loopback loses nothing; what is sent twice there was refused by a full queue."""
+    sent_again = sum(t.figures.run_wire.retransmitted_bytes for t in trials if t.figures.run_wire is not None)
+    if not sent_again:
         return None
-    return Finding(INVALID, f"{count} sockets without TCP_NODELAY; latencies in steps of 40 ms are theirs")
+    return Finding(SUSPECT, f"{sent_again} bytes were retransmitted on loopback: a queue was full; lower --rate")
 
 
-def lost_in_warmup(row: Row, trials: Sequence[TrialFigures]) -> Finding | None:
+def clock_step(row: Row, trials: Trials) -> Finding | None:
+    """The kernel stamps arrivals by a clock that somebody may set."""
+    step_ns = max((trial.figures.clock_step_ns for trial in trials), default=0)
+    if step_ns <= MOST_CLOCK_STEP_NS:
+        return None
+    return Finding(SUSPECT, f"the clock was set by {step_ns / 1e6:.0f} ms in a trial: its arrival times are left out")
+
+
+def drifting_trials(row: Row, trials: Trials) -> Finding | None:
+    """Trials that go one way, the last far from the first, are not repetitions of one thing."""
+    medians = [float(np.median(trial.latency_ms)) for trial in trials if len(trial.latency_ms)]
+    steady = medians in (sorted(medians), sorted(medians, reverse=True))
+    if len(medians) < 3 or not steady or max(medians) < MOST_DRIFT * min(medians):
+        return None
+    return Finding(
+        SUSPECT,
+        f"the trials drift: median {medians[0]:.2g} ms in the first, {medians[-1]:.2g} ms in the last; run longer",
+    )
+
+
+def lost_in_warmup(row: Row, trials: Trials) -> Finding | None:
     """What is lost before the measured part is in no other figure."""
-    lost = sum(trial.lost_in_warmup for trial in trials)
+    lost = sum(trial.figures.lost_in_warmup for trial in trials)
     return Finding(SUSPECT, f"{lost} messages lost in the warm-up") if lost else None
 
 
-CHECKS = (failed_trials, not_achieved, busy_generator, nagle, late_generator, busy_server, lost_in_warmup)
+CHECKS = (
+    failed_trials,
+    not_achieved,
+    busy_generator,
+    busy_machine,
+    nagle,
+    cluster_at_40_ms,
+    late_generator,
+    busy_server,
+    retransmissions,
+    clock_step,
+    drifting_trials,
+    lost_in_warmup,
+)

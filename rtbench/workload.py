@@ -33,8 +33,8 @@ class Workload:
     rate_hz: float = 50.0
     arrivals: str = "constant"
     payload_bytes: int = 100
-    duration_s: float = 2.0
-    warmup_s: float = 0.5
+    duration_s: float = 1.5
+    warmup_s: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""

@@ -29,9 +29,10 @@ from rtbench.charts.scale import plain, span, ticks
 from rtbench.charts.style import COLOURS, contrast_of, look
 from rtbench.cli.chart import command
 from rtbench.errors import UsageError
-from rtbench.figures import LAYERS, Measured, TrialFigures
+from rtbench.figures import LAYERS
 from rtbench.generator import ACKED
 from rtbench.ledger import Deliveries, Publishes
+from rtbench.measured import Measured, TrialFigures
 from rtbench.meter import Wire
 from rtbench.results import COMPLETE, Result
 from rtbench.settings import resolve, workload_of
@@ -75,6 +76,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         np.tile(np.arange(SUBSCRIBERS), MESSAGES),
         due[many] + latency,
         np.ones(DELIVERIES, dtype=bool),
+        due[many] + latency * 2 // 3,
     )
     carried = (MESSAGES + DELIVERIES) * workload.payload_bytes
     wire = Wire(0, carried, row[5] * DELIVERIES, 3000, 600, 3000 * 52, 600 * 52, 0)
@@ -85,6 +87,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         "error": None,
         "offered": MESSAGES,
         "unfinished": 0,
+        "pace": 1.0,
         "lost_in_warmup": 0,
         "published_in_all": MESSAGES,
         "deliveries": DELIVERIES,
@@ -553,6 +556,7 @@ def test_command_skips_what_was_not_asked_for(
     assert [Path(line).stem for line in ran.stdout.splitlines()] == [
         "latency-ecdf",
         "latency-percentiles",
+        "latency-breakdown",
         "server-cpu",
     ]
     assert "bytes-per-delivery" in ran.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ DESIGNED = [
     "verdict",
     "reasons",
 ]
-VARIANTS = ["polling", "long-polling", "sse", "websocket", "mqtt-qos0", "mqtt-qos1", "mqtt-qos2"]
+VARIANTS = ["polling", "long-polling", "sse", "websocket", "mqtt-qos0", "mqtt-qos1", "mqtt-qos2", "tcp"]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +62,9 @@ def result(comparison: Path) -> Result:
 
 def test_a_comparison_measures_every_variant_and_loses_nothing(result: Result) -> None:
     assert result.summary.column("variant") == VARIANTS
-    assert result.summary.column("lost") == [0] * 7
-    assert result.summary.column("duplicated") == [0] * 7
-    assert result.summary.column("reordered") == [0] * 7
+    assert result.summary.column("lost") == [0] * 8
+    assert result.summary.column("duplicated") == [0] * 8
+    assert result.summary.column("reordered") == [0] * 8
     assert all(row["delivered"] == row["expected"] == row["published"] * 10 for row in result.summary)
 
 
@@ -71,13 +72,13 @@ def test_the_files_have_the_columns_of_the_design(comparison: Path) -> None:
     with (comparison / "summary.csv").open() as file:
         columns = next(csv.reader(file))
     assert [column for column in columns if column in DESIGNED] == DESIGNED
-    assert json.loads((comparison / "result.json").read_text())["schema"] == 1
+    assert json.loads((comparison / "result.json").read_text())["schema"] == 2
 
 
 def test_trials_come_in_blocks_of_all_variants_in_changing_order(result: Result) -> None:
     names = [trial.figures.variant for trial in result.trials]
-    assert sorted(names[:7]) == sorted(names[7:]) == sorted(VARIANTS)
-    assert names[:7] != names[7:]
+    assert sorted(names[:8]) == sorted(names[8:]) == sorted(VARIANTS)
+    assert names[:8] != names[8:]
 
 
 def test_all_variants_of_a_block_have_the_same_schedule(result: Result) -> None:
@@ -107,6 +108,33 @@ def test_layers_add_up_to_the_bytes_on_the_wire(result: Result) -> None:
         layers = sum(row[f"{layer}_bytes_per_delivery"] for layer in ("payload", "framing", "ack", "tcp_ip"))
         assert layers == pytest.approx(row["wire_bytes_per_delivery"])
         assert row["framing_bytes_per_delivery"] > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's receive stamps are Linux's")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_delivery_is_due_then_sent_then_arrived_then_received(result: Result, name: str) -> None:
+    for trial in result.trials_of(name):
+        assert (trial.delivered_lag_ms >= 0).all()
+        assert (trial.arrived_ms > trial.delivered_lag_ms).all()
+        assert (trial.latency_ms > trial.arrived_ms).all()
+        stages = trial.stages_ms
+        assert stages is not None
+        assert sum(stages.values()) == pytest.approx(trial.latency_ms.mean())
+    row = result.summary[name]
+    assert row["network_server_p50_ms"] < row["arrived_p50_ms"] < row["latency_p50_ms"]
+    assert (row["publish_ack_p50_ms"] is None) == (row["acked"] == 0)
+
+
+def test_the_control_is_the_floor(result: Result) -> None:
+    floor = result.summary["tcp"]
+    assert all(
+        floor["framing_bytes_per_delivery"] < result.summary[name]["framing_bytes_per_delivery"]
+        for name in VARIANTS
+        if name not in ("tcp", "websocket")
+    )
+    assert floor["framing_bytes_per_delivery"] == pytest.approx(
+        4 + 4 * floor["published"] / floor["delivered"], abs=0.01
+    )
 
 
 def test_a_higher_qos_costs_more_bytes_and_more_server_time(result: Result) -> None:
@@ -152,7 +180,7 @@ def test_patterns_deliver_to_whom_they_say(pattern: str, expected: int) -> None:
 
 def test_poisson_arrivals_and_large_payloads_over_every_server_of_mqtt() -> None:
     result = rtbench.compare(
-        transport="mqtt", server=["embedded"], qos=[0, 2], arrivals="poisson", payload=20_000, rate=40,
+        transport="mqtt", control=False, server=["embedded"], qos=[0, 2], arrivals="poisson", payload=20_000, rate=40,
         duration="300ms", warmup="50ms", trials=1,
     )  # fmt: skip
     assert result.summary.column("variant") == ["mqtt-qos0", "mqtt-qos2"]
@@ -176,4 +204,9 @@ def test_a_result_says_what_it_was_measured_on_and_keeps_no_secret(comparison: P
     content = json.loads((comparison / "result.json").read_text())
     assert content["environment"]["kernel"]
     assert content["environment"]["libraries"]["aiohttp"]
-    assert {v["server_software"].split()[0] for v in content["variants"]} == {"aiohttp", "websockets", "rtbench"}
+    assert {v["server_software"].split()[0] for v in content["variants"]} == {
+        "aiohttp",
+        "websockets",
+        "rtbench",
+        "asyncio",
+    }

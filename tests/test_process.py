@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,47 @@ print(child.pid, flush=True)
 sys.stdin.read()
 child.stdin.close()
 child.wait()
+"""
+
+SPINNER = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+print("ready", flush=True)
+while True:
+    pass
+"""
+
+SLEEPER = """
+import sys, threading, time
+asked, done = threading.Semaphore(0), threading.Semaphore(0)
+def sleep():
+    while True:
+        asked.acquire()
+        for _ in range(times):
+            time.sleep(0.001)
+        done.release()
+threading.Thread(target=sleep, daemon=True).start()
+for line in sys.stdin:
+    times = int(line)
+    asked.release()
+    done.acquire()
+    print("slept", flush=True)
+"""
+
+HOLDER = """
+import os, sys
+held = bytearray()
+for line in sys.stdin:
+    if line == "fork\\n":
+        read, write = os.pipe()
+        if not (child := os.fork()):
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+        print(child, flush=True)
+    else:
+        held = bytearray(b"x") * int(line)
+        print("held", flush=True)
 """
 
 SERVER = """
@@ -120,7 +162,7 @@ def test_a_process_that_has_ended_serves_no_more_and_costs_nothing() -> None:
     with python(WORKER) as child:
         processes = process.serving_processes(child.pid)
     assert process.serving_processes(child.pid) == []
-    ended = process.load(processes)
+    ended = process.load(processes, pages=True)
     assert (ended.cpu_ns, ended.rss_bytes) == (0, 0)
     assert not process.alive(processes[0])
 
@@ -141,6 +183,105 @@ def test_a_share_of_a_core_is_cpu_time_over_time() -> None:
     before, after = process.Load(1000, 50, 0), process.Load(3000, 550, 0)
     assert after.cpu_since(before) == 0.25
     assert before.cpu_since(before) == 0.0
+
+
+def test_load_has_the_cpu_time_that_was_burned() -> None:
+    with python(WORKER) as child:
+        seen = [psutil.Process(child.pid)]
+        own = [int(ask(child, "0.05"))]
+        before = process.load(seen)
+        own.append(int(ask(child, "0.2")))
+        after = process.load(seen)
+    assert after.cpu_ns - before.cpu_ns == pytest.approx(own[1] - own[0], rel=0.02 if sys.platform == "linux" else 0.2)
+    assert 0 < after.cpu_since(before) <= 1.05
+
+
+def test_what_is_not_known_is_none() -> None:
+    plain = process.Load(1000, 50, 0)
+    assert plain.waiting_since(plain) is plain.waiting_ns is plain.voluntary_switches is plain.private_bytes is None
+    with python(WORKER) as child:
+        without = process.load([psutil.Process(child.pid)])
+    assert without.pss_bytes is without.private_bytes is None
+
+
+def test_the_share_of_waiting_is_of_the_time_in_which_it_could_have_run() -> None:
+    before, after = process.Load(0, 50, 0, waiting_ns=100), process.Load(10_000, 350, 0, waiting_ns=200)
+    assert after.waiting_since(before) == 0.25
+    assert before.waiting_since(before) == 0.0
+
+
+@on_linux
+def test_two_that_share_a_core_wait_for_half_of_the_time() -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    with python(SPINNER, core) as one, python(SPINNER, core) as two:
+        for child in (one, two):
+            assert ask(child) == "ready"
+        seen = [psutil.Process(child.pid) for child in (one, two)]
+        before = process.load(seen)
+        time.sleep(0.6)
+        after = process.load(seen)
+        one.kill()
+        two.kill()
+    assert after.waiting_ns is not None
+    assert before.waiting_ns is not None
+    could_run_ns = 2 * (after.at_ns - before.at_ns)  # each of the two, all the time
+    ran_ns = after.cpu_ns - before.cpu_ns  # half of it, if nobody else is on this core
+    assert ran_ns < 0.55 * could_run_ns
+    assert after.waiting_ns - before.waiting_ns == pytest.approx(could_run_ns - ran_ns, rel=0.1)
+    assert after.waiting_since(before) == pytest.approx(1 - ran_ns / could_run_ns, abs=0.05)
+    assert after.involuntary_switches is not None
+    assert before.involuntary_switches is not None
+    assert after.involuntary_switches - before.involuntary_switches > 10
+
+
+@on_linux
+def test_each_sleep_of_any_thread_is_a_voluntary_switch() -> None:
+    with python(SLEEPER) as child:
+        seen = [psutil.Process(child.pid)]
+        ask(child, "1")
+        before = process.load(seen)
+        ask(child, "200")
+        after = process.load(seen)
+    assert after.voluntary_switches is not None
+    assert before.voluntary_switches is not None
+    assert 200 <= after.voluntary_switches - before.voluntary_switches <= 230
+    assert after.waiting_ns is not None
+
+
+@on_linux
+def test_memory_is_private_while_it_is_held_and_in_the_peak_for_ever() -> None:
+    size = 32 * 2**20
+    with python(HOLDER) as child:
+        seen = [psutil.Process(child.pid)]
+        loads = []
+        for line in ("0", str(size), "0"):
+            ask(child, line)
+            loads.append(process.load(seen, pages=True))
+    private, pss, peak = (
+        [getattr(load, name) for load in loads] for name in ("private_bytes", "pss_bytes", "peak_rss_bytes")
+    )
+    for kind in (private, pss):
+        assert kind[1] - kind[0] == pytest.approx(size, rel=0.05)
+        assert kind[2] - kind[0] == pytest.approx(0, abs=0.05 * size)
+    assert peak[1] - peak[0] == pytest.approx(size, rel=0.1)
+    assert peak[2] == pytest.approx(peak[1], rel=0.02)
+    assert all(private <= load.rss_bytes for private, load in zip(private, loads, strict=True))
+
+
+@on_linux
+def test_a_shared_page_counts_twice_in_rss_and_once_in_pss() -> None:
+    size = 32 * 2**20
+    with python(HOLDER) as child:
+        ask(child, str(size))
+        alone = process.load([psutil.Process(child.pid)], pages=True)
+        twin = int(ask(child, "fork"))
+        both = process.load([psutil.Process(child.pid), psutil.Process(twin)], pages=True)
+    assert alone.pss_bytes is not None
+    assert both.pss_bytes is not None
+    assert both.rss_bytes - alone.rss_bytes > size
+    assert both.pss_bytes - alone.pss_bytes < 0.1 * size
+    assert both.private_bytes is not None
+    assert both.private_bytes < 0.3 * size
 
 
 @on_linux

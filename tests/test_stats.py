@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from fractions import Fraction
 from math import ceil
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from rtbench import stats
+from rtbench.stats import Estimate
 
 Trials = list[NDArray[np.float64]]
 PERCENTS = (50, 90, 95, 99)
@@ -211,3 +213,108 @@ def test_a_million_values_take_memory_in_proportion() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 5 * size, "pooling anew for each of the resamples would take a thousand times as much"
+
+
+# two groups of trials
+
+
+def cost_of(group: list[tuple[float, int]]) -> stats.Pooled | None:
+    return stats.pooled_cost([total for total, _ in group], [count for _, count in group])
+
+
+def all_ratios(a: list[tuple[float, int]], b: list[tuple[float, int]]) -> list[float]:
+    """Return the ratio of costs for every way to draw both groups with replacement."""
+
+    def costs(group: list[tuple[float, int]]) -> list[float]:
+        draws = itertools.product(group, repeat=len(group))
+        return [sum(total for total, _ in draw) / sum(count for _, count in draw) for draw in draws]
+
+    return [x / y for x in costs(a) for y in costs(b)]
+
+
+def test_a_ratio_of_two_trials_a_side_is_the_range_of_all_draws() -> None:
+    a, b = [(100.0, 10), (220.0, 20)], [(300.0, 10), (100.0, 5)]
+    found = stats.ratio(cost_of(a), cost_of(b))
+    assert found is not None
+    assert found.value == pytest.approx((320 / 30) / (400 / 15))
+    assert (found.low, found.high) == pytest.approx((min(all_ratios(a, b)), max(all_ratios(a, b))))
+
+
+def test_a_ratio_of_costs_is_that_of_every_draw_weighed() -> None:
+    random = np.random.default_rng(3)
+    a, b = ([(float(random.uniform(50, 60)), 10) for _ in range(4)] for _ in range(2))
+    found = stats.ratio(cost_of(a), cost_of(b))
+    tail = 50 * (1 - stats.widened(4, 4))
+    low, high = np.percentile(all_ratios(a, b), [tail, 100 - tail])
+    assert found is not None
+    assert found.low == pytest.approx(low, abs=0.15 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.15 * (high - low))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(12, 12), (15, 11)])
+def test_a_ratio_of_means_has_the_interval_of_another_bootstrap(ours: int, theirs: int) -> None:
+    a, b = trials_of(21, ours, 100), trials_of(22, theirs, 100)
+    a, b = [t[:50] for t in a], [t[:50] for t in b]
+    found = stats.ratio(stats.pooled_mean(a), stats.pooled_mean(b))
+    oracle = scipy_stats.bootstrap(
+        ([t.mean() for t in a], [t.mean() for t in b]),
+        lambda x, y, axis: x.mean(axis=axis) / y.mean(axis=axis),
+        n_resamples=9999,
+        confidence_level=stats.widened(ours, theirs),
+        method="percentile",
+        random_state=np.random.default_rng(1),
+    ).confidence_interval
+    assert found is not None
+    assert found.value == pytest.approx(np.concatenate(a).mean() / np.concatenate(b).mean())
+    assert found.low == pytest.approx(oracle.low, abs=0.1 * (oracle.high - oracle.low))
+    assert found.high == pytest.approx(oracle.high, abs=0.1 * (oracle.high - oracle.low))
+
+
+@pytest.mark.parametrize("percent", PERCENTS)
+def test_a_ratio_of_percentiles_is_that_of_the_pooled_values(percent: float) -> None:
+    a, b = trials_of(23), trials_of(24)
+    found = stats.ratio(stats.pooled_percentile(a, percent), stats.pooled_percentile(b, percent))
+    assert found is not None
+    assert found.value == nearest_rank(np.concatenate(a), percent) / nearest_rank(np.concatenate(b), percent)
+
+
+def test_both_groups_are_resampled_each_by_itself() -> None:
+    same = stats.pooled_mean([np.full(10, value) for value in (1.0, 2.0, 3.0, 4.0, 5.0)])
+    found = stats.ratio(same, same)
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 0.6, "the same draws on both sides would leave 1 and nothing else"
+    assert found.high > 1.7
+
+
+@pytest.mark.parametrize(("trials", "others"), [(2, 2), (3, 2), (3, 3), (5, 5), (6, 6), (7, 6), (10, 10), (50, 40)])
+def test_the_tails_are_widened_by_students_t(trials: int, others: int) -> None:
+    least = min(trials, others)
+    t = scipy_stats.t.ppf(0.975, trials + others - 2) * np.sqrt(least / (least - 1))
+    assert stats.widened(trials, others) == pytest.approx(1 - 2 * scipy_stats.norm.sf(t), abs=1e-4)
+
+
+def test_a_single_trial_on_either_side_gives_no_interval() -> None:
+    one, many = stats.pooled_mean(trials_of(1, 1)), stats.pooled_mean(trials_of(1, 5))
+    for found in (stats.ratio(one, many), stats.ratio(many, one)):
+        assert found is not None
+        assert (found.low, found.high) == (None, None)
+        assert not stats.differs(found)
+
+
+def test_no_ratio_is_formed_with_zero_or_without_a_figure() -> None:
+    some, zero = stats.pooled_cost([1.0, 2.0], [1, 1]), stats.pooled_cost([0.0, 0.0], [1, 1])
+    assert stats.ratio(some, zero) is None
+    assert stats.ratio(some, None) is None
+    assert stats.ratio(None, some) is None
+    assert stats.ratio(zero, some) == Estimate(0.0, 0.0, 0.0)
+    assert stats.pooled_cost([1.0, None], [1, 1]) is None
+    assert stats.pooled_cost([1.0], [0]) is None
+
+
+def test_a_trial_that_delivered_nothing_leaves_the_interval_open() -> None:
+    idle, some = stats.pooled_cost([1.0, 2.0], [0, 1]), stats.pooled_cost([1.0, 2.0], [1, 1])
+    for found in (stats.ratio(idle, some), stats.ratio(some, idle)):
+        assert found is not None
+        assert (found.low, found.high) == (None, None)

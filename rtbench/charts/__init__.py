@@ -7,7 +7,9 @@
     scale.py       ticks of a logarithmic axis as plain numbers
     placement.py   labels beside their lines, none on top of another
     latency.py     latency-ecdf, latency-percentiles
+    bars.py        bars named on their axis, stacked or plain
     costs.py       bytes-per-delivery, server-cpu
+    stages.py      latency-breakdown
     tradeoff.py    latency-against-bytes
 
 This is the only package that knows matplotlib, which is imported when a chart is drawn, not before, and whose global
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 from rtbench.charts.chart import FORMATS, Chart
 from rtbench.charts.costs import bytes_per_delivery, server_cpu
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
+from rtbench.charts.stages import latency_breakdown
 from rtbench.charts.style import PRESETS, Preset, settings
 from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
@@ -34,6 +37,7 @@ __all__ = ["CHARTS", "FORMATS", "PRESETS", "Chart", "draw"]
 CHARTS: dict[str, Callable[[Result, Preset], Chart]] = {
     "latency-ecdf": latency_ecdf,
     "latency-percentiles": latency_percentiles,
+    "latency-breakdown": latency_breakdown,
     "bytes-per-delivery": bytes_per_delivery,
     "server-cpu": server_cpu,
     "latency-against-bytes": latency_against_bytes,

@@ -2,7 +2,7 @@
 code.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 fine, 1 a trial failed, 2 usage,
-4 measured but not fit to conclude, 130 interrupted.
+3 a check did not hold, 4 measured but not fit to conclude, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from rtbench.errors import Error
 COMMANDS = {
     "run": "Measure one variant.",
     "compare": "Measure all variants side by side.",
+    "idle": "Measure what idle connections cost.",
     "serve": "Run one server until SIGTERM.",
     "chart": "Draw the charts of a saved result.",
     "export": "Print the data of a saved result.",
+    "rerun": "Measure a saved result again, and say whether it agrees.",
+    "diff": "Compare two saved results, or the variants of one.",
     "transports": "List what is installed.",
     "doctor": "Tell what on this machine spoils a measurement.",
 }

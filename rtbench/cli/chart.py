@@ -31,6 +31,7 @@ def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[s
 
     \b
     latency-ecdf           which share of deliveries had arrived after which time
+    latency-breakdown      where the time of a delivery goes: publisher, network and server, client
     latency-percentiles    latency by percentile, as far into the tail as the sample supports
     bytes-per-delivery     bytes on the wire for each delivery, by layer
     server-cpu             the server's CPU time for each delivery

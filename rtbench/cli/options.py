@@ -25,7 +25,8 @@ def measuring(many: bool) -> Callable[[Command], Command]:
     """Add the options of a measurement to a command; `many` lets some be repeated."""
 
     def decorate(function: Command) -> Command:
-        for option in reversed([*(_option(s, many) for s in SETTINGS.values()), *_shared_options]):
+        offered = [s for s in SETTINGS.values() if many or not isinstance(s.default, bool)]  # a run has no control
+        for option in reversed([*(_option(s, many) for s in offered), *_shared_options]):
             function = option(function)
         return function
 
@@ -33,6 +34,10 @@ def measuring(many: bool) -> Callable[[Command], Command]:
 
 
 def _option(setting: Setting, many: bool) -> Callable[[Command], Command]:
+    variable = f"RTBENCH_{setting.name.upper()}"
+    if isinstance(setting.default, bool):
+        flags = f"{setting.flag}/--no-{setting.name}"
+        return click.option(flags, setting.name, default=setting.default, envvar=variable, help=setting.help)
     repeatable = many and setting.many
     shown = "" if setting.default is None else f" [{_shown(setting.default)}{setting.unit}]"
     return click.option(
@@ -40,8 +45,7 @@ def _option(setting: Setting, many: bool) -> Callable[[Command], Command]:
         setting.name,
         metavar=setting.metavar,
         multiple=repeatable,
-        envvar=f"RTBENCH_{setting.name.upper()}",
-        show_envvar=False,
+        envvar=variable,
         help=f"{setting.help}{shown}{' (repeatable)' if repeatable else ''}",
     )
 

@@ -1,0 +1,102 @@
+"""Bare TCP: the floor of this machine, with as little between the socket and the application as asyncio allows.
+
+It runs in every comparison as its control: what another transport needs beyond it is the price of its protocol and of
+its library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from rtbench.meter import Meter, MeteredSocket
+from rtbench.transport import Message, refuse_wildcards
+
+SLOT = 9
+CONTROL = True
+
+_GAP = 2**32 - 1
+_READ_BYTES = 2**18
+
+
+def software() -> str:
+    """What runs."""
+    return "asyncio streams of bytes"
+
+
+class Tcp:
+    """One connection for each topic published on, opened with the first publish, and one for each subscription."""
+
+    def __init__(self, url: str, meter: Meter) -> None:
+        """Start with no connection."""
+        self._url = urlsplit(url)
+        self._meter = meter
+        self._publishers: dict[str, asyncio.StreamWriter] = {}
+        self._sockets: dict[asyncio.StreamWriter, MeteredSocket] = {}
+        self._in_order = asyncio.Lock()
+
+    async def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish; there is no acknowledgement."""
+        async with self._in_order:
+            if topic not in self._publishers:
+                _, self._publishers[topic] = await self._open("P", topic)
+            writer = self._publishers[topic]
+            writer.write(len(payload).to_bytes(4, "big") + payload)
+            await writer.drain()
+        return False
+
+    async def subscribe(self, topic: str) -> AsyncIterator[Message]:
+        """Subscribe to one topic; the server's newline says that it has begun."""
+        refuse_wildcards("tcp", topic)
+        reader, writer = await self._open("S", topic)
+        await reader.readexactly(1)
+        return self._read(topic, reader, self._sockets[writer])
+
+    async def _open(self, role: str, topic: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        sock = await self._meter.connect(self._url.hostname or "", self._url.port or 0)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=_READ_BYTES)
+        writer.write(f"{role} {topic}\n".encode())
+        self._sockets[writer] = sock
+        return reader, writer
+
+    @staticmethod
+    async def _read(topic: str, reader: asyncio.StreamReader, sock: MeteredSocket) -> AsyncIterator[Message]:
+        buffer, missed = b"", 0
+        while chunk := await reader.read(_READ_BYTES):
+            buffer, start = buffer + chunk, 0
+            while len(buffer) - start >= 4:
+                length = int.from_bytes(buffer[start : start + 4], "big")
+                end = start + (8 if length == _GAP else 4 + length)
+                if end > len(buffer):
+                    break
+                if length == _GAP:
+                    missed += int.from_bytes(buffer[start + 4 : end], "big")
+                else:
+                    yield Message(topic, buffer[start + 4 : end], missed, sock.arrived_ns)
+                    missed = 0
+                start = end
+            buffer = buffer[start:]
+
+    async def close(self) -> None:
+        """Send what is still to be sent, and close."""
+        for writer in self._sockets:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._sockets), return_exceptions=True)
+
+
+@asynccontextmanager
+async def connect(url: str, meter: Meter) -> AsyncIterator[Tcp]:
+    """Open TCP connections as they are needed."""
+    client = Tcp(url, meter)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def observation(seen: Mapping[str, Any]) -> str:
+    """Say what it is there for."""
+    return f"is bare TCP, the floor of this machine: {seen['latency_p50_ms']:.2g} ms at the median"

@@ -1,0 +1,105 @@
+"""Bars: what the bar charts share: a bar a variant, named on its axis, stacked or plain, its value behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtbench.charts.page import Page
+from rtbench.charts.style import mixed
+
+if TYPE_CHECKING:
+    from matplotlib.patches import Patch
+
+    from rtbench.results import Result
+
+    Row = Mapping[str, Any]
+
+BAR = 0.66  # of the distance between two bars
+_LEAST_ROOM = 5  # bars for which there is room, so that one alone is no block
+
+
+def stack(page: Page, at: int, row: Row, widths: Mapping[str, float], tints: Mapping[str, float]) -> None:
+    """Draw one bar in parts, each in its tint of the variant's colour."""
+    look = page.look(variant_of(page.result, row))
+    left = 0.0
+    for part, tint in tints.items():
+        page.axes.barh(
+            at,
+            widths[part],
+            BAR,
+            left,
+            color=mixed(look.colour, page.preset.background, tint),
+            edgecolor=look.colour,
+            linewidth=page.preset.line_pt / 3,
+            hatch=look.hatch,
+            label=part,
+            zorder=3,
+        )
+        left += widths[part]
+
+
+def legend(page: Page, names: Mapping[str, str], tints: Mapping[str, float]) -> list[Patch]:
+    """Return what names the parts, in tints of the ink."""
+    from matplotlib.patches import Patch
+
+    p = page.preset
+    return [
+        Patch(facecolor=mixed(p.ink, p.background, tint), edgecolor=p.ink, linewidth=p.line_pt / 3, label=names[part])
+        for part, tint in tints.items()
+    ]
+
+
+def known(result: Result, column: str) -> list[Row]:
+    """Return the rows that have a column."""
+    return [row for row in result.summary if row[column] is not None]
+
+
+def names(rows: Sequence[Row]) -> list[str]:
+    """Return the variants of some rows."""
+    return [row["variant"] for row in rows]
+
+
+def variant_of(result: Result, row: Row) -> Any:
+    """Return the variant of a row."""
+    return next(variant for variant in result.variants if variant.name == row["variant"])
+
+
+def name_bars(page: Page, rows: Sequence[Row], what: str) -> None:
+    """Name the bars on their axis, the first one on top."""
+    spare = max(_LEAST_ROOM - len(rows), 0) / 2
+    page.axes.set_ylim(len(rows) - 0.5 + spare, -0.5 - spare)
+    page.axes.set_yticks(range(len(rows)), names(rows))
+    page.axes.tick_params(axis="y", length=0, pad=page.preset.text_pt * 0.4, labelsize=page.preset.text_pt)
+    for label, row in zip(page.axes.get_yticklabels(), rows, strict=True):
+        label.set_color(page.look(variant_of(page.result, row)).text)
+    page.axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    page.grid("x")
+    page.name_axes(what)
+
+
+def write_values(page: Page, reach: Sequence[float], texts: Sequence[str]) -> None:
+    """Write each value behind what reaches furthest in its row, and lengthen the axis so that all of it is seen."""
+    low, high = np.sort(page.axes.get_ylim())
+    size = min(page.preset.text_pt, 0.75 * page.row_points(high - low))
+    page.axes.tick_params(axis="y", labelsize=size)
+    page.fit()
+    gap = page.pixels(size * 0.45)
+    width = float(page.axes.get_window_extent().width)
+    room = [page.text_width(text, size) + 2 * gap for text in texts]
+    page.axes.set_xlim(0, max((r / (1 - w / width) for r, w in zip(reach, room, strict=True)), default=1.0) or 1.0)
+    page.fit()
+    for at, (end, text) in enumerate(zip(reach, texts, strict=True)):
+        page.axes.annotate(
+            text,
+            (end, at),
+            (size * 0.45, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=size,
+            color=page.preset.ink,
+            path_effects=page.halo(),
+            zorder=6,
+        )

@@ -1,0 +1,85 @@
+"""`rtbench rerun`."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rtbench.results import Result
+
+_WIDTH = 100
+
+
+@click.command("rerun")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="save here [results/rerun-TIME]")
+@click.option("--quiet", is_flag=True, help="no progress, no hints")
+def command(result: Path, out: Path | None, quiet: bool) -> int:
+    """Measure RESULT again with its own settings, seed and schedule, and say of each variant whether it agrees.
+
+    It agrees if as much was delivered, and if the intervals of the median overlap or that of their ratio contains 1.
+
+    Exit 0: all agree; 1: a trial failed; 3: one does not agree; 4: too little was measured to say, or the new
+    measurement is not fit to conclude from.
+    """
+    from rtbench.cli.measuring import ProgressLine
+    from rtbench.comparison import measure
+    from rtbench.rerun import settings_of
+    from rtbench.storage import load
+
+    before = load(result)
+    settings = settings_of(before)
+    line = ProgressLine(shown=not quiet and sys.stderr.isatty())
+    try:
+        after = measure(
+            settings, before.kind, out or Path("results") / f"rerun-{datetime.now():%Y%m%d-%H%M%S}", line.show
+        )
+    finally:
+        line.clear()
+    code = _say(before, after)
+    if not quiet:
+        click.echo(f"saved in {after.path}", err=True)
+    return code
+
+
+def _say(before: Result, after: Result) -> int:
+    from rtbench.rerun import NO, YES, agreements, differences, table
+
+    found = agreements(before, after)
+    click.echo(table(found).text(left=["variant", "p50 ms", "again", "ratio"]))
+    click.echo()
+    differing = differences(before, after)
+    _paragraph("environment: " + ("; ".join(differing) if differing else "the same, as far as it is recorded"))
+    for agreement in found:
+        if agreement.agrees != YES:
+            _paragraph(f"{agreement.variant}: {agreement.reason}")
+    for row in after.summary:
+        if row["reasons"]:
+            _paragraph(f"{row['variant']} is {row['verdict']} this time: {row['reasons']}")
+    unfit = " (in a measurement that is not fit to conclude from)" if after.exit_code == 4 else ""
+    _paragraph(_conclusion([agreement.agrees for agreement in found]) + unfit)
+    if after.exit_code == 1:
+        return 1
+    if any(agreement.agrees == NO for agreement in found):
+        return 3
+    return after.exit_code if all(agreement.agrees == YES for agreement in found) else 4
+
+
+def _conclusion(agrees: list[str]) -> str:
+    from rtbench.rerun import NO, UNKNOWN
+
+    if NO in agrees:
+        return f"does not agree: {agrees.count(NO)} of {len(agrees)} variants"
+    if UNKNOWN in agrees:
+        return f"cannot be said: {agrees.count(UNKNOWN)} of {len(agrees)} variants"
+    return "agrees"
+
+
+def _paragraph(text: str) -> None:
+    click.echo(textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False))

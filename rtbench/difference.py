@@ -1,0 +1,299 @@
+"""Difference: two results, or the variants or the trials of one, set against each other by ratios. Pure.
+
+    between(a, b)              what changed from one result to another
+    ratios(result, baseline)   every variant as a multiple of one of them
+    noise_floor(result)        a result against itself, which shows what the bench sees where nothing differs (A/A)
+
+A ratio has its interval over trials (Kalibera & Jones 2013; see `rtbench.stats`), and where the interval contains 1 no
+difference is shown, which is not to say that there is none. Results that were not measured alike are refused.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rtbench import stats
+from rtbench.errors import UsageError
+from rtbench.stats import Estimate, Pooled
+from rtbench.table import Table, significant
+from rtbench.verdict import INVALID, VALID
+
+if TYPE_CHECKING:
+    from rtbench.measured import Measured, TrialFigures
+    from rtbench.results import Result
+    from rtbench.variant import Variant
+
+WIDTH = 100
+SAME = "no difference shown"
+ENOUGH = 5  # trials a side
+USUAL_ALARM = 1 / 20
+# How often a row shows a difference where there is none, by the trials on the smaller side; as measured in
+# tests/test_difference.py.
+ALARMS = {2: 1 / 3, 3: 1 / 10, 4: 1 / 15}
+MACHINE = ("system", "kernel", "machine", "processor", "cores", "governor", "python", "link")
+IMPLEMENTATION = ("transport", "server", "client", "server_software", "client_software")
+
+Trials = Sequence["Measured"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that is compared: its column in summary.csv, and its head in a terminal."""
+
+    name: str
+    head: str
+    pooled: Callable[[Trials], Pooled | None]
+    missing: str
+
+
+def _percentile(percent: int) -> Metric:
+    def pooled(trials: Trials) -> Pooled | None:
+        return stats.pooled_percentile([t.latency_ms for t in trials], percent)
+
+    return Metric(f"latency_p{percent}_ms", f"p{percent} ms", pooled, "too few deliveries")
+
+
+def _cost(name: str, head: str, total: Callable[[TrialFigures], float | None]) -> Metric:
+    def pooled(trials: Trials) -> Pooled | None:
+        return stats.pooled_cost([total(t.figures) for t in trials], [t.figures.deliveries for t in trials])
+
+    return Metric(name, head, pooled, "not measured")
+
+
+_MEAN = Metric(
+    "latency_mean_ms", "mean ms", lambda trials: stats.pooled_mean([t.latency_ms for t in trials]), "no deliveries"
+)
+_WIRE = _cost("wire_bytes_per_delivery", "B/msg", lambda f: None if f.run_wire is None else f.run_wire.ip_bytes)
+_CPU = _cost(
+    "server_cpu_us_per_delivery", "CPU us/msg", lambda f: None if f.server_cpu_ns is None else f.server_cpu_ns / 1e3
+)
+METRICS = (*map(_percentile, (50, 90, 99)), _MEAN, _WIRE, _CPU)
+_HEADS = {metric.name: metric.head for metric in METRICS}
+
+
+@dataclass(frozen=True)
+class Difference(Table):
+    """A row a variant and metric; `ratio` is b / a, `ratio_low` and `ratio_high` its 95 % interval.
+
+    `conditions` says what was not alike and `notes` what else to know; they are shown wherever the rows are. `fit` is
+    False where a variant among them is invalid.
+    """
+
+    sides: tuple[str, str] = ("A", "B")
+    conditions: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    fit: bool = True
+
+    def __str__(self) -> str:
+        """Return all of it, at most 100 columns wide."""
+        lines = []
+        if self.conditions:
+            lines = ["NOT MEASURED ALIKE, so a difference may come from any of these:"]
+            lines += [*_filled([f"- {text}" for text in self.conditions]), ""]
+        head, *body = Table([self._short(row) for row in self.rows]).text(left=["", "verdict"]).splitlines()
+        lines.append(f"  {head}")
+        variant = None
+        for row, line in zip(self.rows, body, strict=True):
+            if row["variant"] != variant:
+                variant = row["variant"]
+                lines.append(variant)
+            lines.append(f"  {line}")
+        return "\n".join([*lines, "", *_filled(self.notes)])
+
+    def _short(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        low, high = row["ratio_low"], row["ratio_high"]
+        return {
+            "": _HEADS[row["metric"]],
+            self.sides[0]: row["a"],
+            self.sides[1]: row["b"],
+            "ratio": row["ratio"],
+            "95 % interval": "–" if low is None else f"{significant(low)}–{significant(high)}",
+            "verdict": row["verdict"],
+        }
+
+    def _repr_html_(self) -> str:
+        unlike = "".join(f"<p>Not measured alike: {html.escape(text)}</p>" for text in self.conditions)
+        return unlike + super()._repr_html_() + "".join(f"<p>{html.escape(text)}</p>" for text in self.notes)
+
+
+def _filled(texts: Sequence[str]) -> list[str]:
+    return [textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in texts]
+
+
+def between(a: Result, b: Result, anyway: bool = False) -> Difference:
+    """Compare the variants that two results have in common.
+
+    Args:
+        a: the result to start from.
+        b: the result that is given as multiples of it.
+        anyway: compare what was not measured alike too, and list what differs.
+
+    Raises:
+        UsageError: they have no variant in common, or were not measured alike.
+    """
+    names = [v.name for v in a.variants if v.name in {w.name for w in b.variants}]
+    if not names:
+        raise UsageError(f"no variant in common: A has {_names(a)}, and B has {_names(b)}")
+    unlike = differing_conditions(a, b)
+    if unlike and not anyway:
+        raise UsageError(f"A and B were not measured alike; {'; '.join(unlike)}; --anyway compares them all the same")
+    pairs = {name: (_good(a, name), _good(b, name)) for name in names}
+    notes = [*_state(a, "A", names), *_state(b, "B", names), *_alone(a, "A", names), *_alone(b, "B", names)]
+    if a.created != b.created:
+        notes.append("A and B were measured at different times; what the machine did otherwise is in the ratios too.")
+    fit = _fit(a, names) and _fit(b, names)
+    return Difference(_rows(pairs, "B is {} times A"), ("A", "B"), unlike, [*notes, *_doubt(pairs)], fit)
+
+
+def ratios(result: Result, baseline: str) -> Difference:
+    """Compare every other variant of a result with one of them, `baseline`.
+
+    The trials of a block ran one after the other; resampling them apart, as here, leaves the interval rather too wide.
+
+    Raises:
+        UsageError: there is no such variant, or no other.
+    """
+    names = [v.name for v in result.variants]
+    if baseline not in names:
+        raise UsageError(f"no variant {baseline!r} in this result; it has {_names(result)}")
+    if len(names) == 1:
+        raise UsageError(f"{baseline} is the only variant of this result; there is none to compare with it")
+    first = _good(result, baseline)
+    pairs = {name: (first, _good(result, name)) for name in names if name != baseline}
+    notes = [f"The baseline is {baseline}.", *_state(result, "", names), *_doubt(pairs)]
+    fit = _fit(result, names)
+    return Difference(_rows(pairs, "{} times the baseline"), ("baseline", "variant"), (), notes, fit)
+
+
+def noise_floor(result: Result) -> Difference:
+    """Compare each variant with itself: the trials of odd blocks with those of even ones.
+
+    What differs here differs by chance, or because something on the machine changed from block to block.
+
+    Raises:
+        UsageError: no variant has trials of both kinds.
+    """
+    names = [v.name for v in result.variants]
+    pairs = {}
+    for name in names:
+        good = _good(result, name)
+        pairs[name] = ([t for t in good if t.figures.block % 2 == 0], [t for t in good if t.figures.block % 2])
+    if not any(even and odd for even, odd in pairs.values()):
+        raise UsageError("an A/A comparison needs at least two trials of a variant, better ten: --trials 10")
+    notes = [*_state(result, "", names), *_doubt(pairs)]
+    return Difference(_rows(pairs, "odd is {} times even"), ("even", "odd"), (), notes, _fit(result, names))
+
+
+def differing_conditions(a: Result, b: Result) -> list[str]:
+    """Say what was not alike when two results were measured, leaving out variants that only one of them has."""
+    found = _unlike(asdict(a.workload), asdict(b.workload))
+    found += _unlike(_machine(a), _machine(b))
+    others = {v.name: v for v in b.variants}
+    concerned: dict[str, list[str]] = {}
+    for variant in a.variants:
+        if variant.name in others:
+            for text in _unlike(_fixed(variant), _fixed(others[variant.name])):
+                concerned.setdefault(text, []).append(variant.name)
+    return found + [f"{', '.join(names)}: {text}" for text, names in concerned.items()]
+
+
+def _machine(result: Result) -> dict[str, Any]:
+    libraries = result.environment.get("libraries", {})
+    return {**{key: result.environment.get(key) for key in MACHINE}, "rtbench": libraries.get("rtbench")}
+
+
+def _fixed(variant: Variant) -> dict[str, Any]:
+    return {**{key: getattr(variant, key) for key in IMPLEMENTATION}, **variant.options}
+
+
+def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    found = []
+    for key in dict.fromkeys([*a, *b]):
+        if a.get(key) != b.get(key):
+            values = ["unknown" if side.get(key) in (None, "") else str(side[key]) for side in (a, b)]
+            found.append(f"{key.replace('_software', ' software')} {' and '.join(values)}")
+    return found
+
+
+def _good(result: Result, name: str) -> list[Measured]:
+    return [t for t in result.trials_of(name) if not t.figures.error]
+
+
+def _rows(pairs: Mapping[str, tuple[Trials, Trials]], words: str) -> list[dict[str, Any]]:
+    return [_row(name, metric, a, b, words) for name, (a, b) in pairs.items() for metric in METRICS]
+
+
+def _row(name: str, metric: Metric, a: Trials, b: Trials, words: str) -> dict[str, Any]:
+    first, second = metric.pooled(a), metric.pooled(b)
+    ratio = stats.ratio(second, first)
+    return {
+        "variant": name,
+        "metric": metric.name,
+        "a": first.value if first else None,
+        "b": second.value if second else None,
+        "ratio": ratio.value if ratio else None,
+        "ratio_low": ratio.low if ratio else None,
+        "ratio_high": ratio.high if ratio else None,
+        "verdict": verdict(ratio, words) if first and second else metric.missing,
+    }
+
+
+def verdict(ratio: Estimate | None, words: str) -> str:
+    """Say what a ratio shows; `words` has a place for the two ends of its interval."""
+    if ratio is None:
+        return "no ratio with zero"
+    if ratio.low is None or ratio.high is None:
+        return "one trial: no interval"
+    if not stats.differs(ratio):
+        return SAME
+    digits, ends = 3, (ratio.low, ratio.high)
+    while digits < 9 and any(float(significant(end, digits)) == 1 for end in ends):
+        digits += 1  # 1.00 to 1.00 would say nothing
+    return words.format(" to ".join(dict.fromkeys(significant(end, digits) for end in ends)))
+
+
+def _names(result: Result) -> str:
+    return ", ".join(v.name for v in result.variants)
+
+
+def _state(result: Result, side: str, names: Sequence[str]) -> list[str]:
+    found, where = [], f" in {side}" if side else ""
+    if result.status != "complete":
+        done = f"{len(result.trials)} of {result.planned_trials} trials"
+        found.append(f"{side or 'This result'} is INCOMPLETE: {done}.")
+    for row in result.summary:
+        if row["variant"] in names and row["verdict"] != VALID:
+            found.append(f"{row['variant']}{where} is {row['verdict']}: {row['reasons']}.")
+    return found
+
+
+def _fit(result: Result, names: Sequence[str]) -> bool:
+    return all(row["verdict"] != INVALID for row in result.summary if row["variant"] in names)
+
+
+def _alone(result: Result, side: str, names: Sequence[str]) -> list[str]:
+    alone = [v.name for v in result.variants if v.name not in names]
+    return [f"Only in {side}, so not compared: {', '.join(alone)}."] if alone else []
+
+
+def _doubt(pairs: Mapping[str, tuple[Trials, Trials]]) -> list[str]:
+    """Say how far the rows can be trusted."""
+    few: dict[str, list[str]] = {}
+    alarms = []
+    for name, (a, b) in pairs.items():
+        least = min(len(a), len(b))
+        if least < ENOUGH:
+            few.setdefault(f"{len(a)} against {len(b)} trials", []).append(name)
+        if least > 1:
+            alarms += len(METRICS) * [ALARMS.get(least, USUAL_ALARM)]
+    notes = [
+        f"{count} ({', '.join(names)}): the interval is little more than a range; {ENOUGH} a side make it one."
+        for count, names in few.items()
+    ]
+    if alarms:
+        notes.append(f"Where nothing differs, up to {sum(alarms):.0f} of {len(alarms)} rows may show a difference.")
+    return notes

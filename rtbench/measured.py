@@ -1,0 +1,253 @@
+"""Measured: one trial with its samples, and the figures that are read off it. Pure.
+
+Everything is derived from what is saved, so that a saved result gives the same figures again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtbench.age import mean_age_ms
+from rtbench.generator import ACKED
+from rtbench.ledger import Deliveries, Ledger, Publishes, account
+from rtbench.meter import Wire
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtbench.trial import Trial
+    from rtbench.workload import Workload
+
+_LEAST_FOR_PACE = 20  # messages
+STAGES = ("lag", "network_server", "client")  # of a delivery; together they are its latency
+
+
+@dataclass(frozen=True)
+class TrialFigures:
+    """What a trial cost, as counted; None stands for what this platform, or a trial cut short, does not give.
+
+    `deliveries` and the costs span the warm-up too: they are what the processes did between start and last delivery.
+    `unfinished` publishes never came to an end; `pace` is the rate at which the others did, of the rate offered.
+    `run_*` is the wire of publishers and subscribers from start to end, `setup_*` that of opening their connections.
+    """
+
+    index: int
+    block: int
+    variant: str
+    server_url: str
+    error: str | None
+    offered: int
+    unfinished: int
+    pace: float
+    lost_in_warmup: int
+    published_in_all: int
+    deliveries: int
+    missed_told: int
+    requests: int
+    empty_requests: int
+    nagle_sockets: int
+    nagle_seen: bool
+    wall_s: float
+    client_cpu: float
+    client_cpu_ns: int
+    clock_step_ns: int
+    others_cpu: float  # of a core, by whatever is not part of the trial
+    server_cpu_ns: int | None
+    server_rss_bytes: int | None
+    server_waiting_ns: int | None
+    server_voluntary_switches: int | None
+    server_involuntary_switches: int | None
+    publisher_setup_wire: Wire | None
+    publisher_run_wire: Wire | None
+    subscriber_setup_wire: Wire | None
+    subscriber_run_wire: Wire | None
+
+    @property
+    def achieved(self) -> float:
+        """The share of the offered rate at which publishes came to an end."""
+        return self.pace * (1 - self.unfinished / self.offered) if self.offered else 1.0
+
+    @property
+    def setup_wire(self) -> Wire | None:
+        """What opening the connections put on the wire."""
+        return _sum(self.publisher_setup_wire, self.subscriber_setup_wire)
+
+    @property
+    def run_wire(self) -> Wire | None:
+        """What the messages put on the wire, both hops."""
+        return _sum(self.publisher_run_wire, self.subscriber_run_wire)
+
+
+def _sum(a: Wire | None, b: Wire | None) -> Wire | None:
+    return None if a is None or b is None else a + b
+
+
+@dataclass
+class Measured:
+    """A trial: its figures, its samples, and the workload that says which of them count."""
+
+    figures: TrialFigures
+    workload: Workload
+    publishes: Publishes
+    deliveries: Deliveries
+
+    @cached_property
+    def _accounted(self) -> tuple[Ledger, NDArray[np.int64]]:
+        return account_for(self.workload, self.publishes, self.deliveries, self._since_ns)
+
+    @property
+    def _since_ns(self) -> int:
+        return round(self.workload.warmup_s * 1e9)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The fate of every message due after the warm-up."""
+        return self._accounted[0]
+
+    @cached_property
+    def latency_ms(self) -> NDArray[np.float64]:
+        """`received - due` of each first delivery after the warm-up, milliseconds, shape (delivered,)."""
+        first = self._accounted[1]
+        return (self.deliveries.received_ns[first] - self.deliveries.due_ns[first]) / 1e6
+
+    @cached_property
+    def arrived_ms(self) -> NDArray[np.float64]:
+        """`arrived - due` of the same deliveries, milliseconds; shape (0,) without the kernel's stamps.
+
+        A stamp is that of the last segment read when the delivery was taken, so one that waited in the client beside
+        later ones may have arrived earlier than this says, never later.
+        """
+        if len(self.deliveries.arrived_ns) == 0:
+            return np.empty(0)
+        first = self._accounted[1]
+        return (self.deliveries.arrived_ns[first] - self.deliveries.due_ns[first]) / 1e6
+
+    @property
+    def network_server_ms(self) -> NDArray[np.float64]:
+        """`arrived - sent` of the same deliveries, milliseconds; shape (0,) without the kernel's stamps."""
+        return self.arrived_ms - self.delivered_lag_ms if len(self.arrived_ms) else np.empty(0)
+
+    @cached_property
+    def stages_ms(self) -> dict[str, float] | None:
+        """The mean of each stage of a delivery, milliseconds: lag (due to sent), network and server (sent to arrived),
+        client (arrived to received). None without the kernel's stamps.
+        """
+        if len(self.arrived_ms) == 0 or len(self.lag_ms) == 0:
+            return None
+        lag, arrived, latency = self.delivered_lag_ms.mean(), self.arrived_ms.mean(), self.latency_ms.mean()
+        return dict(zip(STAGES, (float(lag), float(arrived - lag), float(latency - arrived)), strict=True))
+
+    @cached_property
+    def delivered_lag_ms(self) -> NDArray[np.float64]:
+        """`sent - due` of the message of each first delivery after the warm-up, milliseconds, shape (delivered,)."""
+        p, d, first = self.publishes, self.deliveries, self._accounted[1]
+        stride = int(p.sequence.max(initial=0)) + 1
+        lag_ns = np.zeros((int(p.publisher.max(initial=0)) + 1) * stride, dtype=np.int64)
+        lag_ns[p.publisher * stride + p.sequence] = p.sent_ns - p.due_ns
+        lag_ms: NDArray[np.float64] = lag_ns[d.publisher[first] * stride + d.sequence[first]] / 1e6
+        return lag_ms
+
+    @cached_property
+    def age_ms(self) -> float | None:
+        """Mean age of information of the measured messages, milliseconds; see `rtbench.age`."""
+        d, first = self.deliveries, self._accounted[1]
+        stream = d.publisher[first] * self.workload.subscribers + d.subscriber[first]
+        return mean_age_ms(stream, d.due_ns[first], d.received_ns[first])
+
+    @cached_property
+    def acknowledged_ms(self) -> NDArray[np.float64]:
+        """`done - sent` of each acknowledged message after the warm-up, milliseconds: publish to acknowledgement."""
+        p = self.publishes
+        counted = (p.status == ACKED) & (p.due_ns >= self._since_ns)
+        took_ms: NDArray[np.float64] = (p.done_ns[counted] - p.sent_ns[counted]) / 1e6
+        return took_ms
+
+    @cached_property
+    def lag_ms(self) -> NDArray[np.float64]:
+        """`sent - due` of each message after the warm-up, milliseconds, shape (published,)."""
+        p = self.publishes
+        counted = (p.sent_ns > 0) & (p.due_ns >= self._since_ns)
+        return (p.sent_ns[counted] - p.due_ns[counted]) / 1e6
+
+
+def account_for(
+    workload: Workload, publishes: Publishes, deliveries: Deliveries, since_ns: int
+) -> tuple[Ledger, NDArray[np.int64]]:
+    """Apply the ledger to the topics of a workload."""
+    return account(publishes, deliveries, workload.publisher_topics, workload.subscriber_topics, since_ns)
+
+
+def _empty(cls: type[Any]) -> Any:
+    return cls(*(np.zeros(0, dtype=bool if f.name == "intact" else np.int64) for f in fields(cls)))
+
+
+def measured(trial: Trial) -> Measured:
+    """Return the figures of a trial that was just run."""
+    plan = trial.plan
+    publishes = trial.publishes if trial.publishes is not None else _empty(Publishes)
+    deliveries = trial.deliveries if trial.deliveries is not None else _empty(Deliveries)
+    since_ns = round(plan.workload.warmup_s * 1e9)
+    everything = account_for(plan.workload, publishes, deliveries, 0)[0]
+    ledger = account_for(plan.workload, publishes, deliveries, since_ns)[0]
+    wall_s = trial.wall_ns / 1e9
+    parts = (trial.publisher, trial.subscriber)
+    figures = TrialFigures(
+        index=plan.index,
+        block=plan.block,
+        variant=plan.variant.name,
+        server_url=trial.server_url,
+        error=trial.error,
+        offered=len(publishes.due_ns),
+        unfinished=int((publishes.done_ns == 0).sum()),
+        pace=_pace(publishes),
+        lost_in_warmup=everything.lost - ledger.lost,
+        published_in_all=everything.published,
+        deliveries=len(deliveries.due_ns),
+        missed_told=trial.missed_told,
+        requests=trial.subscriber.requests,
+        empty_requests=trial.subscriber.empty_requests,
+        nagle_sockets=sum(part.nagle for part in parts) + (trial.server_nagle or 0),
+        nagle_seen=trial.server_nagle is not None,
+        wall_s=wall_s,
+        client_cpu=max(part.cpu_ns for part in parts) / 1e9 / wall_s if wall_s else 0.0,
+        client_cpu_ns=trial.subscriber.cpu_ns,
+        clock_step_ns=abs(trial.subscriber.realtime_ahead_ns[1] - trial.subscriber.realtime_ahead_ns[0]),
+        others_cpu=_others_cpu(trial),
+        server_cpu_ns=_grown(trial, "cpu_ns"),
+        server_rss_bytes=trial.after.rss_bytes if trial.after else None,
+        server_waiting_ns=_grown(trial, "waiting_ns"),
+        server_voluntary_switches=_grown(trial, "voluntary_switches"),
+        server_involuntary_switches=_grown(trial, "involuntary_switches"),
+        publisher_setup_wire=trial.publisher.setup_wire,
+        publisher_run_wire=trial.publisher.run_wire,
+        subscriber_setup_wire=trial.subscriber.setup_wire,
+        subscriber_run_wire=trial.subscriber.run_wire,
+    )
+    return Measured(figures, plan.workload, publishes, deliveries)
+
+
+def _pace(publishes: Publishes) -> float:
+    """Return how fast messages were done beside how fast they were due, at most 1.
+
+    From the spans that the middle nine tenths took, so that neither a way that is long nor one stall counts.
+    """
+    done = publishes.done_ns > 0
+    if done.sum() < _LEAST_FOR_PACE:
+        return 1.0
+    due, finished = (np.percentile(times[done], (5, 95)) for times in (publishes.due_ns, publishes.done_ns))
+    return min(float((due[1] - due[0]) / max(finished[1] - finished[0], 1)), 1.0)
+
+
+def _others_cpu(trial: Trial) -> float:
+    ours = (_grown(trial, "cpu_ns") or 0) + trial.publisher.cpu_ns + trial.subscriber.cpu_ns
+    return max(trial.system_cpu_ns - ours, 0) / trial.wall_ns if trial.wall_ns else 0.0
+
+
+def _grown(trial: Trial, field: str) -> int | None:
+    """Return by how much a figure of the server's load grew in a trial; None where either end is not known."""
+    before, after = getattr(trial.before, field, None), getattr(trial.after, field, None)
+    return None if before is None or after is None else int(after - before)

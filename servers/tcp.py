@@ -1,0 +1,132 @@
+"""Bare TCP: no protocol to speak of, as the floor under all others on this machine.
+
+A connection says once what it is for, `P topic` or `S topic` and a newline; a subscriber is answered with a newline.
+After that every message is four bytes of length (network byte order) and the payload. It is served from the same feed,
+by the same event loop, as every other transport; what those need on top of its figures is the price of their protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import cast
+
+from rtbench.feed import DEFAULT_CAPACITY, Feed, Feeds
+from rtbench.serving import BACKLOG
+
+SLOW_BYTES = 2**20  # unsent bytes of a connection beyond which it waits, and is caught up from the feed
+GAP = 2**32 - 1  # as a length: the next four bytes are the number of messages that were missed
+
+
+def software() -> str:
+    """What runs."""
+    return "asyncio streams of bytes"
+
+
+def frame(payload: bytes) -> bytes:
+    """Return a message as it stands on the wire."""
+    return len(payload).to_bytes(4, "big") + payload
+
+
+class Connection(asyncio.Protocol):
+    """The server's end of a connection: a publisher, or a subscriber with its place in the feed."""
+
+    def __init__(self, feeds: Feeds, listeners: dict[str, set[Connection]], everyone: set[Connection]) -> None:
+        """Be nobody until the first line has come."""
+        self._feeds = feeds
+        self._listeners = listeners
+        self._everyone = everyone
+        self._buffer = bytearray()
+        self._topic: str | None = None
+        self._cursor: int | None = None  # of a subscriber that is being caught up
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send without Nagle's algorithm, whoever made the listener."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(SLOW_BYTES)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._everyone.add(self)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Hear no more."""
+        self._everyone.discard(self)
+        if self._topic is not None:
+            self._listeners[self._topic].discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the first line, then messages."""
+        self._buffer += data
+        if self._topic is None and not self._introduce():
+            return
+        while len(self._buffer) >= 4 and len(self._buffer) >= (end := 4 + int.from_bytes(self._buffer[:4], "big")):
+            self._publish(bytes(self._buffer[4:end]))
+            del self._buffer[:end]
+
+    def _introduce(self) -> bool:
+        line, newline, rest = self._buffer.partition(b"\n")
+        if not newline:
+            return False
+        role, _, topic = line.decode(errors="replace").partition(" ")
+        self._topic, self._buffer = topic, bytearray(rest)
+        if role == "S":
+            self._listeners[topic].add(self)
+            self.transport.write(b"\n")
+        elif role != "P":
+            self.transport.abort()
+        return True
+
+    def _publish(self, payload: bytes) -> None:
+        topic = cast(str, self._topic)
+        self._feeds[topic].append(payload)
+        message = frame(payload)
+        for listener in self._listeners[topic]:
+            listener.send(message)
+
+    def send(self, message: bytes) -> None:
+        """Send what was just published, or leave it in the feed while enough is waiting to be sent."""
+        if self._cursor is None:
+            self.transport.write(message)
+
+    def _feed(self) -> Feed[bytes]:
+        return self._feeds[cast(str, self._topic)]
+
+    def pause_writing(self) -> None:
+        """Fall behind: note from where."""
+        if self._topic is not None:
+            self._cursor = self._feed().end
+
+    def resume_writing(self) -> None:
+        """Catch up from the feed, and say what it no longer holds."""
+        if self._cursor is None:
+            return
+        batch, self._cursor = self._feed().after(self._cursor), None
+        if batch.missed:
+            self.transport.write(GAP.to_bytes(4, "big") + batch.missed.to_bytes(4, "big"))
+        for number, message in enumerate(batch.messages, start=batch.cursor - len(batch.messages)):
+            if self._cursor is not None:  # paused again
+                self._cursor = number
+                return
+            self.transport.write(frame(message))
+
+
+@asynccontextmanager
+async def serve(listener: socket.socket, *, capacity: int = DEFAULT_CAPACITY) -> AsyncIterator[str]:
+    """Relay over bare TCP until left; yield the URL."""
+    everyone: set[Connection] = set()
+    listeners: dict[str, set[Connection]] = defaultdict(set)
+    make = partial(Connection, Feeds(capacity), listeners, everyone)
+    server = await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG)
+    host, port = listener.getsockname()[:2]
+    try:
+        yield f"tcp://{host}:{port}"
+    finally:
+        server.close()
+        while everyone:
+            for connection in everyone:
+                connection.transport.abort()
+            await asyncio.sleep(0)  # connection_lost is the loop's to call

@@ -1,0 +1,451 @@
+"""Differences: results made up here with a known truth, and how often the intervals tell it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from rtbench import stats
+from rtbench.cli.diff import command
+from rtbench.difference import ALARMS, METRICS, SAME, between, noise_floor, ratios, verdict
+from rtbench.errors import Error, UsageError
+from rtbench.generator import ACKED
+from rtbench.ledger import Deliveries, Publishes
+from rtbench.measured import Measured, TrialFigures
+from rtbench.meter import Wire
+from rtbench.results import COMPLETE, INCOMPLETE, Result
+from rtbench.settings import resolve, workload_of
+from rtbench.stats import Estimate
+from rtbench.variant import Variant
+from rtbench.workload import Workload
+from tests.conftest import Program
+
+MESSAGES, SUBSCRIBERS = 60, 5
+DELIVERIES = MESSAGES * SUBSCRIBERS
+REFERENCE = str(Path(__file__).parents[1] / "results" / "reference")
+ENVIRONMENT = {"link": "loopback", "kernel": "6.1", "processor": "P", "cores": 4, "python": "CPython 3.11.7"}
+
+
+def trial_of(variant: str, block: int, workload: Workload, scale: float, spread: float, seed: int) -> Measured:
+    """Return a trial with a luck of its own; its latencies and its cost are `scale` times those of another."""
+    random = np.random.default_rng([seed, block])
+    luck = random.lognormal(0, spread)
+    due = np.round(workload.warmup_s * 1e9 + np.arange(MESSAGES) * 1e7).astype(np.int64)
+    zeros, sequence = np.zeros(MESSAGES, dtype=np.int64), np.arange(MESSAGES)
+    latency = np.round(1e6 * scale * luck * random.lognormal(0, 0.3, DELIVERIES)).astype(np.int64)
+    many = np.repeat(sequence, SUBSCRIBERS)
+    deliveries = Deliveries(
+        publisher=np.zeros(DELIVERIES, dtype=np.int64),
+        sequence=many,
+        due_ns=due[many],
+        subscriber=np.tile(np.arange(SUBSCRIBERS), MESSAGES),
+        received_ns=due[many] + latency,
+        intact=np.ones(DELIVERIES, dtype=bool),
+    )
+    figures: dict[str, Any] = {field.name: 0 for field in fields(TrialFigures)} | {
+        "index": block,
+        "block": block,
+        "variant": variant,
+        "server_url": "",
+        "error": None,
+        "offered": MESSAGES,
+        "published_in_all": MESSAGES,
+        "deliveries": DELIVERIES,
+        "nagle_seen": True,
+        "pace": 1.0,
+        "wall_s": 1.0,
+        "server_cpu_ns": round(50_000 * scale * luck * DELIVERIES),
+        **{f.name: Wire() for f in fields(TrialFigures) if f.name.endswith("_wire")},
+        "subscriber_run_wire": Wire(received_bytes=200 * DELIVERIES, header_bytes=52 * DELIVERIES + block),
+    }
+    publishes = Publishes(zeros, sequence, due, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
+    return Measured(TrialFigures(**figures), workload, publishes, deliveries)
+
+
+def result_of(
+    scales: Mapping[str, float], trials: int = 6, seed: int = 0, spread: float = 0.1, **environment: Any
+) -> Result:
+    """Return a result with a variant for each scale."""
+    flags = {"subscribers": (SUBSCRIBERS, "flag"), "rate": (100, "flag"), "trials": (trials, "flag")}
+    settings = resolve({**flags, "duration": (MESSAGES / 100, "flag")})
+    workload = workload_of(settings)
+    return Result(
+        kind="comparison",
+        settings=settings,
+        workload=workload,
+        variants=[Variant(name, name, "embedded", "library", {}, i, 0, "S 1", "C 1") for i, name in enumerate(scales)],
+        environment={**ENVIRONMENT, "missing": [], "libraries": {"rtbench": "1"}, **environment},
+        created=f"2024-01-0{seed % 9 + 1}T00:00:00+00:00",
+        trials=[
+            trial_of(name, block, workload, scale, spread, seed)
+            for block in range(trials)
+            for name, scale in scales.items()
+        ],
+        status=COMPLETE,
+        planned_trials=trials * len(scales),
+    )
+
+
+# what is compared
+
+
+def test_a_result_and_itself_show_no_difference() -> None:
+    result = result_of({"sse": 1.0, "websocket": 2.0})
+    found = between(result, result)
+    assert found.columns == ["variant", "metric", "a", "b", "ratio", "ratio_low", "ratio_high", "verdict"]
+    assert set(found.column("verdict")) == {SAME}
+    assert set(found.column("ratio")) == {1.0}
+    assert all(row["ratio_low"] <= 1 <= row["ratio_high"] for row in found)
+    assert not found.conditions
+
+
+def test_the_figures_are_those_of_the_summary() -> None:
+    a, b = result_of({"sse": 1.0}, seed=1), result_of({"sse": 1.3}, seed=2)
+    for row in between(a, b):
+        assert row["a"] == pytest.approx(a.summary["sse"][row["metric"]], rel=1e-12)
+        assert row["b"] == pytest.approx(b.summary["sse"][row["metric"]], rel=1e-12)
+        assert row["ratio"] == pytest.approx(row["b"] / row["a"], rel=1e-12)
+
+
+def test_latencies_and_costs_of_one_and_a_half_show_one_and_a_half() -> None:
+    found = between(result_of({"sse": 1.0}, trials=10, spread=0.02), result_of({"sse": 1.5}, trials=10, spread=0.02))
+    for row in found:
+        if row["metric"] == "wire_bytes_per_delivery":
+            assert row["verdict"] == SAME
+        else:
+            assert row["ratio"] == pytest.approx(1.5, rel=1e-4)
+            assert 1.35 < row["ratio_low"] < 1.5 < row["ratio_high"] < 1.65
+            assert row["verdict"].startswith("B is 1.4" if "p99" not in row["metric"] else "B is 1.")
+            assert row["verdict"].endswith(" times A")
+
+
+def test_a_failed_trial_is_left_out_and_its_variant_named() -> None:
+    a, b = result_of({"sse": 1.0}), result_of({"sse": 1.0})
+    b.trials[0].figures = replace(b.trials[0].figures, error="broke", server_cpu_ns=10**15)
+    found = between(a, b)
+    assert found.rows[-1]["verdict"] == SAME
+    assert not found.fit
+    assert any(note.startswith("sse in B is invalid: 1 of 6 trials failed") for note in found.notes)
+
+
+def test_what_is_missing_is_no_figure() -> None:
+    a, b = result_of({"sse": 1.0}, trials=1), result_of({"sse": 1.0}, trials=2)
+    b.trials[0].figures = replace(b.trials[0].figures, subscriber_run_wire=None, server_cpu_ns=None)
+    assert [row["verdict"] for row in between(a, b)] == [
+        "one trial: no interval",
+        "one trial: no interval",
+        "too few deliveries",
+        "one trial: no interval",
+        "not measured",
+        "not measured",
+    ]
+
+
+def test_an_incomplete_result_and_what_only_one_has_are_named() -> None:
+    a, b = result_of({"sse": 1.0, "polling": 1.0}), result_of({"sse": 1.0, "mqtt": 1.0})
+    b.status, b.planned_trials = INCOMPLETE, 20
+    text = " ".join(str(between(a, b)).split())
+    assert "B is INCOMPLETE: 12 of 20 trials." in text
+    assert "Only in A, so not compared: polling." in text
+    assert "Only in B, so not compared: mqtt." in text
+    with pytest.raises(UsageError, match="no variant in common: A has polling, and B has mqtt"):
+        between(result_of({"polling": 1.0}), result_of({"mqtt": 1.0}))
+
+
+# what is refused
+
+
+def other_workload(result: Result) -> None:
+    result.workload = replace(result.workload, payload_bytes=200)
+
+
+def other(**changed: Any) -> Callable[[Result], None]:
+    def change(result: Result) -> None:
+        result.variants = [replace(variant, **changed) for variant in result.variants]
+
+    return change
+
+
+def on(**changed: Any) -> Callable[[Result], None]:
+    def change(result: Result) -> None:
+        result.environment = {**result.environment, **changed}
+
+    return change
+
+
+CONDITIONS = [
+    pytest.param(other_workload, "payload_bytes 100 and 200", id="workload"),
+    pytest.param(other(options={"qos": 1}), "sse, mqtt: qos unknown and 1", id="an option"),
+    pytest.param(other(server_software="S 2"), "sse, mqtt: server software S 1 and S 2", id="server software"),
+    pytest.param(other(client_software="C 2"), "sse, mqtt: client software C 1 and C 2", id="client software"),
+    pytest.param(on(kernel="6.2"), "kernel 6.1 and 6.2", id="kernel"),
+    pytest.param(on(processor="Q"), "processor P and Q", id="processor"),
+    pytest.param(on(cores=8), "cores 4 and 8", id="cores"),
+    pytest.param(on(python="CPython 3.13.0"), "python CPython 3.11.7 and CPython 3.13.0", id="python"),
+    pytest.param(on(link="wifi"), "link loopback and wifi", id="link"),
+    pytest.param(on(libraries={"rtbench": "2"}), "rtbench 1 and 2", id="rtbench"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CONDITIONS)
+def test_results_measured_otherwise_are_refused_by_name(change: Callable[[Result], None], said: str) -> None:
+    a, b = result_of({"sse": 1.0, "mqtt": 1.0}), result_of({"sse": 1.0, "mqtt": 1.0})
+    change(b)
+    with pytest.raises(UsageError) as refused:
+        between(a, b)
+    assert str(refused.value) == f"A and B were not measured alike; {said}; --anyway compares them all the same"
+    found = between(a, b, anyway=True)
+    assert list(found.conditions) == [said]
+    assert str(found).startswith(f"NOT MEASURED ALIKE, so a difference may come from any of these:\n- {said}\n\n")
+    assert said in found._repr_html_()
+
+
+def test_all_that_differs_is_named_in_one_line() -> None:
+    a, b = result_of({"sse": 1.0}), result_of({"sse": 1.0}, kernel="6.2", cores=8)
+    other_workload(b)
+    with pytest.raises(UsageError) as refused:
+        between(a, b)
+    assert "; payload_bytes 100 and 200; kernel 6.1 and 6.2; cores 4 and 8; " in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_more_trials_another_time_and_another_variant_are_no_other_conditions() -> None:
+    a, b = result_of({"sse": 1.0}, trials=5, seed=1), result_of({"sse": 1.0, "mqtt": 1.0}, trials=7, seed=2)
+    b.variants[1] = replace(b.variants[1], server_software="S 9")
+    found = between(a, b)
+    assert not found.conditions
+    assert any("different times" in note for note in found.notes)
+
+
+# within one result
+
+
+def test_ratios_are_those_to_the_baseline() -> None:
+    result = result_of({"sse": 1.0, "websocket": 0.5, "mqtt": 2.0}, spread=0.01)
+    found = result.ratios("websocket")
+    assert list(dict.fromkeys(found.column("variant"))) == ["sse", "mqtt"]
+    by = {(row["variant"], row["metric"]): row for row in found}
+    assert by["sse", "latency_p50_ms"]["ratio"] == pytest.approx(2, rel=0.001)
+    assert by["mqtt", "latency_mean_ms"]["ratio"] == pytest.approx(4, rel=0.001)
+    assert by["mqtt", "latency_p50_ms"]["verdict"].endswith(" times the baseline")
+    with pytest.raises(UsageError, match="no variant 'pigeon' in this result; it has sse, websocket, mqtt"):
+        ratios(result, "pigeon")
+    with pytest.raises(UsageError, match="sse is the only variant"):
+        ratios(result_of({"sse": 1.0}), "sse")
+
+
+def test_the_noise_floor_sets_odd_blocks_against_even_ones() -> None:
+    result = result_of({"sse": 1.0}, trials=5)
+    row = result.noise_floor()["sse"]
+    groups = [[t.latency_ms for t in result.trials if t.figures.block % 2 == odd] for odd in (0, 1)]
+    even, odd = (stats.pooled_percentile(group, 50) for group in groups)
+    expected = stats.ratio(odd, even)
+    assert expected is not None
+    assert (row["ratio"], row["ratio_low"], row["ratio_high"]) == (expected.value, expected.low, expected.high)
+
+
+def test_the_noise_floor_of_a_machine_that_alternates_is_seen() -> None:
+    result = result_of({"sse": 1.0}, trials=10, spread=0.02)
+    slow = [trial_of("sse", block, result.workload, 1.2, 0.02, 0) for block in range(10)]
+    result.trials = [slow[i] if i % 2 else trial for i, trial in enumerate(result.trials)]
+    assert noise_floor(result)["sse"]["verdict"].startswith("odd is 1.1")
+
+
+def test_few_trials_are_said_to_be_few() -> None:
+    few, enough = noise_floor(result_of({"sse": 1.0}, trials=5)), noise_floor(result_of({"sse": 1.0}, trials=10))
+    assert any(n.startswith("3 against 2 trials (sse): the interval is little more than a range") for n in few.notes)
+    assert not any("range" in note for note in enough.notes)
+    assert "Where nothing differs, up to 2 of 6 rows may show a difference." in few.notes
+    with pytest.raises(UsageError, match="at least two trials"):
+        noise_floor(result_of({"sse": 1.0}, trials=1))
+
+
+# in words
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (Estimate(1.27, 1.24, 1.31), "B is 1.24 to 1.31 times A"),
+        (Estimate(0.5, 0.4567, 0.6), "B is 0.457 to 0.600 times A"),
+        (Estimate(1.0, 0.9, 1.1), SAME),
+        (Estimate(1.0, 1.0, 1.1), SAME),
+        (Estimate(1.0, 1 + 1e-12, 1 + 2e-12), SAME),
+        (Estimate(1.0, 1.00012, 1.002), "B is 1.0001 to 1.0020 times A"),
+        (Estimate(2.69, 2.69, 2.69), "B is 2.69 times A"),
+        (Estimate(200.0, 190.0, 1234.5), "B is 190 to 1234 times A"),
+        (Estimate(1.2), "one trial: no interval"),
+        (None, "no ratio with zero"),
+    ],
+)
+def test_a_verdict_is_in_words(ratio: Estimate | None, said: str) -> None:
+    assert verdict(ratio, "B is {} times A") == said
+
+
+# on the command line
+
+
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, Result]:
+    results: dict[str, Result] = {}
+    monkeypatch.setattr("rtbench.storage.load", lambda path: results[str(path)])
+    return results
+
+
+def said(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(command, arguments, standalone_mode=False)
+    if done.exception is not None:
+        assert isinstance(done.exception, Error), done.exception
+        return done.exception.exit_code, str(done.exception)
+    return int(done.return_value), done.stdout
+
+
+LONG = "long-polling (mosquitto, lean)"
+
+
+@pytest.mark.parametrize("arguments", [("A", "B"), ("A", "--baseline", "sse"), ("A", "--aa")], ids=" ".join)
+def test_every_comparison_is_printed_within_a_hundred_columns(
+    saved: dict[str, Result], arguments: tuple[str, ...]
+) -> None:
+    saved |= {"A": result_of({"sse": 1.0, LONG: 1234.5}), "B": result_of({"sse": 1.5, LONG: 0.001}, seed=3)}
+    code, text = said(*arguments)
+    assert code == 0
+    assert max(map(len, text.splitlines())) <= 100
+    assert f"\n{LONG}\n" in text
+    assert all(metric.head in text for metric in METRICS)
+
+
+def test_json_has_the_rows_the_conditions_and_the_notes(saved: dict[str, Result]) -> None:
+    saved |= {"A": result_of({"sse": 1.0}), "B": result_of({"sse": 1.5}, cores=8)}
+    code, text = said("A", "B", "--anyway", "--json")
+    content = json.loads(text)
+    assert code == 0
+    assert (content["a"], content["b"], content["conditions"]) == ("A", "B", ["cores 4 and 8"])
+    assert [row["metric"] for row in content["rows"]] == [metric.name for metric in METRICS]
+    assert content["notes"]
+
+
+def test_an_invalid_variant_is_exit_code_4(saved: dict[str, Result]) -> None:
+    saved["A"] = result_of({"sse": 1.0})
+    saved["A"].trials[0].figures = replace(saved["A"].trials[0].figures, nagle_sockets=3)
+    code, text = said("A", "--aa")
+    assert code == 4
+    assert "sse is invalid: 3 sockets without TCP_NODELAY" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["A"], "nothing to compare A with: give a second result, --baseline VARIANT or --aa"),
+        (["A", "B", "--aa"], "B and --aa do not go together; give one of them"),
+        (["A", "--aa", "--baseline", "sse"], "--baseline and --aa do not go together; give one of them"),
+        (["A", "--aa", "--anyway"], "--anyway is for two results"),
+        (["A", "--baseline", "pigeon"], "no variant 'pigeon' in this result; it has sse"),
+        (["A", "B"], "A and B were not measured alike; kernel 6.1 and 6.2; --anyway compares them all the same"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(saved: dict[str, Result], arguments: list[str], text: str) -> None:
+    saved |= {"A": result_of({"sse": 1.0}), "B": result_of({"sse": 1.0}, kernel="6.2")}
+    code, message = said(*arguments)
+    assert code == 2
+    assert message.startswith(text)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(REFERENCE,), ("--baseline", "websocket"), ("--aa",)], ids=["with itself", "its variants", "A/A"]
+)
+def test_the_reference_result_can_be_compared(rtbench: Program, arguments: tuple[str, ...]) -> None:
+    done = rtbench("diff", REFERENCE, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert SAME in done.stdout
+    if arguments == (REFERENCE,):
+        assert " times A" not in done.stdout
+
+
+# how often the intervals tell the truth
+
+BETWEEN, WITHIN, SIZE = 0.15, 0.5, 40  # spread of the luck of a trial, of a message in it; messages a trial
+Trials = list[NDArray[np.float64]]
+
+
+def simulated(random: np.random.Generator, trials: int) -> Trials:
+    """Return latencies with a median of 1: messages of one trial share its luck."""
+    return [np.exp(random.normal(0, BETWEEN) + random.normal(0, WITHIN, SIZE)) for _ in range(trials)]
+
+
+@pytest.mark.parametrize(
+    ("trials", "least", "most"),
+    [(3, 0.68, 0.81), (5, 0.76, 0.88), (10, 0.84, 0.94)],
+    ids=["3 trials: about 74 %", "5 trials: about 82 %", "10 trials: about 89 %"],
+)
+def test_the_interval_of_a_figure_covers_the_truth_less_often_than_it_says(
+    trials: int, least: float, most: float
+) -> None:
+    """The percentile bootstrap of few trials is known to be too narrow (Hesterberg 2015); here is by how much."""
+    random = np.random.default_rng(trials)
+    truths = {"mean": np.exp((BETWEEN**2 + WITHIN**2) / 2), "p50": 1.0}
+    covered = dict.fromkeys(truths, 0)
+    for seed in range(300):
+        drawn = simulated(random, trials)
+        for name, estimate in (("mean", stats.mean(drawn, seed)), ("p50", stats.percentile(drawn, 50, seed))):
+            assert estimate is not None
+            assert estimate.low is not None
+            assert estimate.high is not None
+            covered[name] += int(estimate.low <= truths[name] <= estimate.high)
+    for name, count in covered.items():
+        assert least <= count / 300 <= most, (name, count / 300)
+
+
+def false_alarms(trials: int, pairs: int, unit: Callable[[Trials], Trials], percent: float | None = None) -> float:
+    """Return how many of some pairs, alike by construction, show a difference."""
+    random = np.random.default_rng(1000 + trials)
+
+    def figure() -> stats.Pooled | None:
+        drawn = unit(simulated(random, trials))
+        return stats.pooled_mean(drawn) if percent is None else stats.pooled_percentile(drawn, percent)
+
+    return sum(stats.differs(stats.ratio(figure(), figure(), seed)) for seed in range(pairs)) / pairs
+
+
+def of_trials(drawn: Trials) -> Trials:
+    return drawn
+
+
+def of_messages(drawn: Trials) -> Trials:
+    """Take every message for a trial, as an interval does that believes them independent."""
+    return list(np.concatenate(drawn)[:, None])
+
+
+@pytest.mark.parametrize(("trials", "percent"), [(5, None), (5, 50), (10, None), (10, 50)])
+def test_about_one_pair_in_twenty_shows_a_difference_where_there_is_none(trials: int, percent: float | None) -> None:
+    assert false_alarms(trials, 1000 if percent is None else 600, of_trials, percent) <= 0.075
+
+
+def test_messages_taken_for_independent_would_show_a_difference_in_a_third_of_the_pairs() -> None:
+    assert false_alarms(5, 100, of_messages) > 0.25
+    assert false_alarms(5, 100, of_trials) <= 0.1
+
+
+@pytest.mark.parametrize("trials", ALARMS)
+def test_below_five_trials_the_false_alarms_are_as_many_as_is_said(trials: int) -> None:
+    assert false_alarms(trials, 800, of_trials) == pytest.approx(ALARMS[trials], abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.25])
+def test_ten_trials_a_side_show_a_difference_of_a_quarter(scale: float) -> None:
+    random = np.random.default_rng(7)
+    shown = 0
+    for seed in range(100):
+        b = stats.pooled_mean([scale * t for t in simulated(random, 10)])
+        found = stats.ratio(b, stats.pooled_mean(simulated(random, 10)), seed)
+        shown += stats.differs(found)
+    assert shown >= 75

@@ -1,0 +1,295 @@
+"""Idle connections, held for real and briefly, against what they must cost."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import rtbench.idle
+from rtbench.cli import _main
+from rtbench.cli.idle import report, sentence
+from rtbench.conductor import Conductor
+from rtbench.errors import UsageError
+from rtbench.holder import Part, hold
+from rtbench.serving import ServerProcess
+from rtbench.table import Table
+from tests.conftest import Program, until
+
+FEW, MORE = 20, 60
+INTERVAL_S = 0.2
+SILENT = ["sse", "websocket", "mqtt-qos1"]
+ALL = ["polling", *SILENT]
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="bytes and private memory are known on Linux only")
+
+
+@pytest.fixture(scope="module")
+def both() -> list[Table]:
+    """The same connections, few and more of them; side by side, since nearly all of the time is waiting."""
+    asked: dict[str, Any] = {
+        "transport": ["polling", "sse", "websocket", "mqtt"],
+        "qos": 1,
+        "interval": INTERVAL_S,
+        "duration": "1s",
+    }
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(lambda number: rtbench.idle.measure(number, **asked), (FEW, MORE)))
+
+
+@pytest.fixture(scope="module")
+def few(both: list[Table]) -> Table:
+    return both[0]
+
+
+@pytest.fixture(scope="module")
+def more(both: list[Table]) -> Table:
+    return both[1]
+
+
+def test_every_variant_is_measured_and_every_connection_held(few: Table) -> None:
+    assert few.column("variant") == ALL
+    assert few.column("error") == [None] * 4
+    assert few.column("connections") == [FEW] * 4
+
+
+@pytest.mark.parametrize("connections", [FEW, MORE])
+def test_each_polling_connection_asks_once_an_interval(few: Table, more: Table, connections: int) -> None:
+    row = (few if connections == FEW else more)["polling"]
+    assert row["requests_per_connection_hour"] == pytest.approx(3600 / INTERVAL_S, rel=0.2)
+
+
+@on_linux
+def test_polling_pays_for_every_empty_answer(few: Table) -> None:
+    row = few["polling"]
+    a_request = row["wire_bytes_per_connection_hour"] / row["requests_per_connection_hour"]
+    assert 300 < a_request < 1100  # facts of the wire: an empty poll takes 322 bytes at least, a browser's 1,025
+    assert row["active_connections"] == FEW
+    assert row["server_cpu_ms_per_connection_hour"] > 0
+
+
+@on_linux
+@pytest.mark.parametrize("variant", SILENT)
+def test_an_open_connection_is_silent(few: Table, more: Table, variant: str) -> None:
+    for row in (few[variant], more[variant]):
+        assert row["requests_per_connection_hour"] == 0
+        assert row["wire_bytes_per_connection_hour"] == 0
+        assert row["active_connections"] == 0
+
+
+@on_linux
+@pytest.mark.parametrize("variant", SILENT)
+def test_an_open_connection_costs_the_server_less_cpu_than_polling(few: Table, variant: str) -> None:
+    cost = "server_cpu_ms_per_connection_hour"
+    assert few[variant][cost] < few["polling"][cost] / 5
+
+
+@on_linux
+@pytest.mark.parametrize("variant", ALL)
+def test_memory_of_a_connection_does_not_depend_on_their_number(few: Table, more: Table, variant: str) -> None:
+    one, other = (table[variant]["server_memory_bytes_per_connection"] for table in (few, more))
+    assert 0 < one < 1e6
+    assert 0 < other < 1e6
+    assert 0.5 < one / other < 2
+    row = more[variant]
+    assert row["server_memory_low_bytes"] <= other <= row["server_memory_high_bytes"]
+    assert row["server_peak_rss_mb"] >= 0.9 * row["server_rss_mb"] > 5
+
+
+@on_linux
+def test_opening_takes_the_same_bytes_however_many_there_are(few: Table, more: Table) -> None:
+    for variant in ALL:
+        opening = few[variant]["opening_wire_bytes"]
+        assert opening == pytest.approx(more[variant]["opening_wire_bytes"], rel=0.1)
+        assert opening > 3 * 40 + 16  # SYN, SYN-ACK and ACK alone
+
+
+@on_linux
+def test_opening_mqtt_takes_what_its_packets_take() -> None:
+    row = rtbench.idle.measure(1, transport="mqtt", qos=0, duration="100ms")["mqtt-qos0"]
+    handshake = 52 * 3 + 16
+    least = 12 + 4 + 4 + 2 + 2 + len("idle") + 1 + 5  # CONNECT, CONNACK, SUBSCRIBE, SUBACK, an empty client id
+    assert handshake + 4 * 52 + least <= row["opening_wire_bytes"] <= handshake + 8 * 52 + least + 23
+    assert row["server_memory_low_bytes"] is None  # one connection has no halves
+
+
+def test_the_report_says_that_hours_are_extrapolated(few: Table) -> None:
+    text = report(few)
+    assert max(map(len, text.splitlines())) <= 100
+    assert f"extrapolated from {max(few.column('observed_s')):.3g} s observed" in " ".join(text.split())
+    sentences = {row["variant"]: sentence(row) for row in few}
+    assert "nothing new" in sentences["polling"]
+
+
+@on_linux
+def test_the_report_says_which_keep_alives_were_seen(few: Table) -> None:
+    assert "no keep-alive fell into" in sentence(few["mqtt-qos1"])
+    pinged = dict(few["mqtt-qos1"])  # as after 70 s: PINGREQ and PINGRESP, 2 bytes each, and an acknowledgement
+    pinged |= {"observed_s": 36.0, "active_connections": 7}
+    pinged |= {"wire_bytes_per_connection_hour": 160 * 100.0, "application_bytes_per_connection_hour": 4 * 100.0}
+    assert "7 of 20 connections exchanged something, on average 4 bytes above TCP and 160 on the wire" in sentence(
+        pinged
+    )
+
+
+def test_doubt_is_said(few: Table) -> None:
+    row = dict(few["sse"])
+    assert "busy for 95 %" in sentence(row | {"client_cpu_percent": 95.0})
+    assert "memory is uncertain" in sentence(row | {"server_memory_low_bytes": -1.0, "server_memory_high_bytes": 9e3})
+    assert "waited for a core for 40 %" in sentence(
+        row | {"server_waiting_percent": 40.0, "server_cpu_ms_per_connection_hour": 1.0}
+    )
+    assert "was not measured: no" in sentence(row | {"error": "no"})
+    nothing = dict.fromkeys(("wire_bytes_per_connection_hour", "application_bytes_per_connection_hour"))
+    assert "bytes are not counted" in sentence(row | nothing)
+    assert "RSS" in sentence(row | {"server_memory_kind": "rss"})
+
+
+def test_a_variant_that_cannot_be_measured_leaves_a_reason_and_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dies(*_: object) -> None:
+        raise ConnectionError("the line is cut")
+
+    monkeypatch.setattr(rtbench.idle, "_with_server", dies)
+    (row,) = rtbench.idle.measure(1, transport="sse", duration="100ms")
+    assert row["error"] == "the line is cut"
+    assert row["server_memory_bytes_per_connection"] is row["requests_per_connection_hour"] is None
+    assert "–" in report(Table([row]))
+
+
+class Broken(Executor):
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(OSError("there is no process to be had"))
+        return future
+
+
+def test_a_client_process_that_fails_says_why() -> None:
+    (row,) = rtbench.idle.measure(1, executor=Broken, transport="sse", duration="100ms")
+    assert row["error"] == "there is no process to be had"
+
+
+def test_connections_that_are_refused_say_why() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+
+    async def refused() -> None:
+        conductor = Conductor(1.0, lambda _: None)
+        conductor.lead_to(nobody)
+        server = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
+        part = Part(server.sockets[0].getsockname()[:2], conductor.token, "sse", "library", {}, (1,))
+        async with server:
+            with pytest.raises(OSError, match=str(port)):
+                await asyncio.get_running_loop().run_in_executor(None, hold, part)
+        await conductor.close()
+
+    nobody = ServerProcess(f"http://127.0.0.1:{port}", SimpleNamespace(pid=os.getpid()))  # type: ignore[arg-type]
+    asyncio.run(refused())
+
+
+def test_measuring_works_beside_a_running_event_loop() -> None:
+    async def notebook() -> Table:
+        return rtbench.idle.measure(2, transport="websocket", duration="100ms")
+
+    assert asyncio.run(notebook())["websocket"]["error"] is None
+
+
+def test_the_limit_of_open_files_is_raised_and_put_back() -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with rtbench.idle.files_for(400):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 400
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
+        with rtbench.idle.files_for(10):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_setting_that_does_not_concern_idle_connections_is_an_error() -> None:
+    with pytest.raises(UsageError, match="unknown option 'rate'; the options are connections, transport"):
+        rtbench.idle.measure(1, rate=5)
+
+
+REFUSED = [
+    ("no connections", ["--connections", "0"], "--connections must be 1 or more: got 0"),
+    ("a number that is none", ["--connections", "many"], "--connections must be a whole number: got 'many'"),
+    ("more than fit", ["--connections", "2000000000"], "connections fit"),
+    ("no time", ["--duration", "0s"], "--duration must be above 0"),
+    ("a time without sense", ["--duration", "soon"], "write it with a unit"),
+    ("an unknown transport", ["--transport", "pigeon"], "unknown transport 'pigeon'"),
+    ("an unknown server", ["--transport", "sse", "--server", "nchan"], "no transport has the server nchan"),
+    ("a QoS for nobody", ["--transport", "sse", "--qos", "1"], "sse has no --qos; mqtt has it"),
+    ("an interval of 0", ["--interval", "0s"], "--interval must be above 0"),
+    ("an --out that cannot be", ["--out", "nowhere/idle.csv"], "--out nowhere/idle.csv cannot be written"),
+    ("an unknown option", ["--rate", "5"], "No such option '--rate'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_bad_input_gets_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert _main(["idle", *arguments]) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert said in written.err
+    assert written.err.startswith("rtbench: ")
+    assert written.err.count("\n") == 1
+
+
+def test_more_connections_than_files_are_refused_before_anything_is_started(rtbench: Program) -> None:
+    done = rtbench("idle", "--connections", "2000000000")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "the hard limit here is" in done.stderr
+    assert rtbench.processes() == list(rtbench.directory.iterdir()) == []
+
+
+def test_rows_go_to_standard_output_and_to_a_file(rtbench: Program) -> None:
+    arguments = ("idle", "--transport", "sse", "--connections", "2", "--duration", "100ms")
+    as_json = rtbench(*arguments, "--json", "--out", "idle.csv")
+    assert (as_json.returncode, as_json.stderr) == (0, "")
+    content = json.loads(as_json.stdout)
+    assert content["status"] == "complete"
+    (row,) = content["idle"]
+    (saved,) = csv.DictReader(io.StringIO((rtbench.directory / "idle.csv").read_text()))
+    assert list(saved) == list(row)
+    assert float(saved["opening_wire_bytes"]) == row["opening_wire_bytes"]
+    assert [path.name for path in rtbench.directory.iterdir()] == ["idle.csv"]
+    assert rtbench.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_stopped_measurement_leaves_no_process(rtbench: Program, number: signal.Signals) -> None:
+    process = rtbench.start("idle", "--transport", "websocket", "--connections", "5", "--duration", "60s")
+    assert until(lambda: any("rtbench.executor" in " ".join(p.cmdline()) for p in rtbench.processes()))
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr == "rtbench: interrupted; 0 variants measured\n"
+    assert until(lambda: rtbench.processes() == [], within_s=5.0)
+    assert list(Path(rtbench.directory).iterdir()) == []
+
+
+def test_a_server_that_dies_is_a_reason_and_exit_code_1(rtbench: Program) -> None:
+    process = rtbench.start("idle", "--transport", "websocket", "--connections", "5", "--duration", "60s")
+    assert until(lambda: len(rtbench.processes()) == 3)
+    serving = [p for p in rtbench.processes() if "rtbench.serving" in " ".join(p.cmdline())]
+    serving[0].kill()
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    assert "was not measured: the server died" in " ".join(stdout.split())
+    assert rtbench.processes() == []

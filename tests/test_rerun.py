@@ -1,0 +1,236 @@
+"""Measuring a saved result again: whether it agrees is said, and true."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats as oracle
+
+import rtbench as package
+from rtbench import comparison, storage
+from rtbench.cli import _main
+from rtbench.errors import ResultError
+from rtbench.rerun import agreements, differences, median_ratio, settings_of, student_t
+from rtbench.results import Result
+from rtbench.settings import Given
+from tests.conftest import Program
+
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+RUN = ("run", "--transport", "polling", "--interval", "100ms", "--rate", "100", "--duration", "400ms", "--warmup", "0s")
+
+
+@pytest.fixture
+def reference() -> Result:
+    return package.load(REFERENCE)
+
+
+def doctored(result: Result, variant: str, factor: float = 1.0, dropped: int = 0) -> Result:
+    """The same result with the latencies of a variant multiplied, and some deliveries of each of its trials gone."""
+    trials = []
+    for trial in result.trials:
+        if trial.figures.variant == variant:
+            kept = slice(None, len(trial.deliveries.due_ns) - dropped)
+            d = trial.deliveries
+            arrays = {f.name: getattr(d, f.name)[kept] for f in dataclasses.fields(d)}
+            late_ns = (factor * (arrays["received_ns"] - arrays["due_ns"])).astype(np.int64)
+            arrays["received_ns"] = arrays["due_ns"] + late_ns
+            trial = dataclasses.replace(trial, deliveries=dataclasses.replace(d, **arrays))
+        trials.append(trial)
+    return dataclasses.replace(result, trials=trials)
+
+
+def saved(result: Result, path: Path) -> Path:
+    path.mkdir()
+    for trial in result.trials:
+        storage.write_samples(path, trial)
+    storage.write_description(path, result.description())
+    return path
+
+
+def test_a_result_measured_again_agrees(rtbench: Program) -> None:
+    """Two honest runs part in one of twenty cases, so a second attempt is allowed."""
+    assert rtbench(*RUN, "--trials", "2", "--seed", "7", "--out", "first").returncode in (0, 4)
+    for attempt in ("second", "third"):
+        done = rtbench("rerun", "first", "--out", attempt, "--quiet")
+        if done.returncode != 3:
+            break
+    assert done.returncode in (0, 4), done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("agrees")
+    assert done.stderr == ""
+    assert "environment: the same" in done.stdout
+    first, again = (package.load(rtbench.directory / name) for name in ("first", attempt))
+    assert again.kind == "run"
+    assert {given.source for given in again.settings.values()} == {"result"}
+    assert {n: g.value for n, g in again.settings.items()} == {n: g.value for n, g in first.settings.items()}
+    for a, b in zip(first.trials, again.trials, strict=True):
+        assert a.publishes.due_ns.tolist() == b.publishes.due_ns.tolist()
+    assert rtbench.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        ({}, 0, "agrees"),
+        ({"factor": 3.0}, 3, "websocket: the median is 3"),
+        ({"factor": 0.2}, 3, "does not agree: 1 of 7 variants"),
+        ({"dropped": 1}, 3, "websocket: 5000 were delivered, then 4995"),
+    ],
+)
+def test_a_doctored_result_does_not_agree(
+    changed: dict[str, Any],
+    code: int,
+    said: str,
+    reference: Result,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is measured again is the reference here, which has had its own trials all along."""
+    original = saved(reference, tmp_path / "original")
+    asked: list[Any] = []
+
+    def measure(settings: Any, kind: str, out: Path, watch: Any) -> Result:
+        asked.append((kind, out))
+        return doctored(reference, "websocket", **changed)
+
+    monkeypatch.setattr(comparison, "measure", measure)
+    assert _main(["rerun", str(original), "--out", str(tmp_path / "again")]) == code
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert max(map(len, printed.splitlines())) <= 100
+    assert asked == [("comparison", tmp_path / "again")]
+
+
+def test_a_failed_trial_is_exit_code_1(
+    reference: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = dataclasses.replace(reference, trials=list(reference.trials))
+    failed = dataclasses.replace(again.trials[0].figures, error="the server ended")
+    again.trials[0] = dataclasses.replace(again.trials[0], figures=failed)
+    monkeypatch.setattr(comparison, "measure", lambda *_: again)
+    assert _main(["rerun", str(REFERENCE)]) == 1
+    assert "invalid this time: 1 of 5 trials failed: the server ended" in capsys.readouterr().out
+
+
+def test_one_trial_cannot_be_judged(
+    reference: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**reference.settings, "trials": Given(1, "flag")}
+    one = dataclasses.replace(reference, trials=reference.trials[:7], settings=settings, planned_trials=7)
+    monkeypatch.setattr(comparison, "measure", lambda *_: one)
+    assert _main(["rerun", str(saved(one, tmp_path / "one"))]) == 4
+    printed = capsys.readouterr().out
+    assert "one trial has no interval; measure with --trials 5" in printed
+    assert "cannot be said: 7 of 7 variants" in printed
+
+
+def test_everything_installed_becomes_what_was_installed_then(reference: Result) -> None:
+    settings = settings_of(reference)
+    assert reference.settings["transport"].value is None
+    assert settings["transport"] == Given(["polling", "long-polling", "sse", "websocket", "mqtt"], "result")
+    assert settings["rate"] == Given(50.0, "result")
+    fewer = [v for v in reference.variants if v.transport in ("sse", "websocket")]
+    assert settings_of(dataclasses.replace(reference, variants=fewer))["transport"].value == ["sse", "websocket"]
+
+
+def test_the_control_is_measured_again_where_it_was_measured(comparison: Path) -> None:
+    fresh = package.load(comparison)
+    settings = settings_of(fresh)
+    assert settings["control"].value == any(v.control for v in fresh.variants)
+    assert settings["transport"].value == list(dict.fromkeys(v.transport for v in fresh.variants if not v.control))
+
+
+def replaced(result: Result, **options: Any) -> Result:
+    variants = [dataclasses.replace(v, options=options) if v.label == "polling" else v for v in result.variants]
+    return dataclasses.replace(result, variants=variants)
+
+
+REFUSED = [
+    ("incomplete", lambda r: dataclasses.replace(r, status="incomplete", trials=r.trials[:3]), "incomplete (3 of 35 trials)"),
+    ("a missing variant", lambda r: dataclasses.replace(r, variants=r.variants[:-1]), "measured would be polling"),
+    ("a default that changed", lambda r: replaced(r, interval_s=0.1), "polling had the options {'interval_s': 0.1}"),
+    ("an unknown setting", lambda r: dataclasses.replace(r, settings={**r.settings, "colour": Given("red", "flag")}), "unknown option 'colour'"),
+    ("another workload", lambda r: dataclasses.replace(r, workload=dataclasses.replace(r.workload, subscribers=9)), "has subscribers 9; measured would be 10"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_what_cannot_be_measured_again_is_refused_before_anything_starts(
+    change: Any, said: str, reference: Result
+) -> None:
+    with pytest.raises(ResultError) as refused:
+        settings_of(change(reference))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_result_agrees_with_itself(reference: Result) -> None:
+    found = agreements(reference, reference)
+    assert [a.agrees for a in found] == ["yes"] * 7
+    assert [a.ratio.value for a in found if a.ratio] == pytest.approx([1.0] * 7)
+
+
+def test_what_differs_in_the_environment_is_named(reference: Result) -> None:
+    other = copy.deepcopy(reference)
+    other.environment = {**reference.environment, "kernel": "7.0", "openssl": "4.0"}
+    other.environment["libraries"] = {**reference.environment["libraries"], "aiohttp": "4.0"}
+    other.variants = [
+        dataclasses.replace(v, server_software="nginx 1") if v.label == "sse" else v for v in other.variants
+    ]
+    said = differences(reference, other)
+    assert f"kernel was {reference.environment['kernel']}, is 7.0" in said
+    assert any(text.startswith("libraries.aiohttp was") and text.endswith("is 4.0") for text in said)
+    assert any(text.startswith("server of sse was") and text.endswith("is nginx 1") for text in said)
+    assert len(said) <= 4
+    assert differences(reference, reference) == []
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 30, 101])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.9929, 0.999])
+def test_student_agrees_with_scipy(confidence: float, freedom: int) -> None:
+    assert student_t(confidence, freedom) == pytest.approx(oracle.t.ppf((1 + confidence) / 2, freedom), rel=1e-9)
+
+
+def test_the_ratio_is_that_of_welch() -> None:
+    before, after = [2.0, 2.2, 2.1, 1.9, 2.05], [2.5, 2.4, 2.9, 2.6, 2.3]
+    ratio = median_ratio(before, after, 0.95)
+    assert ratio is not None
+    assert ratio.low is not None
+    assert ratio.high is not None
+    test = oracle.ttest_ind(np.log(after), np.log(before), equal_var=False)
+    freedom = int(test.df)
+    width = oracle.t.ppf(0.975, freedom) * test.statistic**-1 * np.log(ratio.value)
+    assert ratio.value == pytest.approx(np.exp(np.log(after).mean() - np.log(before).mean()))
+    assert np.log(ratio.high / ratio.value) == pytest.approx(width)
+    assert np.log(ratio.value / ratio.low) == pytest.approx(width)
+
+
+@pytest.mark.parametrize("trials", [2, 3, 5])
+def test_two_honest_runs_seldom_part(trials: int) -> None:
+    random = np.random.default_rng(trials)
+    parted = 0
+    for _ in range(2000):
+        before, after = np.exp(random.normal(0, 0.1, (2, trials)))
+        ratio = median_ratio(before.tolist(), after.tolist(), 0.95)
+        assert ratio is not None
+        assert ratio.low is not None
+        assert ratio.high is not None
+        parted += not ratio.low <= 1 <= ratio.high
+    assert parted / 2000 <= 0.06
+
+
+def test_without_two_trials_or_with_nothing_there_is_no_interval() -> None:
+    assert median_ratio([], [1.0], 0.95) is None
+    assert median_ratio([0.0], [1.0], 0.95) is None
+    single = median_ratio([1.0], [2.0], 0.95)
+    assert single is not None
+    assert single.value == pytest.approx(2.0)
+    assert single.low is None
+    same = median_ratio([1.0, 1.0], [1.0, 1.0], 0.95)
+    assert same is not None
+    assert (same.low, same.high) == (1.0, 1.0)

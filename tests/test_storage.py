@@ -1,0 +1,210 @@
+"""A saved result comes back as it was written, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rtbench
+from rtbench import storage
+from rtbench.errors import ResultError
+from rtbench.results import Result
+from tests.conftest import Program
+
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+KEPT = 2  # trials of the reference, so that a copy is quickly made
+
+
+def small(directory: Path) -> Result:
+    """The first trials of the reference, written anew as a run does it: trial after trial."""
+    result = rtbench.load(REFERENCE)
+    trials, result.trials, result.status = result.trials[:KEPT], [], "incomplete"
+    directory.mkdir()
+    storage.write_description(directory, result.description())
+    for trial in trials:
+        result = dataclasses.replace(result, trials=[*result.trials, trial])
+        storage.write_samples(directory, trial)
+        storage.write_description(directory, result.description())
+    return result
+
+
+def content_of(directory: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    return content
+
+
+def rewrite(directory: Path, content: Any) -> None:
+    (directory / "result.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def resealed(directory: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Edit on purpose, the sum too."""
+    content = content_of(directory)
+    change(content)
+    rewrite(directory, {**content, "sha256": storage.content_sha256(content)})
+
+
+def edited(directory: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = content_of(directory)
+    change(content)
+    rewrite(directory, content)
+
+
+def samples(directory: Path, index: int = 0) -> Path:
+    return directory / "samples" / f"{index:03d}.npz"
+
+
+def flip(file: Path) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+
+
+def swap(directory: Path) -> None:
+    other = samples(directory).with_name("other")
+    samples(directory, 0).rename(other)
+    samples(directory, 1).rename(samples(directory, 0))
+    other.rename(samples(directory, 1))
+
+
+def forge(directory: Path) -> None:
+    """Give a file of samples other arrays: a whole file, and not what was measured."""
+    with np.load(samples(directory)) as arrays:
+        columns = dict(arrays)
+    columns["delivery_received_ns"] = columns["delivery_received_ns"] - 1_000_000
+    np.savez_compressed(samples(directory), **columns)
+
+
+def put_a_folder(directory: Path) -> None:
+    samples(directory).unlink()
+    samples(directory).mkdir()
+
+
+DAMAGES = [
+    ("a missing file", lambda d: samples(d, 1).unlink(), "samples/001.npz is missing"),
+    ("a missing folder", lambda d: shutil.rmtree(d / "samples"), "samples/000.npz is missing"),
+    ("a file cut short", lambda d: samples(d).write_bytes(samples(d).read_bytes()[:-9]), "samples/000.npz is cut short"),
+    ("an empty file", lambda d: samples(d).write_bytes(b""), "samples/000.npz is cut short: 0 bytes of"),
+    ("a flipped bit", lambda d: flip(samples(d)), "samples/000.npz was changed after it was written"),
+    ("other arrays", forge, "samples/000.npz"),
+    ("two files swapped", swap, "samples/000.npz holds what belongs in samples/001.npz"),
+    ("one file copied over another", lambda d: shutil.copy(samples(d, 1), samples(d, 0)), "holds what belongs in samples/001.npz"),
+    ("a folder for a file", put_a_folder, "is damaged: IsADirectoryError"),
+    ("no result.json", lambda d: (d / "result.json").unlink(), "holds no result"),
+    ("half a result.json", lambda d: (d / "result.json").write_text('{"schema": 2'), "result.json cannot be read"),
+    ("an empty result.json", lambda d: (d / "result.json").write_text(""), "result.json cannot be read"),
+    ("a result.json of bytes", lambda d: (d / "result.json").write_bytes(b"\xff\xfe"), "result.json cannot be read"),
+    ("something else in JSON", lambda d: rewrite(d, [1]), "is not a result of rtbench"),
+    ("a run killed at its first breath", lambda d: rewrite(d, {}), "has schema None"),
+    ("an earlier schema", lambda d: edited(d, lambda c: c.update(schema=1)), "has schema 1, and this rtbench reads 2"),
+    ("a later schema", lambda d: edited(d, lambda c: c.update(schema=9)), "has schema 9"),
+    ("an edited figure", lambda d: edited(d, lambda c: c["trials"][0].update(server_cpu_ns=1)), "result.json was edited"),
+    ("an edited setting", lambda d: edited(d, lambda c: c["settings"]["seed"].update(value=2)), "result.json was edited"),
+    ("a trial taken out", lambda d: edited(d, lambda c: c["trials"].pop()), "result.json was edited"),
+    ("an edited sum of a file", lambda d: edited(d, lambda c: c["files"].clear()), "result.json was edited"),
+    ("no sum", lambda d: edited(d, lambda c: c.pop("sha256")), "result.json was edited"),
+    ("a forged sum, no sum of a file", lambda d: resealed(d, lambda c: c["files"].clear()), "is damaged: KeyError"),
+    ("a forged sum, no workload", lambda d: resealed(d, lambda c: c.pop("workload")), "is damaged: KeyError"),
+    ("a forged sum, no settings", lambda d: resealed(d, lambda c: c.update(settings=[])), "is damaged: AttributeError"),
+    ("a forged sum, an unknown count", lambda d: resealed(d, lambda c: c["trials"][0].update(x=1)), "is damaged: TypeError"),
+    ("a file outside the result", lambda d: resealed(d, lambda c: c["trials"][0].update(samples="../x.npz")), "outside the result"),
+    ("an absolute file", lambda d: resealed(d, lambda c: c["trials"][0].update(samples="/x.npz")), "outside the result"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "said"), [row[1:] for row in DAMAGES], ids=[row[0] for row in DAMAGES])
+def test_a_damaged_result_is_refused_in_one_line(tmp_path: Path, damage: Callable[[Path], Any], said: str) -> None:
+    directory = tmp_path / "result"
+    small(directory)
+    rtbench.load(directory)
+    damage(directory)
+    with pytest.raises(ResultError) as refused:
+        rtbench.load(directory)
+    text = str(refused.value)
+    assert said in text
+    assert str(directory) in text
+    assert "\n" not in text
+    assert any(way in text for way in ("measure again", "holds no result", "do not use it"))
+
+
+def test_the_command_line_refuses_it_with_exit_code_2(rtbench: Program) -> None:
+    directory = rtbench.directory / "result"
+    small(directory)
+    flip(samples(directory))
+    done = rtbench("export", "result")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("rtbench: result/samples/000.npz was changed after it was written")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    written = small(tmp_path / "result")
+    read = rtbench.load(tmp_path / "result" / "result.json")
+    assert read.description() == written.description()
+    assert read.summary.to_csv() == written.summary.to_csv()
+    for ours, theirs in zip(written.trials, read.trials, strict=True):
+        assert ours.figures == theirs.figures
+        for kind in ("publishes", "deliveries"):
+            for name, array in vars(getattr(ours, kind)).items():
+                np.testing.assert_array_equal(array, getattr(getattr(theirs, kind), name))
+
+
+def test_it_can_be_read_after_every_trial(tmp_path: Path) -> None:
+    result = rtbench.load(REFERENCE)
+    trials, result.trials, result.status = result.trials[:3], [], "incomplete"
+    storage.write_description(tmp_path, result.description())
+    assert rtbench.load(tmp_path).trials == []
+    for count, trial in enumerate(trials, start=1):
+        storage.write_samples(tmp_path, trial)
+        assert len(rtbench.load(tmp_path).trials) == count - 1  # killed before result.json names the trial
+        result.trials.append(trial)
+        storage.write_description(tmp_path, result.description())
+        read = rtbench.load(tmp_path)
+        assert (len(read.trials), read.status) == (count, "incomplete")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_description_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = small(tmp_path / "result")
+    before = (tmp_path / "result" / "result.json").read_bytes()
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    result.status = "complete"
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write_description(tmp_path / "result", result.description())
+    assert (tmp_path / "result" / "result.json").read_bytes() == before
+    assert rtbench.load(tmp_path / "result").status == "incomplete"
+
+
+def test_derived_files_and_charts_are_nobodys_proof(tmp_path: Path) -> None:
+    small(tmp_path / "result")
+    (tmp_path / "result" / "summary.csv").write_text("opened and saved by a spreadsheet\n")
+    (tmp_path / "result" / "charts").mkdir()
+    assert len(rtbench.load(tmp_path / "result").trials) == KEPT
+
+
+def test_layout_does_not_matter_only_content_does(tmp_path: Path) -> None:
+    small(tmp_path / "result")
+    content = content_of(tmp_path / "result")
+    rewrite(tmp_path / "result", dict(reversed(content.items())))
+    assert len(rtbench.load(tmp_path / "result").trials) == KEPT
+
+
+def test_the_sum_can_be_computed_as_the_documents_say() -> None:
+    content = content_of(REFERENCE)
+    told = content.pop("sha256")
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode("ascii")).hexdigest() == told
+    for name, its in content["files"].items():
+        assert hashlib.sha256((REFERENCE / name).read_bytes()).hexdigest() == its["sha256"]

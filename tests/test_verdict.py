@@ -1,0 +1,160 @@
+"""Every check on synthetic trials that trip it and that do not, and the sabotage of real ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtbench.figures import summary_row
+from rtbench.generator import ACKED
+from rtbench.ledger import Deliveries, Publishes
+from rtbench.measured import Measured, TrialFigures
+from rtbench.meter import Wire
+from rtbench.variant import Variant
+from rtbench.verdict import CHECKS, INVALID, SUSPECT, VALID
+from rtbench.workload import Workload
+from tests.conftest import Program, until
+
+WORKLOAD = Workload(subscribers=10, rate_hz=100, duration_s=2, warmup_s=0)
+VARIANT = Variant("websocket", "websocket", "embedded", "library")
+COUNT = 200
+
+
+def trial(latency_ms: Any = 1.0, lag_ms: float = 0.1, **figures: Any) -> Measured:
+    """Return a trial in which everything arrived `latency_ms` after it was due."""
+    sequence = np.arange(COUNT)
+    due_ns = sequence * 10_000_000
+    sent_ns = due_ns + round(lag_ms * 1e6) + 1
+    publishes = Publishes(
+        np.zeros(COUNT, dtype=np.int64), sequence, due_ns, sent_ns, sent_ns + 1, np.full(COUNT, ACKED)
+    )
+    message = np.repeat(sequence, 10)
+    latency_ns = (np.broadcast_to(latency_ms, len(message)) * 1e6).astype(np.int64)
+    deliveries = Deliveries(
+        np.zeros(len(message), dtype=np.int64),
+        message,
+        due_ns[message],
+        np.tile(np.arange(10), COUNT),
+        due_ns[message] + latency_ns,
+        np.ones(len(message), dtype=bool),
+    )
+    wire = Wire(11, 100_000, 100_000, 4000, 1000, 208_000, 52_000, 0)
+    usual: dict[str, Any] = {
+        **{field.name: 0 for field in dataclasses.fields(TrialFigures)},
+        **{"error": None, "variant": "websocket", "server_url": "", "nagle_seen": True},
+        **{"offered": COUNT, "published_in_all": COUNT, "deliveries": len(message), "wall_s": 2.0},
+        **{"pace": 1.0, "client_cpu": 0.1, "others_cpu": 0.02, "server_cpu_ns": 10**8, "server_rss_bytes": 10**7},
+        **{f"{part}_{when}_wire": wire for part in ("publisher", "subscriber") for when in ("setup", "run")},
+    }
+    return Measured(TrialFigures(**{**usual, **figures}), WORKLOAD, publishes, deliveries)
+
+
+def verdict_of(*trials: Measured) -> tuple[str, str]:
+    row = summary_row(VARIANT, trials, WORKLOAD)
+    return row["verdict"], row["reasons"]
+
+
+RETRANSMITTED = Wire(11, 100_000, 100_000, 4000, 1000, 208_000, 52_000, 1448)
+HEAP = np.where(np.arange(COUNT * 10) % 10 == 0, 41.0, 1.0)
+TRIPPED = [
+    ("a failed trial", [trial(), trial(error="the server died")], INVALID, "1 of 2 trials failed: the server died"),
+    ("an overload", [trial(unfinished=20)], INVALID, "90% of the offered rate was achieved; lower --rate"),
+    ("a pace that is not kept", [trial(pace=0.4)] * 2, INVALID, "40% of the offered rate was achieved"),
+    ("a client short of CPU", [trial(client_cpu=0.93)], INVALID, "a client process used 93% of a core"),
+    ("a busy machine", [trial(others_cpu=0.9)] * 3, INVALID, "other processes used 90% of a core"),
+    ("one very busy trial", [trial(), trial(), trial(others_cpu=0.8)], INVALID, "other processes used 80% of a core"),
+    ("Nagle's algorithm", [trial(nagle_sockets=2)], INVALID, "2 sockets without TCP_NODELAY"),
+    ("a heap at 40 ms", [trial(HEAP)], SUSPECT, "10% of the latencies lie at 40 ms"),
+    ("a late publisher", [trial(latency_ms=4.0, lag_ms=3.0)], SUSPECT, "lag p99 3 ms beside a latency of 4 ms"),
+    ("a server at its limit", [trial(server_cpu_ns=1_980_000_000)], SUSPECT, "the server used 99 % of a core"),
+    ("retransmissions", [trial(publisher_run_wire=RETRANSMITTED)], SUSPECT, "1448 bytes were retransmitted on loopback"),
+    ("a stepped clock", [trial(clock_step_ns=3_000_000_000)], SUSPECT, "the clock was set by 3000 ms"),
+    ("trials that drift", [trial(1.0), trial(1.6), trial(2.5)], SUSPECT, "median 1 ms in the first, 2.5 ms in the last"),
+    ("losses in the warm-up", [trial(lost_in_warmup=3)], SUSPECT, "3 messages lost in the warm-up"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("trials", "verdict", "reason"), [row[1:] for row in TRIPPED], ids=[row[0] for row in TRIPPED])
+def test_what_is_wrong_is_found_and_nothing_else(trials: list[Measured], verdict: str, reason: str) -> None:
+    found, reasons = verdict_of(*trials)
+    assert found == verdict
+    assert reason in reasons
+    assert len(reasons.split("; ")) <= 2  # a finding and what would help
+
+
+def test_every_check_has_a_row_that_trips_it() -> None:
+    assert len(TRIPPED) - 2 == len(CHECKS)  # two checks have two rows
+
+
+CLEAN = [
+    ("one trial", [trial()]),
+    ("five alike", [trial(1.0 + n % 2 / 10) for n in range(5)]),
+    ("a burst of others in one trial", [trial(), trial(), trial(others_cpu=0.4)]),
+    ("a polling client's even spread across 40 ms", [trial(np.linspace(0.5, 500, COUNT * 10))]),
+    ("latencies that all are a little above 40 ms", [trial(np.linspace(30, 60, COUNT * 10))]),
+    ("trials that differ in no order", [trial(1.0), trial(2.5), trial(1.1)]),
+    ("a lag that is small beside the latency", [trial(latency_ms=250.0, lag_ms=3.0)]),
+    ("a slewed clock", [trial(clock_step_ns=900)]),
+]
+
+
+@pytest.mark.parametrize("trials", [row[1] for row in CLEAN], ids=[row[0] for row in CLEAN])
+def test_what_is_right_is_valid(trials: list[Measured]) -> None:
+    assert verdict_of(*trials) == (VALID, "")
+
+
+def _verdict(rtbench: Program) -> tuple[str, str]:
+    content = json.loads((rtbench.directory / "out" / "result.json").read_text())
+    return content["variants"][0]["verdict"], content["variants"][0]["reasons"]
+
+
+def test_a_busy_core_makes_a_run_invalid(rtbench: Program) -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinning:
+        done = rtbench("run", "--transport", "websocket", "--trials", "2", "--duration", "500ms", "--out", "out")
+        spinning.kill()
+    assert done.returncode == 4, done.stdout
+    verdict, reasons = _verdict(rtbench)
+    assert verdict == INVALID
+    assert "other processes used" in reasons
+
+
+def test_more_than_a_publisher_can_send_is_an_overload(rtbench: Program) -> None:
+    flags = ("--rate", "20000", "--subscribers", "1", "--trials", "1", "--duration", "300ms", "--warmup", "0")
+    done = rtbench("run", "--transport", "polling", *flags, "--out", "out")
+    assert done.returncode == 4, done.stdout
+    verdict, reasons = _verdict(rtbench)
+    assert verdict == INVALID
+    assert "overload" in reasons
+
+
+def test_a_frozen_server_is_charged_for_every_message_that_was_due_meanwhile(rtbench: Program) -> None:
+    flags = ("--rate", "200", "--subscribers", "1", "--trials", "1", "--duration", "2s", "--warmup", "0")
+    process = rtbench.start("run", "--transport", "websocket", *flags, "--out", "out")
+    assert until(lambda: len(_executors(rtbench)) == 2)
+    server = next(p for p in rtbench.processes() if "rtbench.serving" in " ".join(p.cmdline()))
+    assert until(lambda: sum(server.cpu_times()[:2]) > 0 and len(server.net_connections("tcp")) >= 3)
+    assert until(lambda: server.num_ctx_switches().voluntary > 60)  # in the midst of it
+    server.send_signal(signal.SIGSTOP)
+    until(lambda: False, within_s=0.8)
+    server.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    from rtbench.storage import load
+
+    result = load(rtbench.directory / "out")
+    latency_ms = result.latency_ms("websocket")
+    longest = latency_ms.max()
+    assert longest > 600  # the freeze, of 800 ms; the sends went on
+    assert result.summary["websocket"]["lag_p99_ms"] < longest / 5
+    # messages were due evenly all through the freeze, so a quarter of it was waited by three quarters of those
+    assert (latency_ms > longest / 4).sum() > 0.5 * 200 * longest / 1000 * 0.75
+
+
+def _executors(rtbench: Program) -> list[object]:
+    return [p for p in rtbench.processes() if "rtbench.executor" in " ".join(p.cmdline())]
