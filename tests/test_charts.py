@@ -106,7 +106,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         "subscriber_run_wire": Wire(),
     }
     figures |= changed
-    every: dict[str, Any] = {field.name: figures.get(field.name) for field in fields(TrialFigures)}
+    every: dict[str, Any] = {field.name: figures.get(field.name, 0) for field in fields(TrialFigures)}
     return Measured(TrialFigures(**every), workload, publishes, deliveries)
 
 

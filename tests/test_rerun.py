@@ -77,8 +77,8 @@ def test_a_result_measured_again_agrees(rtbench: Program) -> None:
     [
         ({}, 0, "agrees"),
         ({"factor": 3.0}, 3, "websocket: the median is 3"),
-        ({"factor": 0.2}, 3, "does not agree: 1 of 7 variants"),
-        ({"dropped": 1}, 3, "websocket: 5000 were delivered, then 4995"),
+        ({"factor": 0.2}, 3, "does not agree: 1 of 8 variants"),
+        ({"dropped": 1}, 3, "websocket: 3750 were delivered, then 3745"),
     ],
 )
 def test_a_doctored_result_does_not_agree(
@@ -121,12 +121,12 @@ def test_one_trial_cannot_be_judged(
     reference: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = {**reference.settings, "trials": Given(1, "flag")}
-    one = dataclasses.replace(reference, trials=reference.trials[:7], settings=settings, planned_trials=7)
+    one = dataclasses.replace(reference, trials=reference.trials[:8], settings=settings, planned_trials=8)
     monkeypatch.setattr(comparison, "measure", lambda *_: one)
     assert _main(["rerun", str(saved(one, tmp_path / "one"))]) == 4
     printed = capsys.readouterr().out
     assert "one trial has no interval; measure with --trials 5" in printed
-    assert "cannot be said: 7 of 7 variants" in printed
+    assert "cannot be said: 8 of 8 variants" in printed
 
 
 def test_everything_installed_becomes_what_was_installed_then(reference: Result) -> None:
@@ -151,8 +151,8 @@ def replaced(result: Result, **options: Any) -> Result:
 
 
 REFUSED = [
-    ("incomplete", lambda r: dataclasses.replace(r, status="incomplete", trials=r.trials[:3]), "incomplete (3 of 35 trials)"),
-    ("a missing variant", lambda r: dataclasses.replace(r, variants=r.variants[:-1]), "measured would be polling"),
+    ("incomplete", lambda r: dataclasses.replace(r, status="incomplete", trials=r.trials[:3]), "incomplete (3 of 40 trials)"),
+    ("a missing variant", lambda r: dataclasses.replace(r, variants=[v for v in r.variants if v.label != "mqtt-qos1"]), "measured would be polling"),
     ("a default that changed", lambda r: replaced(r, interval_s=0.1), "polling had the options {'interval_s': 0.1}"),
     ("an unknown setting", lambda r: dataclasses.replace(r, settings={**r.settings, "colour": Given("red", "flag")}), "unknown option 'colour'"),
     ("another workload", lambda r: dataclasses.replace(r, workload=dataclasses.replace(r.workload, subscribers=9)), "has subscribers 9; measured would be 10"),
@@ -171,8 +171,8 @@ def test_what_cannot_be_measured_again_is_refused_before_anything_starts(
 
 def test_a_result_agrees_with_itself(reference: Result) -> None:
     found = agreements(reference, reference)
-    assert [a.agrees for a in found] == ["yes"] * 7
-    assert [a.ratio.value for a in found if a.ratio] == pytest.approx([1.0] * 7)
+    assert [a.agrees for a in found] == ["yes"] * 8
+    assert [a.ratio.value for a in found if a.ratio] == pytest.approx([1.0] * 8)
 
 
 def test_what_differs_in_the_environment_is_named(reference: Result) -> None:

@@ -120,7 +120,7 @@ def test_it_takes_part_in_a_comparison(reader: Reader, tmp_path: Path) -> None:
     assert "sends a frame of seven bytes and the topic" in said
     with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["variant"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {"raw-tcp", "websocket"}
+    assert set(rows) == {"raw-tcp", "websocket", "tcp"}
     for row in rows.values():
         assert int(row["expected"]) > 0
         assert row["delivered"] == row["expected"]

@@ -138,6 +138,7 @@ def test_a_frozen_server_is_charged_for_every_message_that_was_due_meanwhile(rtb
     flags = ("--rate", "200", "--subscribers", "1", "--trials", "1", "--duration", "2s", "--warmup", "0")
     process = rtbench.start("run", "--transport", "websocket", *flags, "--out", "out")
     assert until(lambda: len(_executors(rtbench)) == 2)
+    assert until(lambda: any("rtbench.serving" in " ".join(p.cmdline()) for p in rtbench.processes()))
     server = next(p for p in rtbench.processes() if "rtbench.serving" in " ".join(p.cmdline()))
     assert until(lambda: sum(server.cpu_times()[:2]) > 0 and len(server.net_connections("tcp")) >= 3)
     assert until(lambda: server.num_ctx_switches().voluntary > 60)  # in the midst of it

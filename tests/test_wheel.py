@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -52,8 +53,9 @@ def test_the_installed_wheel_measures_and_passes_the_contract(wheel: Path, tmp_p
     assert where.startswith(str(site))
     main = "from rtbench.cli import main; main()"
     quick = ("--trials", "1", "--duration", "200ms", "--warmup", "0", "--out", "out")
-    printed = _call(sys.executable, "-c", main, "run", "--transport", "mqtt", *quick, cwd=tmp_path, **elsewhere)
-    assert "100/100" in printed
+    _call(sys.executable, "-c", main, "run", "--transport", "mqtt", *quick, cwd=tmp_path, **elsewhere)
+    with (tmp_path / "out" / "summary.csv").open() as file:
+        assert [row["delivered"] for row in csv.DictReader(file)] == ["100"]
     contract = (
         "-m",
         "pytest",
