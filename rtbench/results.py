@@ -122,8 +122,8 @@ class Result:
     def samples(self, variant: str) -> dict[str, NDArray[Any]]:
         """Return every delivery of a variant, warm-up too: one array a column, all of the same length.
 
-        trial, publisher, sequence, subscriber; due_ns, sent_ns and received_ns after the start of the trial;
-        intact (bool). sent_ns is 0 for a delivery that belongs to no message of the trial.
+        trial, publisher, sequence, subscriber; due_ns, sent_ns, arrived_ns and received_ns after the start of the
+        trial; intact (bool). arrived_ns is 0 without the kernel's stamp, sent_ns is 0 for a delivery that belongs to no message of the trial.
         """
         self._check_name(variant)
         parts = [_sample_columns(t) for t in self.trials_of(variant)]
@@ -255,6 +255,7 @@ def _sample_columns(trial: Measured) -> dict[str, NDArray[Any]]:
         "subscriber": d.subscriber,
         "due_ns": d.due_ns,
         "sent_ns": sent,
+        "arrived_ns": d.arrived_ns if len(d.arrived_ns) else np.zeros(len(wanted), dtype=np.int64),
         "received_ns": d.received_ns,
         "intact": d.intact,
     }

@@ -152,6 +152,7 @@ def test_export_gives_every_table_from_a_result_moved_elsewhere(rtbench: Program
     one = rows["deliveries"][0]
     assert int(one["latency_ns"]) == int(one["received_ns"]) - int(one["due_ns"])
     assert int(one["due_ns"]) <= int(one["sent_ns"]) <= int(one["received_ns"])
+    assert int(one["arrived_ns"]) == 0 or int(one["sent_ns"]) < int(one["arrived_ns"]) < int(one["received_ns"])
     measured = sum(row["measured"] == "1" for row in rows["deliveries"])
     assert measured == sum(int(row["delivered"]) + int(row["duplicated"]) for row in rows["summary"])
     assert rtbench("export", "moved", "--deliveries", "--out", "all.csv").returncode == 0

@@ -74,7 +74,17 @@ def hgrm_lines(result: Result, variant: str) -> Iterator[str]:
 
 def delivery_lines(result: Result) -> Iterator[str]:
     """Yield CSV with a row a delivery; times are nanoseconds after the start of the trial."""
-    columns = ["trial", "publisher", "sequence", "subscriber", "due_ns", "sent_ns", "received_ns", "intact"]
+    columns = [
+        "trial",
+        "publisher",
+        "sequence",
+        "subscriber",
+        "due_ns",
+        "sent_ns",
+        "arrived_ns",
+        "received_ns",
+        "intact",
+    ]
     yield ",".join(["variant", *columns, "latency_ns", "measured"]) + "\n"
     warmup_ns = round(result.workload.warmup_s * 1e9)
     for variant in result.variants:
@@ -84,6 +94,6 @@ def delivery_lines(result: Result) -> Iterator[str]:
             continue
         table = [samples[column].astype("int64").tolist() for column in columns]
         for row in zip(*table, strict=True):
-            due_ns, received_ns = row[4], row[6]
+            due_ns, received_ns = row[4], row[7]
             values = ",".join(map(str, row))
             yield f"{name},{values},{received_ns - due_ns},{int(due_ns >= warmup_ns)}\n"
