@@ -123,7 +123,8 @@ class Result:
         """Return every delivery of a variant, warm-up too: one array a column, all of the same length.
 
         trial, publisher, sequence, subscriber; due_ns, sent_ns, arrived_ns and received_ns after the start of the
-        trial; intact (bool). arrived_ns is 0 without the kernel's stamp, sent_ns is 0 for a delivery that belongs to no message of the trial.
+        trial; intact (bool). arrived_ns is 0 without the kernel's stamp, sent_ns for a delivery that belongs to no
+        message of the trial.
         """
         self._check_name(variant)
         parts = [_sample_columns(t) for t in self.trials_of(variant)]
