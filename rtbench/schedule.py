@@ -2,7 +2,7 @@
 
 The load is open loop: what is due is sent, whatever has become of the messages before it. So a stall of the server
 shows as latency of all the messages that were due meanwhile (no coordinated omission: Tene, "How NOT to Measure
-Latency", 2013; facts of wrk2).
+Latency", 2013; README of wrk2).
 """
 
 from __future__ import annotations
