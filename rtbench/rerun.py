@@ -21,7 +21,7 @@ from rtbench.comparison import chosen_variants
 from rtbench.errors import ResultError, UsageError
 from rtbench.results import COMPLETE, Result
 from rtbench.settings import Given, resolve, workload_of
-from rtbench.stats import CONFIDENCE, Estimate
+from rtbench.stats import CONFIDENCE, Estimate, differs
 from rtbench.table import Table, significant
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
@@ -101,7 +101,7 @@ def _judge(before: Mapping[str, Any], after: Mapping[str, Any], ratio: Estimate 
         return NO, f"{before['delivered']} were delivered, then {after['delivered']}"
     if ratio is None:
         return UNKNOWN, "too few deliveries for a median"
-    if overlap(before, after, "latency_p50") or (ratio.low is not None and contains_one(ratio)):
+    if overlap(before, after, "latency_p50") or (ratio.low is not None and not differs(ratio)):
         return YES, ""
     if ratio.low is None:
         return UNKNOWN, "one trial has no interval; measure with --trials 5"
@@ -114,11 +114,6 @@ def overlap(a: Mapping[str, Any], b: Mapping[str, Any], figure: str) -> bool:
     """Whether the intervals of a figure in two rows of summary.csv share a point; not without intervals."""
     ends = [row[f"{figure}_{end}_ms"] for row in (a, b) for end in ("low", "high")]
     return None not in ends and bool(ends[0] <= ends[3] and ends[2] <= ends[1])
-
-
-def contains_one(ratio: Estimate) -> bool:
-    """Whether the interval of a ratio contains 1."""
-    return ratio.low is not None and ratio.high is not None and ratio.low <= 1 <= ratio.high
 
 
 def median_ratio(before: Sequence[float], after: Sequence[float], confidence: float) -> Estimate | None:

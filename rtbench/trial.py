@@ -86,7 +86,8 @@ async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: Non
             stack.push_async_callback(conductor.close)
             stack.callback(gate.close)
             records = _records(plan, executor, gate.sockets[0].getsockname()[:2], conductor.token)
-            conductor.lead_to(await stack.enter_async_context(server_process(*plan.variant.served_by)))
+            server = server_process(plan.variant.transport, plan.variant.server)
+            conductor.lead_to(await stack.enter_async_context(server))
             await _with_server(trial, conductor, records)
     except UsageError:
         raise

@@ -48,11 +48,6 @@ class Variant:
         return f"{self.label} ({', '.join(unusual)})" if unusual else self.label
 
     @property
-    def served_by(self) -> tuple[str, str]:
-        """The transport and the server."""
-        return self.transport, self.server
-
-    @property
     def patience_s(self) -> float:
         """How long without any delivery means that no more will come: well above every time among the options."""
         times = [float(value) for name, value in self.options.items() if name.endswith("_s")]
