@@ -4,7 +4,6 @@ reading.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -27,13 +26,14 @@ def software() -> str:
 class HttpSession:
     """Publishes with `POST /topic`, one request after the other so that messages keep their order."""
 
+    window = 1
+
     def __init__(self, session: aiohttp.ClientSession, url: str, meter: Meter, sockets: list[MeteredSocket]) -> None:
         """Use an open session, whose connections are `sockets`."""
         self.sockets = sockets
         self.session = session
         self.meter = meter
         self._url = url.rstrip("/")
-        self._one_at_a_time = asyncio.Lock()
 
     def address(self, topic: str) -> URL:
         """Return the URL of a topic; `..` in a topic is a name like any other, so it is not left to be normalised."""
@@ -46,7 +46,7 @@ class HttpSession:
 
     async def publish(self, topic: str, payload: bytes) -> bool:
         """Publish; the response is the acknowledgement."""
-        async with self._one_at_a_time, self.session.post(self.address(topic), data=payload) as response:
+        async with self.session.post(self.address(topic), data=payload) as response:
             if response.status >= 400:
                 raise Refused(f"POST {topic}: {response.status} {(await response.text()).strip()}")
             return True

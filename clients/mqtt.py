@@ -43,6 +43,7 @@ class Mqtt:
         self._url = urlsplit(url)
         self._meter = meter
         self._qos = qos
+        self.window = _IN_FLIGHT if qos else None
         self._stack = stack
         self._publisher: aiomqtt.Client | None = None
         self._opening = asyncio.Lock()

@@ -30,6 +30,8 @@ def software() -> str:
 class Tcp:
     """One connection for each topic published on, opened with the first publish, and one for each subscription."""
 
+    window = None
+
     def __init__(self, url: str, meter: Meter) -> None:
         """Start with no connection."""
         self._url = urlsplit(url)

@@ -33,6 +33,8 @@ def software() -> str:
 class WebSocket:
     """One WebSocket for each topic published on, opened with the first publish, and one for each subscription."""
 
+    window = None
+
     def __init__(self, url: str, meter: Meter, stack: AsyncExitStack) -> None:
         """Close with `stack` what is opened."""
         self._url = url

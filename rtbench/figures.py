@@ -13,6 +13,8 @@ from rtbench.ledger import Ledger
 from rtbench.measured import STAGES, Measured, TrialFigures
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from rtbench.variant import Variant
     from rtbench.workload import Workload
 
@@ -94,8 +96,7 @@ def latencies(trials: Sequence[Measured], intervals: bool) -> dict[str, Any]:
             row[f"latency_{name}_low_ms"] = estimate.low if estimate else None
             row[f"latency_{name}_high_ms"] = estimate.high if estimate else None
     row["arrived_p50_ms"] = _value(stats.percentile([t.arrived_ms for t in trials], 50))
-    lags = np.concatenate([t.lag_ms for t in trials]) if trials else np.empty(0)
-    row["lag_p99_ms"] = float(np.percentile(lags, 99, method="inverted_cdf")) if len(lags) else None
+    row["lag_p99_ms"] = _p99([t.lag_ms for t in trials])
     return row
 
 
@@ -105,6 +106,8 @@ def timeline(trials: Sequence[Measured], intervals: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"latency_p99_9_ms": _value(far)}
     if intervals:
         row |= {"latency_p99_9_low_ms": far.low if far else None, "latency_p99_9_high_ms": far.high if far else None}
+    row["generator_lag_p99_ms"] = _p99([t.generator_lag_ms for t in trials])
+    row["latency_from_sent_p99_ms"] = _value(stats.percentile([t.from_sent_ms for t in trials], 99))
     row["network_server_p50_ms"] = _value(stats.percentile([t.network_server_ms for t in trials], 50))
     stages = [t.stages_ms for t in trials]
     weights = [len(t.latency_ms) for t in trials]
@@ -117,6 +120,12 @@ def timeline(trials: Sequence[Measured], intervals: bool) -> dict[str, Any]:
     row["age_mean_ms"] = float(np.mean(ages)) if ages else None
     row["publish_ack_p50_ms"] = _value(stats.percentile([t.acknowledged_ms for t in trials], 50))
     return row
+
+
+def _p99(trials: Sequence[NDArray[np.float64]]) -> float | None:
+    """Return the 99th percentile, of however few."""
+    values = np.concatenate(trials) if trials else np.empty(0)
+    return float(np.percentile(values, 99, method="inverted_cdf")) if len(values) else None
 
 
 def _value(estimate: stats.Estimate | None) -> float | None:
@@ -171,9 +180,10 @@ def summary_row(variant: Variant, trials: Sequence[Measured], workload: Workload
         **latencies(good, intervals=True),
         **{name: cost.pop(name) for name in main_costs},
     }
-    row["verdict"], reasons = verdict.judge(row, trials)
+    times = timeline(good, intervals=True)
+    row["verdict"], reasons = verdict.judge({**row, **times}, trials)
     row["reasons"] = "; ".join(reasons)
-    return {**row, **counts, **cost, **timeline(good, intervals=True), "failed_trials": len(trials) - len(good)}
+    return {**row, **counts, **cost, **times, "failed_trials": len(trials) - len(good)}
 
 
 def _identity(variant: Variant) -> dict[str, Any]:

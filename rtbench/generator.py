@@ -77,6 +77,7 @@ class Published:
     publisher: array[int] = field(default_factory=lambda: array("i"))
     sequence: array[int] = field(default_factory=lambda: array("i"))
     due_ns: array[int] = field(default_factory=lambda: array("q"))
+    ready_ns: array[int] = field(default_factory=lambda: array("q"))  # what lies before is the generator's own lag
     sent_ns: array[int] = field(default_factory=lambda: array("q"))  # 0: never sent
     done_ns: array[int] = field(default_factory=lambda: array("q"))  # 0: never done
     status: array[int] = field(default_factory=lambda: array("b"))
@@ -129,15 +130,23 @@ async def _follow_schedule(
     record.due_ns = array("q", (t for t, _, _ in due))
     record.publisher = array("i", (i for _, i, _ in due))
     record.sequence = array("i", (n for _, _, n in due))
+    record.ready_ns = array("q", bytes(8 * len(due)))
     record.sent_ns = array("q", bytes(8 * len(due)))
     record.done_ns = array("q", bytes(8 * len(due)))
     record.status = array("b", bytes([INDETERMINATE]) * len(due))
     pending: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
+    turns = [transport.turns(connection) for connection in connections]
 
-    async def one(position: int, connection: Connection, topic: str, content: bytes) -> None:
+    async def one(position: int, i: int, content: bytes) -> None:
+        async with turns[i]:
+            record.sent_ns[position] = time.monotonic_ns()
+            await hand_over(position, i, content)
+
+    async def hand_over(position: int, i: int, content: bytes) -> None:
         try:
-            record.status[position] = ACKED if await connection.publish(topic, content) else INDETERMINATE
+            acked = await connections[i].publish(part.topics[i], content)
+            record.status[position] = ACKED if acked else INDETERMINATE
         except Refused as error:
             record.status[position] = FAILED
             _note(record.usage, error)
@@ -149,8 +158,8 @@ async def _follow_schedule(
     def send(position: int) -> None:
         at_ns, i, sequence = due[position]
         content = payload.build(i, sequence, at_ns, part.payload_bytes)
-        record.sent_ns[position] = time.monotonic_ns()
-        task = loop.create_task(one(position, connections[i], part.topics[i], content))
+        record.ready_ns[position] = time.monotonic_ns()
+        task = loop.create_task(one(position, i, content))
         pending.add(task)
         task.add_done_callback(pending.discard)
 

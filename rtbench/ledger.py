@@ -26,6 +26,7 @@ class Publishes:
     publisher: NDArray[np.int64]
     sequence: NDArray[np.int64]
     due_ns: NDArray[np.int64]
+    ready_ns: NDArray[np.int64]
     sent_ns: NDArray[np.int64]
     done_ns: NDArray[np.int64]
     status: NDArray[np.int64]

@@ -126,6 +126,11 @@ class Measured:
         first = self._accounted[1]
         return (self.deliveries.arrived_ns[first] - self.deliveries.due_ns[first]) / 1e6
 
+    @cached_property
+    def from_sent_ms(self) -> NDArray[np.float64]:
+        """`received - sent` of the same deliveries, milliseconds: what is told by who waits for the server to send."""
+        return self.latency_ms - self.delivered_lag_ms
+
     @property
     def network_server_ms(self) -> NDArray[np.float64]:
         """`arrived - sent` of the same deliveries, milliseconds; shape (0,) without the kernel's stamps."""
@@ -169,9 +174,18 @@ class Measured:
     @cached_property
     def lag_ms(self) -> NDArray[np.float64]:
         """`sent - due` of each message after the warm-up, milliseconds, shape (published,)."""
+        return self._since_due_ms(self.publishes.sent_ns)
+
+    @cached_property
+    def generator_lag_ms(self) -> NDArray[np.float64]:
+        """`ready - due` of the same: the generator's own part of the lag; the rest waits for a turn to be sent."""
+        return self._since_due_ms(self.publishes.ready_ns)
+
+    def _since_due_ms(self, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
         p = self.publishes
         counted = (p.sent_ns > 0) & (p.due_ns >= self._since_ns)
-        return (p.sent_ns[counted] - p.due_ns[counted]) / 1e6
+        since_ms: NDArray[np.float64] = (times_ns[counted] - p.due_ns[counted]) / 1e6
+        return since_ms
 
 
 def account_for(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rtbench.results import Result
 
 WIDTH = 100
+_WAITED = 2.0  # times as long from due as from sent, to be worth a remark
 
 
 def overview(result: Result) -> Table:
@@ -52,9 +53,22 @@ def report(result: Result) -> str:
     for variant, row in zip(result.variants, result.summary, strict=True):
         sentence = result.observations.get(variant.name) or "was not measured to its end"
         lines.append(_hanging(variant.name.ljust(width), sentence))
+        for remark in _remarks(row):
+            lines.append(_hanging(" " * width, remark))
         if row["verdict"] != VALID:
             lines.append(_hanging(" " * width, f"{row['verdict']}: {row['reasons']}"))
     return "\n".join(lines)
+
+
+def _remarks(row: Mapping[str, Any]) -> list[str]:
+    """Return what else is to be said of a variant."""
+    due, sent = row["latency_p99_ms"], row["latency_from_sent_p99_ms"]
+    if due is None or sent is None or due < _WAITED * sent:
+        return []
+    return [
+        f"messages waited for their turn to be sent: p99 is {significant(due)} ms from when they were due, and "
+        f"{significant(sent)} ms from when they were sent, which is what a tool would see that waits for each answer"
+    ]
 
 
 def _hanging(head: str, text: str) -> str:

@@ -122,9 +122,9 @@ class Result:
     def samples(self, variant: str) -> dict[str, NDArray[Any]]:
         """Return every delivery of a variant, warm-up too: one array a column, all of the same length.
 
-        trial, publisher, sequence, subscriber; due_ns, sent_ns, arrived_ns and received_ns after the start of the
-        trial; intact (bool). arrived_ns is 0 without the kernel's stamp, sent_ns for a delivery that belongs to no
-        message of the trial.
+        trial, publisher, sequence, subscriber; due_ns, ready_ns, sent_ns, arrived_ns and received_ns after the start
+        of the trial; intact (bool). arrived_ns is 0 without the kernel's stamp, ready_ns and sent_ns for a delivery
+        that belongs to no message of the trial.
         """
         self._check_name(variant)
         parts = [_sample_columns(t) for t in self.trials_of(variant)]
@@ -245,17 +245,21 @@ def _sample_columns(trial: Measured) -> dict[str, NDArray[Any]]:
     order = np.argsort(keys, kind="stable")
     wanted = d.publisher * stride + d.sequence
     place = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
-    sent = np.zeros(len(wanted), dtype=np.int64)
-    if len(keys):
+
+    def of_its_message(times_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        if not len(keys):
+            return np.zeros(len(wanted), dtype=np.int64)
         message = order[place]
-        sent = np.where(keys[message] == wanted, p.sent_ns[message], 0)
+        return np.where(keys[message] == wanted, times_ns[message], 0)
+
     return {
         "trial": np.full(len(wanted), trial.figures.index),
         "publisher": d.publisher,
         "sequence": d.sequence,
         "subscriber": d.subscriber,
         "due_ns": d.due_ns,
-        "sent_ns": sent,
+        "ready_ns": of_its_message(p.ready_ns),
+        "sent_ns": of_its_message(p.sent_ns),
         "arrived_ns": d.arrived_ns if len(d.arrived_ns) else np.zeros(len(wanted), dtype=np.int64),
         "received_ns": d.received_ns,
         "intact": d.intact,

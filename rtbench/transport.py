@@ -17,10 +17,11 @@ qos=0)` takes `--qos`, and without it `--qos` is refused. What else a client mod
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -47,12 +48,19 @@ class Message(NamedTuple):
 
 
 class Connection(Protocol):
-    """One client of a relay: it publishes, subscribes, or both."""
+    """One client of a relay: it publishes, subscribes, or both.
+
+    `window` is how many publishes may be under way at once, None for any number; the others wait for their turn
+    (`turns`), and are sent when it has come.
+    """
+
+    window: int | None
 
     async def publish(self, topic: str, payload: bytes) -> bool:
         """Publish; return whether the server acknowledged it (False: the transport has no acknowledgement).
 
-        Publishes of one connection keep the order in which they were called, also when they overlap.
+        Publishes of one connection keep the order in which they were called, also when they overlap (as far as
+        `window` lets them).
 
         Raises:
             Refused: the server would not take it.
@@ -65,6 +73,11 @@ class Connection(Protocol):
         Raises:
             Refused: the server, or the transport itself, would not take the subscription.
         """
+
+
+def turns(connection: Connection) -> AbstractAsyncContextManager[None]:
+    """Return what is to be entered for each publish on a connection: it lets `window` of them in, first come first."""
+    return nullcontext() if connection.window is None else asyncio.Semaphore(connection.window)
 
 
 @dataclass(frozen=True)

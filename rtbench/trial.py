@@ -217,6 +217,7 @@ def _publishes(record: Published) -> Publishes:
         _int64(record.publisher),
         _int64(record.sequence),
         _int64(record.due_ns),
+        _int64(record.ready_ns),
         _int64(record.sent_ns),
         _int64(record.done_ns),
         _int64(record.status),
@@ -264,7 +265,13 @@ def _count_from_start(trial: Trial) -> None:
         return np.where(times > 0, times - start_ns, 0)
 
     trial.publishes = Publishes(
-        p.publisher, p.sequence, relative(p.due_ns), relative(p.sent_ns), relative(p.done_ns), p.status
+        p.publisher,
+        p.sequence,
+        relative(p.due_ns),
+        relative(p.ready_ns),
+        relative(p.sent_ns),
+        relative(p.done_ns),
+        p.status,
     )
     if (d := trial.deliveries) is not None:
         trial.deliveries = Deliveries(

@@ -109,8 +109,8 @@ def cluster_at_40_ms(row: Row, trials: Trials) -> Finding | None:
 
 
 def late_generator(row: Row, trials: Trials) -> Finding | None:
-    """A late sender's own lag is part of every latency."""
-    lag, latency = row["lag_p99_ms"], row["latency_p50_ms"]
+    """A late generator's own lag is part of every latency."""
+    lag, latency = row["generator_lag_p99_ms"], row["latency_p50_ms"]
     if lag is None or latency is None or lag < LEAST_LAG_MS or lag <= MOST_LAG * latency:
         return None
     return Finding(

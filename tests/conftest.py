@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,6 +47,22 @@ class Program:
             text=True,
         )
 
+    def freeze_server(self, for_s: float) -> float:
+        """Stop the server of the trial under way, once messages pass; return for how long, in seconds."""
+        assert until(lambda: bool(self._servers()))
+        server = self._servers()[0]
+        assert until(lambda: len(server.net_connections("tcp")) >= 3)  # listening, and both clients are there
+        before = server.num_ctx_switches().voluntary
+        assert until(lambda: server.num_ctx_switches().voluntary > before + 200)
+        began = time.monotonic()
+        server.send_signal(signal.SIGSTOP)
+        until(lambda: time.monotonic() - began >= for_s)
+        server.send_signal(signal.SIGCONT)
+        return time.monotonic() - began
+
+    def _servers(self) -> list[psutil.Process]:
+        return [p for p in self.processes() if "rtbench.serving" in " ".join(p.cmdline())]
+
     def processes(self) -> list[psutil.Process]:
         """Every process that the program started, however far from it by now."""
         name, _, value = self.mark.partition("=")
@@ -79,8 +97,6 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def until(condition: Callable[[], bool], within_s: float = 30.0) -> bool:
     """Wait for something that is going to happen; return whether it did."""
-    import time
-
     end = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > end:

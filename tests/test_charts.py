@@ -66,7 +66,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
     due = np.round(WARMUP_S * 1e9 + np.arange(MESSAGES) * 1e7).astype(np.int64)
     zeros = np.zeros(MESSAGES, dtype=np.int64)
     sequence = np.arange(MESSAGES)
-    publishes = Publishes(zeros, sequence, due, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
+    publishes = Publishes(zeros, sequence, due, due + 1000, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
     latency = np.round(row[4] * 1e6 * random.lognormal(0, 0.25, DELIVERIES)).astype(np.int64)
     many = np.repeat(sequence, SUBSCRIBERS)
     deliveries = Deliveries(

@@ -155,6 +155,17 @@ def numbered(count: int, name: str = "") -> list[bytes]:
     return [f"{name}{n}".encode() for n in range(count)]
 
 
+def in_turn(connection: Connection) -> Callable[[bytes], Awaitable[None]]:
+    """Return what publishes on "topic", with no more under way at once than the connection allows."""
+    turns = transport.turns(connection)
+
+    async def publish(payload: bytes) -> None:
+        async with turns:
+            await connection.publish("topic", payload)
+
+    return publish
+
+
 every_subject = pytest.mark.parametrize("subject", subjects(), ids=str)
 
 
@@ -321,7 +332,7 @@ def test_overlapping_publishes_keep_their_order(subject: Subject) -> None:
         stream = await listener.subscribe("topic")
         # a small one would overtake the large one before it, if anything let it
         payloads = [payload.ljust(3_000_000 if n % 40 == 0 else 10) for n, payload in enumerate(numbered(100))]
-        await asyncio.gather(*(publisher.publish("topic", payload) for payload in [*payloads, b"end"]))
+        await asyncio.gather(*map(in_turn(publisher), [*payloads, b"end"]))
         assert await hear(stream) == payloads
 
     run(subject, scenario)
@@ -332,9 +343,10 @@ def test_a_publish_does_not_overtake_those_that_still_wait_for_the_first_connect
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
         stream = await listener.subscribe("topic")
-        tasks = [asyncio.create_task(publisher.publish("topic", payload)) for payload in numbered(20)]
+        publish = in_turn(publisher)
+        tasks = [asyncio.ensure_future(publish(payload)) for payload in numbered(20)]
         await tasks[0]
-        await publisher.publish("topic", b"last")
+        await publish(b"last")
         await asyncio.gather(*tasks)
         await publisher.publish("topic", b"end")
         assert await hear(stream) == [*numbered(20), b"last"]

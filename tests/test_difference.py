@@ -66,7 +66,7 @@ def trial_of(variant: str, block: int, workload: Workload, scale: float, spread:
         **{f.name: Wire() for f in fields(TrialFigures) if f.name.endswith("_wire")},
         "subscriber_run_wire": Wire(received_bytes=200 * DELIVERIES, header_bytes=52 * DELIVERIES + block),
     }
-    publishes = Publishes(zeros, sequence, due, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
+    publishes = Publishes(zeros, sequence, due, due + 1000, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
     return Measured(TrialFigures(**figures), workload, publishes, deliveries)
 
 

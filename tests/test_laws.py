@@ -224,3 +224,31 @@ def test_the_wait_for_the_next_poll_is_spread_evenly_over_the_interval(polled: P
     assert len(latency_ms) > 1000
     distance = stats.kstest(latency_ms, "uniform", args=(0, 1000 * INTERVAL_S)).statistic
     assert distance < 0.08
+
+
+# Coordinated omission: who waits for an answer before he sends again does not see what he kept waiting
+
+
+@pytest.mark.parametrize("flags", [("sse",), ("mqtt", "--qos", "1"), ("mqtt", "--qos", "2")], ids="-".join)
+def test_a_stall_is_charged_to_all_that_was_due_in_it_and_hardly_seen_from_the_time_of_sending(
+    rtbench: Program, flags: tuple[str, ...]
+) -> None:
+    load = ("--rate", "2000", "--subscribers", "1", "--trials", "1", "--duration", "6s", "--warmup", "0")
+    process = rtbench.start("run", "--transport", *flags, *load, "--out", "out")
+    frozen_ms = 1000 * rtbench.freeze_server(1.4)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in (0, 4), err
+    row = next(csv.DictReader((rtbench.directory / "out" / "summary.csv").open()))
+    assert float(row["latency_p99_ms"]) > 0.7 * frozen_ms
+    assert float(row["latency_from_sent_p99_ms"]) < frozen_ms / 28
+    assert "messages waited for their turn" in out
+
+
+def test_where_nothing_holds_the_sender_back_a_stall_is_seen_from_the_time_of_sending_too(rtbench: Program) -> None:
+    load = ("--rate", "1000", "--subscribers", "1", "--trials", "1", "--duration", "5s", "--warmup", "0")
+    process = rtbench.start("run", "--transport", "websocket", *load, "--out", "out")
+    frozen_ms = 1000 * rtbench.freeze_server(1.0)
+    process.communicate(timeout=60)
+    row = next(csv.DictReader((rtbench.directory / "out" / "summary.csv").open()))
+    assert float(row["latency_p99_ms"]) > 0.7 * frozen_ms
+    assert float(row["latency_from_sent_p99_ms"]) > 0.7 * frozen_ms

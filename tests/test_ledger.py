@@ -55,6 +55,7 @@ class History:
                 column(s, "due_ns"),
                 column(s, "sent_ns"),
                 column(s, "sent_ns"),
+                column(s, "sent_ns"),
                 column(s, "status"),
             ),
             Deliveries(
@@ -531,7 +532,7 @@ def test_counting_takes_no_time_to_speak_of(messages: int) -> None:
     rows = np.repeat(numbers, subscribers)
     due = 1000 * numbers + 1
     nobody = np.zeros(messages, dtype=np.int64)
-    publishes = Publishes(nobody, numbers, due, due + 5, due + 9, np.full(messages, INDETERMINATE))
+    publishes = Publishes(nobody, numbers, due, due + 5, due + 5, due + 9, np.full(messages, INDETERMINATE))
     deliveries = Deliveries(
         np.zeros(len(rows), dtype=np.int64),
         rows,

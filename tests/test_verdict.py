@@ -33,7 +33,7 @@ def trial(latency_ms: Any = 1.0, lag_ms: float = 0.1, **figures: Any) -> Measure
     due_ns = sequence * 10_000_000
     sent_ns = due_ns + round(lag_ms * 1e6) + 1
     publishes = Publishes(
-        np.zeros(COUNT, dtype=np.int64), sequence, due_ns, sent_ns, sent_ns + 1, np.full(COUNT, ACKED)
+        np.zeros(COUNT, dtype=np.int64), sequence, due_ns, sent_ns, sent_ns, sent_ns + 1, np.full(COUNT, ACKED)
     )
     message = np.repeat(sequence, 10)
     latency_ns = (np.broadcast_to(latency_ms, len(message)) * 1e6).astype(np.int64)

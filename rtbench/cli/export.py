@@ -80,6 +80,7 @@ def delivery_lines(result: Result) -> Iterator[str]:
         "sequence",
         "subscriber",
         "due_ns",
+        "ready_ns",
         "sent_ns",
         "arrived_ns",
         "received_ns",
