@@ -86,15 +86,15 @@ def delivery_lines(result: Result) -> Iterator[str]:
         "received_ns",
         "intact",
     ]
-    yield ",".join(["variant", *columns, "latency_ns", "measured"]) + "\n"
+    columns += ["latency_ns", "measured"]
+    yield ",".join(["variant", *columns]) + "\n"
     warmup_ns = round(result.workload.warmup_s * 1e9)
     for variant in result.variants:
         name = f'"{variant.name}"' if "," in variant.name else variant.name
         samples = result.samples(variant.name)
         if not samples:
             continue
-        table = [samples[column].astype("int64").tolist() for column in columns]
-        for row in zip(*table, strict=True):
-            due_ns, received_ns = row[4], row[7]
-            values = ",".join(map(str, row))
-            yield f"{name},{values},{received_ns - due_ns},{int(due_ns >= warmup_ns)}\n"
+        samples["latency_ns"] = samples["received_ns"] - samples["due_ns"]
+        samples["measured"] = samples["due_ns"] >= warmup_ns
+        for row in zip(*(samples[column].astype("int64").tolist() for column in columns), strict=True):
+            yield f"{name},{','.join(map(str, row))}\n"
