@@ -42,11 +42,12 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
     figures = TrialFigures(
         index=index, block=0, variant=variant, server_url="", error=None,
         offered=MESSAGES, unfinished=0, pace=1.0, lost_in_warmup=0, published_in_all=MESSAGES, deliveries=len(message),
-        missed_told=0, requests=0, empty_requests=0, nagle_sockets=0, nagle_seen=True,
+        missed_told=0, requests=0, empty_requests=0, nagle_sockets=0, server_retransmitted_bytes=0,
         wall_s=4.0, client_cpu=0.1, client_cpu_ns=10**8, clock_step_ns=0, others_cpu=0.0,
         server_cpu_ns=10**8, server_rss_bytes=10**7, server_waiting_ns=0,
         server_voluntary_switches=0, server_involuntary_switches=0,
-        publisher_setup_wire=None, publisher_run_wire=None, subscriber_setup_wire=None, subscriber_run_wire=None,
+        publisher_setup_wire=None, publisher_run_wire=None, publisher_closing_wire=None,
+        subscriber_setup_wire=None, subscriber_run_wire=None, subscriber_closing_wire=None,
     )  # fmt: skip
     return Measured(figures, workload, publishes, deliveries)
 

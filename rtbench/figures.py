@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rtbench.workload import Workload
 
 LAYERS = ("payload", "framing", "ack", "tcp_ip")
+WAYS = ("up", "down")  # to the server, from the server
 PERCENTILES = (50, 90, 99)
 
 
@@ -31,8 +32,10 @@ def _ratio(trials: Sequence[Measured], top: Callable[[TrialFigures], float | Non
     return scale * sum(value for value in values if value is not None) / deliveries
 
 
-def layers_of(figures: TrialFigures, payload_bytes: int) -> dict[str, int] | None:
-    """Return the bytes of both hops by layer; together they are all bytes at the IP layer.
+def layers_of(figures: TrialFigures, payload_bytes: int) -> dict[str, dict[str, int]] | None:
+    """Return the bytes of both hops by layer and way (`up` to the server, `down` from it).
+
+    Together they are all bytes at the IP layer.
 
     payload: what the application handed over or got. framing: everything else that TCP carried (headers, framing,
     the protocol's own acknowledgements). ack: the headers of segments that carried nothing, TCP's acknowledgements.
@@ -41,22 +44,32 @@ def layers_of(figures: TrialFigures, payload_bytes: int) -> dict[str, int] | Non
     wire = figures.run_wire
     if wire is None:
         return None
-    carried = (figures.published_in_all + figures.deliveries) * payload_bytes
-    return {
-        "payload": carried,
-        "framing": wire.application_bytes - carried,
-        "ack": wire.ack_header_bytes,
-        "tcp_ip": wire.header_bytes - wire.ack_header_bytes,
-    }
+    layers: dict[str, dict[str, int]] = {layer: {} for layer in LAYERS}
+    for name, way, messages in (("up", wire.up, figures.published_in_all), ("down", wire.down, figures.deliveries)):
+        layers["payload"][name] = messages * payload_bytes
+        layers["framing"][name] = way.carried_bytes - messages * payload_bytes
+        layers["ack"][name] = way.ack_header_bytes
+        layers["tcp_ip"][name] = way.header_bytes - way.ack_header_bytes
+    return layers
 
 
-def _layer_per_delivery(trials: Sequence[Measured], layer: str, payload_bytes: int) -> float | None:
-    return _ratio(trials, lambda figures: (layers_of(figures, payload_bytes) or {}).get(layer))
+def _layer(trials: Sequence[Measured], payload_bytes: int, layer: str, ways: Sequence[str]) -> float | None:
+    """Return the bytes of a layer for each delivery, either way or both."""
+
+    def total(figures: TrialFigures) -> float | None:
+        layers = layers_of(figures, payload_bytes)
+        return None if layers is None else sum(n for way, n in layers[layer].items() if way in ways)
+
+    return _ratio(trials, total)
 
 
 def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
     """Return what deliveries cost, over some trials: bytes, requests, CPU, memory."""
-    layers = {f"{layer}_bytes_per_delivery": _layer_per_delivery(trials, layer, payload_bytes) for layer in LAYERS}
+    layers = {
+        f"{layer}{name}_bytes_per_delivery": _layer(trials, payload_bytes, layer, ways)
+        for name, ways in (("", WAYS), *((f"_{way}", (way,)) for way in WAYS))
+        for layer in LAYERS
+    }
     wire = _ratio(trials, lambda f: f.run_wire.ip_bytes if f.run_wire else None)
     connections = sum(t.figures.setup_wire.connections for t in trials if t.figures.setup_wire)
     setup = sum(t.figures.setup_wire.ip_bytes for t in trials if t.figures.setup_wire)
@@ -154,9 +167,11 @@ def trial_row(trial: Measured, variant: Variant) -> dict[str, Any]:
         "publisher_wire_bytes": f.publisher_run_wire.ip_bytes if f.publisher_run_wire else None,
         "subscriber_wire_bytes": f.subscriber_run_wire.ip_bytes if f.subscriber_run_wire else None,
         "setup_wire_bytes": f.setup_wire.ip_bytes if f.setup_wire else None,
+        "closing_wire_bytes": f.closing_wire.ip_bytes if f.closing_wire else None,
         "retransmitted_bytes": f.run_wire.retransmitted_bytes if f.run_wire else None,
+        "server_retransmitted_bytes": f.server_retransmitted_bytes,
         "sockets_without_nodelay": f.nagle_sockets,
-        "server_sockets_checked": f.nagle_seen,
+        "server_sockets_checked": f.server_retransmitted_bytes is not None,
     }
 
 

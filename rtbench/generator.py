@@ -58,10 +58,15 @@ class Part:
 
 @dataclass
 class Usage:
-    """What the process itself spent between the start and the end of a trial; `*_wire` is None without TCP_INFO."""
+    """What the process itself spent between the start and the end of a trial.
+
+    `setup_wire` is from the first SYN to the start, `run_wire` from there to the end, `closing_wire` from there
+    until both ends have closed; None without TCP_INFO.
+    """
 
     setup_wire: Wire | None = None
     run_wire: Wire | None = None
+    closing_wire: Wire | None = None
     cpu_ns: int = 0
     requests: int = 0
     empty_requests: int = 0
@@ -109,8 +114,11 @@ def subscribe(part: Part) -> Received:
 
 async def _publish(part: Part) -> Published:
     record = Published()
-    async with through(part.gate, part.token, "publish") as gate, AsyncExitStack() as stack:
-        meter, connections = await _connect(part, gate, stack)
+    async with (
+        through(part.gate, part.token, "publish") as gate,
+        _open_connections(part, gate, record.usage) as (meter, connections),
+    ):
+        gate.say(done="url")
         await gate.step("canary")
         await _at_once(
             connection.publish(topic, payload.build(i, payload.CANARY, 0, part.payload_bytes))
@@ -171,8 +179,11 @@ async def _follow_schedule(
 
 async def _subscribe(part: Part) -> Received:
     record = Received()
-    async with through(part.gate, part.token, "subscribe") as gate, AsyncExitStack() as stack:
-        meter, connections = await _connect(part, gate, stack, announce=False)
+    async with (
+        through(part.gate, part.token, "subscribe") as gate,
+        _open_connections(part, gate, record.usage) as (meter, connections),
+        AsyncExitStack() as stack,
+    ):
         streams = await _at_once(c.subscribe(t) for c, t in zip(connections, part.topics, strict=True))
         open_paths = asyncio.Event()
         readers = [asyncio.create_task(_read(i, stream, part, record, open_paths)) for i, stream in enumerate(streams)]
@@ -237,17 +248,22 @@ def _distinct(record: Received) -> int:
     return len({(i, headers[at : at + size]) for i, at in zip(record.subscriber, starts, strict=True)})
 
 
-async def _connect(
-    part: Part, gate: Gate, stack: AsyncExitStack, announce: bool = True
-) -> tuple[Meter, list[Connection]]:
+@asynccontextmanager
+async def _open_connections(part: Part, gate: Gate, usage: Usage) -> AsyncIterator[tuple[Meter, list[Connection]]]:
+    """Open a connection for each topic once the server is up, and note what closing them takes."""
     url = (await gate.step("url"))["url"]
     random.seed(part.seed)
     meter = Meter()
     client = transport.client(part.transport, part.client)
-    connections = [await stack.enter_async_context(client.connect(url, meter, **part.options)) for _ in part.topics]
-    if announce:
-        gate.say(done="url")
-    return meter, connections
+    async with AsyncExitStack() as stack:
+        yield (
+            meter,
+            [await stack.enter_async_context(client.connect(url, meter, **part.options)) for _ in part.topics],
+        )
+    await meter.closing()
+    total = meter.totals()
+    if total is not None and usage.setup_wire is not None and usage.run_wire is not None:
+        usage.closing_wire = total - usage.setup_wire - usage.run_wire
 
 
 async def _at_once(work: Any) -> list[Any]:

@@ -246,7 +246,7 @@ def _per_hour(held: Held, loads: Loads | None, connections: int) -> dict[str, An
         "server_cpu_ms_per_connection_hour": None if cpu_s is None else cpu_s * 1e3,
         "server_waiting_percent": None if waiting is None else waiting * 100,
         "wire_bytes_per_connection_hour": held.wire.ip_bytes * scale if held.wire and scale else None,
-        "application_bytes_per_connection_hour": held.wire.application_bytes * scale if held.wire and scale else None,
+        "application_bytes_per_connection_hour": held.wire.carried_bytes * scale if held.wire and scale else None,
         "requests_per_connection_hour": held.requests * scale if scale else None,
         "requests_waiting": held.waiting,
         "active_connections": held.active,

@@ -32,7 +32,8 @@ class TrialFigures:
 
     `deliveries` and the costs span the warm-up too: they are what the processes did between start and last delivery.
     `unfinished` publishes never came to an end; `pace` is the rate at which the others did, of the rate offered.
-    `run_*` is the wire of publishers and subscribers from start to end, `setup_*` that of opening their connections.
+    `run_*` is the wire of publishers and subscribers from start to end, `setup_*` that of opening their connections,
+    `closing_*` that of closing them.
     """
 
     index: int
@@ -50,7 +51,7 @@ class TrialFigures:
     requests: int
     empty_requests: int
     nagle_sockets: int
-    nagle_seen: bool
+    server_retransmitted_bytes: int | None
     wall_s: float
     client_cpu: float
     client_cpu_ns: int
@@ -63,8 +64,10 @@ class TrialFigures:
     server_involuntary_switches: int | None
     publisher_setup_wire: Wire | None
     publisher_run_wire: Wire | None
+    publisher_closing_wire: Wire | None
     subscriber_setup_wire: Wire | None
     subscriber_run_wire: Wire | None
+    subscriber_closing_wire: Wire | None
 
     @property
     def achieved(self) -> float:
@@ -80,6 +83,11 @@ class TrialFigures:
     def run_wire(self) -> Wire | None:
         """What the messages put on the wire, both hops."""
         return _sum(self.publisher_run_wire, self.subscriber_run_wire)
+
+    @property
+    def closing_wire(self) -> Wire | None:
+        """What closing the connections put on the wire."""
+        return _sum(self.publisher_closing_wire, self.subscriber_closing_wire)
 
 
 def _sum(a: Wire | None, b: Wire | None) -> Wire | None:
@@ -224,8 +232,8 @@ def measured(trial: Trial) -> Measured:
         missed_told=trial.missed_told,
         requests=trial.subscriber.requests,
         empty_requests=trial.subscriber.empty_requests,
-        nagle_sockets=sum(part.nagle for part in parts) + (trial.server_nagle or 0),
-        nagle_seen=trial.server_nagle is not None,
+        nagle_sockets=sum(part.nagle for part in parts) + (trial.server_ends.nagle if trial.server_ends else 0),
+        server_retransmitted_bytes=trial.server_ends.retransmitted_bytes if trial.server_ends else None,
         wall_s=wall_s,
         client_cpu=max(part.cpu_ns for part in parts) / 1e9 / wall_s if wall_s else 0.0,
         client_cpu_ns=trial.subscriber.cpu_ns,
@@ -238,8 +246,10 @@ def measured(trial: Trial) -> Measured:
         server_involuntary_switches=_grown(trial, "involuntary_switches"),
         publisher_setup_wire=trial.publisher.setup_wire,
         publisher_run_wire=trial.publisher.run_wire,
+        publisher_closing_wire=trial.publisher.closing_wire,
         subscriber_setup_wire=trial.subscriber.setup_wire,
         subscriber_run_wire=trial.subscriber.run_wire,
+        subscriber_closing_wire=trial.subscriber.closing_wire,
     )
     return Measured(figures, plan.workload, publishes, deliveries)
 

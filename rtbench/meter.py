@@ -8,12 +8,16 @@ guessed.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import finalize
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -23,7 +27,8 @@ _TCPI_OPT_TIMESTAMPS = 1
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("=qq")
 _ANCILLARY_BYTES = 64
-_PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING: FIN counts as a byte received
+_PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
+_CLOSED = 7
 
 
 class AnySocket(Protocol):
@@ -38,31 +43,56 @@ class AnySocket(Protocol):
 
 
 @dataclass(frozen=True)
-class Wire:
-    """Bytes and segments of some TCP connections, both directions, as their client's kernel counted them.
+class Way:
+    """What went one way over some TCP connections.
 
-    `header_bytes` are those of TCP and IP on all segments; `ack_segments` carried nothing but an acknowledgement (or
-    opened a connection).
+    `carried_bytes` is what TCP carried: payload, framing, headers of the protocol above, TLS. `header_bytes` are those
+    of TCP and IP on all segments; `ack_segments` carried nothing but an acknowledgement (or opened a connection).
     """
 
-    connections: int = 0
-    sent_bytes: int = 0
-    received_bytes: int = 0
+    carried_bytes: int = 0
     segments: int = 0
     ack_segments: int = 0
     header_bytes: int = 0
     ack_header_bytes: int = 0
-    retransmitted_bytes: int = 0
-
-    @property
-    def application_bytes(self) -> int:
-        """Bytes that TCP carried: payload, framing, headers of the protocol above, TLS."""
-        return self.sent_bytes + self.received_bytes
 
     @property
     def ip_bytes(self) -> int:
         """Bytes at the IP layer, as a packet capture counts them."""
-        return self.application_bytes + self.header_bytes
+        return self.carried_bytes + self.header_bytes
+
+    def __add__(self, other: Way) -> Way:
+        """Add up, field by field."""
+        return Way(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Way)))
+
+    def __sub__(self, other: Way) -> Way:
+        """Return what was added since `other`."""
+        return Way(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(Way)))
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What went over some TCP connections as their client's kernel counted it: up to the server, down to the client."""
+
+    connections: int = 0
+    up: Way = Way()
+    down: Way = Way()
+    retransmitted_bytes: int = 0
+
+    @property
+    def carried_bytes(self) -> int:
+        """What TCP carried, both ways."""
+        return self.up.carried_bytes + self.down.carried_bytes
+
+    @property
+    def segments(self) -> int:
+        """TCP segments, both ways."""
+        return self.up.segments + self.down.segments
+
+    @property
+    def ip_bytes(self) -> int:
+        """Bytes at the IP layer, both ways."""
+        return self.up.ip_bytes + self.down.ip_bytes
 
     def __add__(self, other: Wire) -> Wire:
         """Add up, field by field."""
@@ -88,18 +118,25 @@ def read_wire(sock: AnySocket) -> Wire | None:
     data_in, data_out = struct.unpack_from("=II", info, 152)
     sent, retransmitted = struct.unpack_from("=QQ", info, 200)
     header = (40 if family == socket.AF_INET else 60) + (12 if info[5] & _TCPI_OPT_TIMESTAMPS else 0)
-    acks = segments_out + segments_in - data_in - data_out
-    options_of_syn = 16  # SYN and SYN-ACK carry 20 bytes of options where later segments carry 12
+    received -= received > 0 and _fin_received(sock, info[0])
     return Wire(
         connections=1,
-        sent_bytes=sent,
-        received_bytes=received - (info[0] in _PEER_HAS_CLOSED),
-        segments=segments_out + segments_in,
-        ack_segments=acks,
-        header_bytes=header * (segments_out + segments_in) + options_of_syn,
-        ack_header_bytes=header * acks + options_of_syn,
+        up=_way(sent, segments_out, segments_out - data_out, header),
+        down=_way(received, segments_in, segments_in - data_in, header),
         retransmitted_bytes=retransmitted,
     )
+
+
+def _fin_received(sock: AnySocket, state: int) -> bool:
+    """Whether the peer has sent FIN, which the kernel counts as a byte received. Both have closed, unless one reset."""
+    if state == _CLOSED:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0)
+    return state in _PEER_HAS_CLOSED
+
+
+def _way(carried: int, segments: int, acks: int, header: int) -> Way:
+    options_of_syn = 8  # SYN and SYN-ACK carry 20 bytes of options where later segments carry 12
+    return Way(carried, segments, acks, header * segments + options_of_syn, header * acks + options_of_syn)
 
 
 class MeteredSocket(socket.socket):
@@ -139,10 +176,19 @@ class MeteredSocket(socket.socket):
                 self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
 
     def close(self) -> None:
-        """Close, after a last look at the counts."""
+        """Close, and let the meter see it through."""
         if self.meter is not None and self.fileno() >= 0:
             self.meter.forget(self)
         super().close()
+
+
+def _is_closed(sock: socket.socket) -> bool:
+    return _TCP_INFO is None or sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] == _CLOSED
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    while sockets:
+        sockets.pop().close()
 
 
 class Meter:
@@ -154,6 +200,8 @@ class Meter:
         self.empty_requests = 0  # those of them whose answer brought none
         self._open: dict[AnySocket, Wire] = {}
         self._closed = Wire()
+        self._closing: list[socket.socket] = []  # closed by the client, and looked at through another descriptor
+        finalize(self, _close_all, self._closing)
 
     def socket(self, family: int, kind: int, protocol: int) -> MeteredSocket:
         """Return a new non-blocking socket with TCP_NODELAY, for a library that connects it itself."""
@@ -186,19 +234,36 @@ class Meter:
         self._open[sock] = read_wire(sock) or Wire()
 
     def forget(self, sock: AnySocket) -> None:
-        """Keep the last counts of a socket that is about to close."""
+        """Close a connection, and keep an eye on it until both ends have."""
         last = self._open.pop(sock, Wire())
-        self._closed += read_wire(sock) or last
+        try:
+            seen = socket.socket(fileno=os.dup(sock.fileno()))
+        except OSError:
+            self._closed += last
+            return
+        with suppress(OSError):  # it was never connected, or is not any more
+            seen.shutdown(socket.SHUT_RDWR)
+        self._closing.append(seen)
 
     def totals(self) -> Wire | None:
         """Return the counts of all connections so far, closed ones too; None where the kernel gives none."""
         if _TCP_INFO is None:
             return None
-        total = self._closed
         for sock, last in self._open.items():
             self._open[sock] = read_wire(sock) or last
-            total += self._open[sock]
-        return total
+        closing = (read_wire(sock) or Wire() for sock in self._closing)
+        return sum((*self._open.values(), *closing), start=self._closed)
+
+    async def closing(self, within_s: float = 1.0) -> None:
+        """Wait until all connections are closed at both ends, and keep their last counts."""
+        end = time.monotonic() + within_s
+        while (any(s.fileno() >= 0 for s in self._open) or not all(map(_is_closed, self._closing))) and (
+            time.monotonic() < end
+        ):
+            await asyncio.sleep(0.001)
+        self._closed = self.totals() or Wire()
+        self._open.clear()
+        _close_all(self._closing)
 
     def nagle(self) -> int:
         """Return how many open connections lack TCP_NODELAY."""

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import psutil
 
+from rtbench.meter import read_wire
+
 _PIDFD_GETFD = 438  # the same number on every architecture (Linux 5.6)
 
 
@@ -174,22 +176,32 @@ def system_cpu_ns() -> int:
     return round((sum(times) - idle) * 1e9)
 
 
-def sockets_with_nagle(processes: list[psutil.Process], port: int) -> int | None:
-    """Return how many accepted connections on `port` lack TCP_NODELAY; None where that cannot be seen.
+@dataclass(frozen=True)
+class ServerEnds:
+    """What the server's ends of its connections say: how many lack TCP_NODELAY, and what they have sent again."""
 
-    Looks at the sockets of another process through pidfd_getfd(2), which Linux allows for one's own descendants.
+    nagle: int
+    retransmitted_bytes: int
+
+
+def server_ends(processes: list[psutil.Process], port: int) -> ServerEnds | None:
+    """Look at the accepted connections on `port`; None where they cannot be seen.
+
+    The sockets of another process are had through pidfd_getfd(2), which Linux allows for one's own descendants.
     """
     if sys.platform != "linux":
         return None
-    count = seen = 0
+    seen = nagle = retransmitted = 0
     for process in processes:
         for sock in _tcp_sockets(process.pid):
             with sock, suppress(OSError):
                 sock.getpeername()
                 if sock.getsockname()[1] == port:
                     seen += 1
-                    count += not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    return count if seen else None
+                    nagle += not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                    wire = read_wire(sock)
+                    retransmitted += wire.retransmitted_bytes if wire else 0
+    return ServerEnds(nagle, retransmitted) if seen else None
 
 
 def _tcp_sockets(pid: int) -> list[socket.socket]:

@@ -33,7 +33,7 @@ import numpy as np
 from rtbench.errors import ResultError, UsageError
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.measured import Measured, TrialFigures
-from rtbench.meter import Wire
+from rtbench.meter import Way, Wire
 from rtbench.settings import Given
 from rtbench.variant import Variant
 from rtbench.workload import Workload
@@ -189,7 +189,7 @@ def _trial(directory: Path, content: dict[str, Any], files: Mapping[str, Any], w
         deliveries = _made(Deliveries, samples, "delivery_")
     for name, value in content.items():
         if name.endswith("_wire") and value is not None:
-            content[name] = Wire(**value)
+            content[name] = Wire(**{**value, "up": Way(**value["up"]), "down": Way(**value["down"])})
     figures = TrialFigures(**content)
     return Measured(figures, workload, publishes, deliveries)
 

@@ -26,7 +26,7 @@ from rtbench.conductor import Conductor, Report
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.generator import Part, Published, Received, Usage
 from rtbench.ledger import Deliveries, Publishes
-from rtbench.process import Load
+from rtbench.process import Load, ServerEnds
 from rtbench.schedule import due_times
 from rtbench.serving import server_process
 from rtbench.variant import Variant
@@ -69,7 +69,7 @@ class Trial:
     before: Load | None = None
     after: Load | None = None
     system_cpu_ns: int = 0  # used by the whole system, this conductor not counted
-    server_nagle: int | None = None
+    server_ends: ServerEnds | None = None
 
 
 async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: None) -> Trial:
@@ -158,7 +158,7 @@ async def _steps(trial: Trial, conductor: Conductor) -> None:
     trial.after = process.load(processes)
     trial.system_cpu_ns = process.system_cpu_ns() - time.process_time_ns() - system_cpu_ns
     trial.wall_ns = trial.after.at_ns - start_ns
-    trial.server_nagle = process.sockets_with_nagle(processes, conductor.server.port)
+    trial.server_ends = process.server_ends(processes, conductor.server.port)
 
 
 async def _collect(trial: Trial, records: Records) -> None:

@@ -129,6 +129,7 @@ def busy_server(row: Row, trials: Trials) -> Finding | None:
 def retransmissions(row: Row, trials: Trials) -> Finding | None:
     """Loopback loses nothing; what is sent twice there was refused by a full queue."""
     sent_again = sum(t.figures.run_wire.retransmitted_bytes for t in trials if t.figures.run_wire is not None)
+    sent_again += sum(t.figures.server_retransmitted_bytes or 0 for t in trials)
     if not sent_again:
         return None
     return Finding(SUSPECT, f"{sent_again} bytes were retransmitted on loopback: a queue was full; lower --rate")

@@ -33,7 +33,7 @@ from rtbench.figures import LAYERS
 from rtbench.generator import ACKED
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.measured import Measured, TrialFigures
-from rtbench.meter import Wire
+from rtbench.meter import Way, Wire
 from rtbench.results import COMPLETE, Result
 from rtbench.settings import resolve, workload_of
 from rtbench.variant import Variant
@@ -79,7 +79,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         due[many] + latency * 2 // 3,
     )
     carried = (MESSAGES + DELIVERIES) * workload.payload_bytes
-    wire = Wire(0, carried, row[5] * DELIVERIES, 3000, 600, 3000 * 52, 600 * 52, 0)
+    wire = Wire(0, Way(carried, 3000, 600, 3000 * 52, 600 * 52), Way(row[5] * DELIVERIES))
     figures: dict[str, Any] = {
         "index": index,
         "block": index,
@@ -94,7 +94,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         "missed_told": 0,
         "requests": 0,
         "nagle_sockets": 0,
-        "nagle_seen": True,
+        "server_retransmitted_bytes": 0,
         "wall_s": 1.0,
         "client_cpu": 0.1,
         "client_cpu_ns": 10**8,
@@ -102,8 +102,10 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         "server_rss_bytes": 30_000_000,
         "publisher_setup_wire": Wire(),
         "publisher_run_wire": wire,
+        "publisher_closing_wire": Wire(),
         "subscriber_setup_wire": Wire(),
         "subscriber_run_wire": Wire(),
+        "subscriber_closing_wire": Wire(),
     }
     figures |= changed
     every: dict[str, Any] = {field.name: figures.get(field.name, 0) for field in fields(TrialFigures)}

@@ -20,7 +20,7 @@ from rtbench.errors import Error, UsageError
 from rtbench.generator import ACKED
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.measured import Measured, TrialFigures
-from rtbench.meter import Wire
+from rtbench.meter import Way, Wire
 from rtbench.results import COMPLETE, INCOMPLETE, Result
 from rtbench.settings import resolve, workload_of
 from rtbench.stats import Estimate
@@ -59,12 +59,12 @@ def trial_of(variant: str, block: int, workload: Workload, scale: float, spread:
         "offered": MESSAGES,
         "published_in_all": MESSAGES,
         "deliveries": DELIVERIES,
-        "nagle_seen": True,
+        "server_retransmitted_bytes": 0,
         "pace": 1.0,
         "wall_s": 1.0,
         "server_cpu_ns": round(50_000 * scale * luck * DELIVERIES),
         **{f.name: Wire() for f in fields(TrialFigures) if f.name.endswith("_wire")},
-        "subscriber_run_wire": Wire(received_bytes=200 * DELIVERIES, header_bytes=52 * DELIVERIES + block),
+        "subscriber_run_wire": Wire(down=Way(200 * DELIVERIES, header_bytes=52 * DELIVERIES + block)),
     }
     publishes = Publishes(zeros, sequence, due, due + 1000, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
     return Measured(TrialFigures(**figures), workload, publishes, deliveries)

@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-import struct
-import subprocess
 import sys
 import threading
 import time
@@ -14,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rtbench.meter import Meter, Wire, read_wire
+from rtbench.meter import Meter, Way, Wire, read_wire
+from tests.capture import FIN, packets, start
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is read as Linux lays it out")
 PATIENCE_S = 20.0
@@ -74,74 +73,29 @@ def peer(asked: int, answered: int, times: int = 1, closes_first: bool = False) 
         yield made
 
 
-def packets(capture: Path) -> list[tuple[int, int, int]]:
-    """Return the IP length, the source port and the TCP flags of every whole packet of a pcap file of lo."""
-    data = capture.read_bytes()
-    if len(data) < 24:
-        return []
-    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
-    assert struct.unpack_from(order + "I", data, 20) == (1,), "lo looks like Ethernet"
-    found, at = [], 24
-    while at + 16 <= len(data):
-        (kept,) = struct.unpack_from(order + "I", data, at + 8)
-        ip = data[at + 16 + 14 : at + 16 + kept]
-        if len(ip) < kept - 14:
-            break
-        (length,) = struct.unpack_from(">H", ip, 2)
-        tcp = ip[(ip[0] & 15) * 4 :]
-        found.append((length, struct.unpack_from(">H", tcp)[0], tcp[13]))
-        at += 16 + kept
-    return found
-
-
-FIN = 1
-
-
 @contextmanager
 def capturing(port: int, capture: Path) -> Iterator[None]:
-    tcpdump = subprocess.Popen(
-        [
-            "tcpdump",
-            "-i",
-            "lo",
-            "-w",
-            str(capture),
-            "-U",
-            "--immediate-mode",
-            "-s",
-            "128",
-            "-Z",
-            "root",
-            f"tcp port {port}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
     try:
-        assert tcpdump.stderr is not None
-        said = b""
-        while b"listening on" not in said:
-            line = tcpdump.stderr.readline()
-            if not line:
-                pytest.skip(f"tcpdump cannot capture on lo here: {said.decode().strip()}")
-            said += line
+        tcpdump = start(capture, f"tcp port {port}")
+    except PermissionError as error:
+        pytest.skip(str(error))
+    try:
         yield
     finally:
         tcpdump.terminate()
         tcpdump.communicate()
 
 
-def captured_before_closing(capture: Path, client_port: int) -> int:
-    """Return the bytes from SYN up to, and without, the client's FIN, which is waited for."""
+def captured(capture: Path, client_port: int) -> int:
+    """Return the bytes of a connection from SYN to the acknowledgement of the second FIN, which is waited for."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        total = 0
-        for length, source, flags in packets(capture):
-            if source == client_port and flags & FIN:
-                return total
-            total += length
+        found = packets(capture)
+        fins = [n for n, packet in enumerate(found) if packet.flags & FIN]
+        if {found[n].source == client_port for n in fins} == {True, False} and len(found) > fins[-1] + 1:
+            return sum(packet.ip_bytes for packet in found)
         time.sleep(0.01)
-    raise AssertionError("the capture never showed the client's FIN")
+    raise AssertionError("the capture never showed both ends closing")
 
 
 @on_linux
@@ -169,15 +123,16 @@ def test_ip_bytes_are_those_of_a_packet_capture(
         port = int(sock.getsockname()[1])
         await other.talk(sock)
         sock.close()
+        await meter.closing()
         return port
 
     with peer(asked, answered, times, closes_first) as other, capturing(other.port, capture):
         client_port = asyncio.run(run(other))
-        counted = captured_before_closing(capture, client_port)
+        counted = captured(capture, client_port)
     totals = meter.totals()
     assert totals is not None
-    assert totals.sent_bytes == asked * times
-    assert totals.received_bytes == answered * times
+    assert totals.up.carried_bytes == asked * times
+    assert totals.down.carried_bytes == answered * times
     if totals.retransmitted_bytes == 0:
         assert totals.ip_bytes == counted
 
@@ -223,17 +178,17 @@ def test_a_closed_socket_stays_in_the_totals_and_an_open_one_goes_on_counting() 
         first.close()
         one = meter.totals()
         assert one is not None
-        assert (one.connections, one.sent_bytes, one.received_bytes) == (1, 30, 70)
+        assert (one.connections, one.up.carried_bytes, one.down.carried_bytes) == (1, 30, 70)
         second = await meter.connect("127.0.0.1", other.port)
         await other.talk(second)
         two = meter.totals()
         assert two is not None
-        assert (two.connections, two.sent_bytes, two.received_bytes) == (2, 60, 140)
+        assert (two.connections, two.up.carried_bytes, two.down.carried_bytes) == (2, 60, 140)
         second.close()
         second.close()
         three = meter.totals()
         assert three is not None
-        assert (three.connections, three.sent_bytes, three.received_bytes) == (2, 60, 140)
+        assert (three.connections, three.up.carried_bytes, three.down.carried_bytes) == (2, 60, 140)
         assert meter.totals() == three
         assert (three - one).connections == 1
 
@@ -252,7 +207,7 @@ def test_an_adopted_socket_is_counted_from_its_syn_and_keeps_its_last_counts() -
         meter.adopt(sock)
         open_totals = meter.totals()
         assert open_totals is not None
-        assert (open_totals.connections, open_totals.sent_bytes) == (1, 50)
+        assert (open_totals.connections, open_totals.up.carried_bytes) == (1, 50)
         sock.close()
         assert meter.totals() == open_totals
 
@@ -267,17 +222,18 @@ def test_a_connection_that_nobody_answers_is_an_error_and_leaves_nothing_open() 
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         asyncio.run(meter.connect("127.0.0.1", port))
     totals = meter.totals()
-    assert totals is None or (totals.sent_bytes, totals.received_bytes) == (0, 0)
+    assert totals is None or (totals.up.carried_bytes, totals.down.carried_bytes) == (0, 0)
     assert meter.nagle() == 0
 
 
 def test_counts_add_up_and_subtract_field_by_field() -> None:
-    one = Wire(*range(1, 9))
-    assert one + one == Wire(*range(2, 17, 2))
+    one = Wire(1, Way(2, 3, 4, 5, 6), Way(7, 8, 9, 10, 11), 12)
+    assert one + one == Wire(2, Way(4, 6, 8, 10, 12), Way(14, 16, 18, 20, 22), 24)
     assert one + one - one == one
     assert one + Wire() == one
-    assert one.application_bytes == 2 + 3
-    assert one.ip_bytes == 2 + 3 + 6
+    assert one.carried_bytes == 2 + 7
+    assert one.segments == 3 + 8
+    assert one.ip_bytes == (2 + 5) + (7 + 10)
 
 
 def test_a_closed_socket_has_no_counts() -> None:

@@ -301,8 +301,9 @@ def test_server_sockets_with_nagle_are_counted(nodelay: list[int], count: int | 
         for option in nodelay:
             clients.append(socket.create_connection(("127.0.0.1", port)))
             assert ask(server, str(option)) == "accepted"
-        assert process.sockets_with_nagle([psutil.Process(server.pid)], port) == count
-        assert process.sockets_with_nagle([psutil.Process(server.pid)], port + 1) is None
+        seen = process.server_ends([psutil.Process(server.pid)], port)
+        assert seen == (None if count is None else process.ServerEnds(count, 0))
+        assert process.server_ends([psutil.Process(server.pid)], port + 1) is None
         for client in clients:
             client.close()
 
@@ -315,6 +316,6 @@ def test_looking_at_the_sockets_of_a_process_leaves_nothing_open() -> None:
             ask(server, "1")
             before = psutil.Process().num_fds()
             for _ in range(5):
-                process.sockets_with_nagle([psutil.Process(server.pid)], port)
+                process.server_ends([psutil.Process(server.pid)], port)
             assert psutil.Process().num_fds() == before
             client.sendall(b"still there")

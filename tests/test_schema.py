@@ -106,7 +106,7 @@ WRONG = [
     ("a verdict that does not exist", at("variants", 0, "verdict", value="fine")),
     ("a count below 0", at("trials", 0, "deliveries", value=-1)),
     ("a count that is none", at("trials", 0, "deliveries", value=1.5)),
-    ("wire without its segments", at("trials", 0, "subscriber_run_wire", "segments")),
+    ("wire without its segments", at("trials", 0, "subscriber_run_wire", "down", "segments")),
     ("samples elsewhere", at("trials", 0, "samples", value="../secret.npz")),
     ("a file without its size", at("files", "samples/000.npz", "bytes")),
 ]

@@ -16,7 +16,7 @@ from rtbench.figures import summary_row
 from rtbench.generator import ACKED
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.measured import Measured, TrialFigures
-from rtbench.meter import Wire
+from rtbench.meter import Way, Wire
 from rtbench.variant import Variant
 from rtbench.verdict import CHECKS, INVALID, SUSPECT, VALID
 from rtbench.workload import Workload
@@ -25,6 +25,7 @@ from tests.conftest import Program, until
 WORKLOAD = Workload(subscribers=10, rate_hz=100, duration_s=2, warmup_s=0)
 VARIANT = Variant("websocket", "websocket", "embedded", "library")
 COUNT = 200
+WAY = Way(100_000, 2000, 500, 104_000, 26_000)
 
 
 def trial(latency_ms: Any = 1.0, lag_ms: float = 0.1, **figures: Any) -> Measured:
@@ -45,13 +46,13 @@ def trial(latency_ms: Any = 1.0, lag_ms: float = 0.1, **figures: Any) -> Measure
         due_ns[message] + latency_ns,
         np.ones(len(message), dtype=bool),
     )
-    wire = Wire(11, 100_000, 100_000, 4000, 1000, 208_000, 52_000, 0)
+    wire = Wire(11, WAY, WAY)
     usual: dict[str, Any] = {
         **{field.name: 0 for field in dataclasses.fields(TrialFigures)},
-        **{"error": None, "variant": "websocket", "server_url": "", "nagle_seen": True},
+        **{"error": None, "variant": "websocket", "server_url": "", "server_retransmitted_bytes": 0},
         **{"offered": COUNT, "published_in_all": COUNT, "deliveries": len(message), "wall_s": 2.0},
         **{"pace": 1.0, "client_cpu": 0.1, "others_cpu": 0.02, "server_cpu_ns": 10**8, "server_rss_bytes": 10**7},
-        **{f"{part}_{when}_wire": wire for part in ("publisher", "subscriber") for when in ("setup", "run")},
+        **{f"{part}_{when}_wire": wire for part in ("publisher", "subscriber") for when in ("setup", "run", "closing")},
     }
     return Measured(TrialFigures(**{**usual, **figures}), WORKLOAD, publishes, deliveries)
 
@@ -61,7 +62,7 @@ def verdict_of(*trials: Measured) -> tuple[str, str]:
     return row["verdict"], row["reasons"]
 
 
-RETRANSMITTED = Wire(11, 100_000, 100_000, 4000, 1000, 208_000, 52_000, 1448)
+RETRANSMITTED = Wire(11, WAY, WAY, 1448)
 HEAP = np.where(np.arange(COUNT * 10) % 10 == 0, 41.0, 1.0)
 TRIPPED = [
     ("a failed trial", [trial(), trial(error="the server died")], INVALID, "1 of 2 trials failed: the server died"),

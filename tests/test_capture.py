@@ -1,0 +1,86 @@
+"""The bytes of every variant against a packet capture of the same trial, to the byte."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtbench import transport
+from rtbench.errors import MissingProgram
+from tests.capture import connections, packets, repeated_by_server
+from tests.conftest import RTBENCH
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("tcpdump") is None, reason="tcpdump, the other count, is not on PATH"
+)
+
+
+def _own_network() -> list[str]:
+    """Return what runs a program in a network namespace of its own; nothing where there may be none.
+
+    Not in a user namespace too: there tcpdump fails to give up the privileges that it does not have.
+    """
+    alone = ["unshare", "-n"]
+    if shutil.which("unshare") and subprocess.run([*alone, "true"], check=False, capture_output=True).returncode == 0:
+        return alone
+    return []
+
+
+def _servers() -> list[str]:
+    try:
+        transport.server("mqtt", "mosquitto")
+    except MissingProgram:
+        return ["embedded"]
+    return ["embedded", "mosquitto"]
+
+
+@pytest.fixture(scope="module")
+def captured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]], Path]:
+    """Every variant measured once, with the capture of all of it."""
+    directory = tmp_path_factory.mktemp("captured")
+    capture, out = directory / "lo.pcap", directory / "out"
+    flags = ["--trials", "1", "--duration", "500ms", "--warmup", "100ms", "--interval", "200ms", "--out", str(out)]
+    servers = [word for server in _servers() for word in ("--server", server)]
+    program = [*RTBENCH, "compare", *flags, *servers]
+    script = Path(__file__).with_name("capture.py")
+    done = subprocess.run(
+        [*_own_network(), sys.executable, str(script), str(capture), *program],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    if "cannot capture" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode in (0, 4), done.stderr
+    return list(csv.DictReader((out / "trials.csv").open())), capture
+
+
+VARIANTS = ["polling", "long-polling", "sse", "websocket", "mqtt-qos0", "mqtt-qos1", "mqtt-qos2", "tcp"]
+VARIANTS += [f"mqtt-qos{qos} (mosquitto)" for qos in range(3) if "mosquitto" in _servers()]
+PARTS = (
+    "setup_wire_bytes",
+    "publisher_wire_bytes",
+    "subscriber_wire_bytes",
+    "closing_wire_bytes",
+)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_capture_has_as_many_bytes_as_the_columns(captured: tuple[list[dict[str, str]], Path], variant: str) -> None:
+    rows, capture = captured
+    row = next(row for row in rows if row["variant"] == variant)
+    port = int(row["server_url"].rsplit(":", 1)[1])
+    exchanged = connections(packets(capture), port)
+    repeated = sum(repeated_by_server(one, port) for one in exchanged)  # 0, unless the machine has other work
+    assert sum(int(row[part]) for part in PARTS) == sum(p.ip_bytes for one in exchanged for p in one) - repeated
+    assert int(row["server_retransmitted_bytes"]) <= repeated
+
+
+def test_no_variant_is_left_out(captured: tuple[list[dict[str, str]], Path]) -> None:
+    assert {row["variant"] for row in captured[0]} == set(VARIANTS)
