@@ -186,7 +186,10 @@ async def _subscribe(part: Part) -> Received:
     ):
         streams = await _at_once(c.subscribe(t) for c, t in zip(connections, part.topics, strict=True))
         open_paths = asyncio.Event()
-        readers = [asyncio.create_task(_read(i, stream, part, record, open_paths)) for i, stream in enumerate(streams)]
+        readers = [
+            asyncio.create_task(record_deliveries(i, stream, part, record, open_paths))
+            for i, stream in enumerate(streams)
+        ]
         stack.push_async_callback(_end, readers)
         gate.say(done="url")
         await _obeying(gate, open_paths.wait(), stop_is_an_error=True)
@@ -198,7 +201,7 @@ async def _subscribe(part: Part) -> Received:
     return record
 
 
-async def _read(
+async def record_deliveries(
     i: int, stream: AsyncIterator[Message], part: Part, record: Received, open_paths: asyncio.Event
 ) -> None:
     """Record every delivery of one subscription."""

@@ -27,6 +27,7 @@ _TCPI_OPT_TIMESTAMPS = 1
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("=qq")
 _ANCILLARY_BYTES = 64
+_FIRST_BYTES = 5  # of a packet, as paho reads them one by one
 _PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 _CLOSED = 7
 
@@ -139,6 +140,11 @@ def _way(carried: int, segments: int, acks: int, header: int) -> Way:
     return Way(carried, segments, acks, header * segments + options_of_syn, header * acks + options_of_syn)
 
 
+def _nanoseconds(timespec: bytes) -> int:
+    seconds, nanoseconds = _TIMESPEC.unpack(timespec)
+    return int(seconds * 1_000_000_000 + nanoseconds)
+
+
 class MeteredSocket(socket.socket):
     """A TCP socket that leaves its counts with the meter when it is closed, and notes when what it reads had arrived.
 
@@ -155,25 +161,23 @@ class MeteredSocket(socket.socket):
             self.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Read as usual, and keep the stamp."""
+        """Read as usual, and keep the stamp; not for the first bytes of a packet, whose end will bring its own."""
+        if size <= _FIRST_BYTES:
+            return super().recv(size, flags)
         data, ancillary, _, _ = self.recvmsg(size, _ANCILLARY_BYTES, flags)
-        if ancillary:
-            self._keep(ancillary)
+        for _, kind, stamp in ancillary:
+            if kind == _SO_TIMESTAMPNS:
+                self.arrived_ns = _nanoseconds(stamp)
         return data
 
     def recv_into(self, buffer: WriteableBuffer, size: int = 0, flags: int = 0, /) -> int:
         """Read as usual, and keep the stamp."""
         into = memoryview(buffer)[: size or None]
         count, ancillary, _, _ = self.recvmsg_into([into], _ANCILLARY_BYTES, flags)
-        if ancillary:
-            self._keep(ancillary)
+        for _, kind, stamp in ancillary:
+            if kind == _SO_TIMESTAMPNS:
+                self.arrived_ns = _nanoseconds(stamp)
         return count
-
-    def _keep(self, ancillary: list[tuple[int, int, bytes]]) -> None:
-        for level, kind, data in ancillary:
-            if kind == _SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(data) == 16:
-                seconds, nanoseconds = _TIMESPEC.unpack(data)
-                self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
 
     def close(self) -> None:
         """Close, and let the meter see it through."""
