@@ -21,6 +21,7 @@ from rtbench.errors import Refused
 from rtbench.gate import Gate, GateClosed, through
 from rtbench.meter import Meter, Wire
 from rtbench.pacer import pace
+from rtbench.tls import trusting
 from rtbench.transport import Connection, Message
 
 FAILED, INDETERMINATE, ACKED = 0, 1, 2
@@ -231,9 +232,9 @@ def _distinct(record: Received) -> int:
 async def _connect(
     part: Part, gate: Gate, stack: AsyncExitStack, announce: bool = True
 ) -> tuple[Meter, list[Connection]]:
-    url = (await gate.step("url"))["url"]
+    server = await gate.step("url")
+    url, meter = server["url"], Meter(trusting(server["ca"]))
     random.seed(part.seed)
-    meter = Meter()
     client = transport.client(part.transport, part.client)
     connections = [await stack.enter_async_context(client.connect(url, meter, **part.options)) for _ in part.topics]
     if announce:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rtbench.tls import Records
+
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCPI_OPT_TIMESTAMPS = 1
@@ -42,7 +45,8 @@ class Wire:
     """Bytes and segments of some TCP connections, both directions, as their client's kernel counted them.
 
     `header_bytes` are those of TCP and IP on all segments; `ack_segments` carried nothing but an acknowledgement (or
-    opened a connection).
+    opened a connection). `tls_bytes`, which no kernel counts, are what TLS added; of these `tls_handshake_bytes` before
+    it carried anything (see `rtbench.tls.Records`).
     """
 
     connections: int = 0
@@ -53,6 +57,8 @@ class Wire:
     header_bytes: int = 0
     ack_header_bytes: int = 0
     retransmitted_bytes: int = 0
+    tls_bytes: int = 0
+    tls_handshake_bytes: int = 0
 
     @property
     def application_bytes(self) -> int:
@@ -99,6 +105,8 @@ def read_wire(sock: AnySocket) -> Wire | None:
         header_bytes=header * (segments_out + segments_in) + options_of_syn,
         ack_header_bytes=header * acks + options_of_syn,
         retransmitted_bytes=retransmitted,
+        tls_bytes=sock.records.overhead_bytes if isinstance(sock, MeteredTlsSocket) else 0,
+        tls_handshake_bytes=sock.records.handshake_bytes if isinstance(sock, MeteredTlsSocket) else 0,
     )
 
 
@@ -145,11 +153,56 @@ class MeteredSocket(socket.socket):
         super().close()
 
 
-class Meter:
-    """Opens the connections of one client process and counts what goes over them."""
+class MeteredTlsSocket(MeteredSocket):
+    """A metered socket that carries TLS, and counts its records as they pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make it as any socket."""
+        super().__init__(*args, **kwargs)
+        self.records = Records()
+
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+        """Send as usual, and count."""
+        count = super().send(data, flags)
+        self.records.sent(memoryview(data)[:count])
+        return count
+
+    def sendmsg(self, buffers: Iterable[ReadableBuffer], *more: Any) -> int:
+        """Send as usual, and count."""
+        buffers = list(buffers)
+        left = count = super().sendmsg(buffers, *more)
+        for data in buffers:
+            self.records.sent(memoryview(data)[:left])
+            left = max(left - len(memoryview(data)), 0)
+        return count
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
+        """Send as usual, and count."""
+        super().sendall(data, flags)
+        self.records.sent(data)
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Read as usual, and count."""
+        data = super().recv(size, flags)
+        self.records.received(data)
+        return data
+
+    def recv_into(self, buffer: WriteableBuffer, size: int = 0, flags: int = 0, /) -> int:
+        """Read as usual, and count."""
+        count = super().recv_into(buffer, size, flags)
+        self.records.received(memoryview(buffer)[:count])
+        return count
+
+
+class Meter:
+    """Opens the connections of one client process and counts what goes over them.
+
+    `tls` is how a client verifies a server whose URL says TLS (https, wss, mqtts, tcps); None in a measurement without.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         """Start with no connection."""
+        self.tls = tls
         self.requests = 0  # requests made to ask for messages: a client counts them here
         self.empty_requests = 0  # those of them whose answer brought none
         self._open: dict[AnySocket, Wire] = {}
@@ -157,7 +210,7 @@ class Meter:
 
     def socket(self, family: int, kind: int, protocol: int) -> MeteredSocket:
         """Return a new non-blocking socket with TCP_NODELAY, for a library that connects it itself."""
-        sock = MeteredSocket(family, kind, protocol)
+        sock = (MeteredTlsSocket if self.tls else MeteredSocket)(family, kind, protocol)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.stamp()
