@@ -76,9 +76,14 @@ def describe(tls: bool = False) -> dict[str, Any]:
         "openssl": ssl.OPENSSL_VERSION,
         "libraries": {name: _version(name) for name in LIBRARIES},
         "packages_sha256": packages_sha256(_installed()),
-        "link": f"loopback, {VERSION}" if tls else "loopback",
+        "link": link(tls),
         "missing": missing_columns(),
     }
+
+
+def link(tls: bool) -> str:
+    """Return what lies between client and server, and what is spoken over it."""
+    return f"loopback, {VERSION}" if tls else "loopback"
 
 
 def missing_columns() -> list[str]:
