@@ -154,8 +154,9 @@ class TlsSocket:
             if not self._plain and not self._ended:
                 self._take_in()
                 self._decrypt()
-                with suppress(BlockingIOError):
-                    self._flush()  # the answer to an update of keys
+                if not self._ended:
+                    with suppress(OSError):  # the next send, or recv, will meet it
+                        self._flush()  # the answer to an update of keys
             if not self._plain and not self._ended:
                 raise BlockingIOError("no whole record is here")
             data = bytes(self._plain[:size])
@@ -172,8 +173,8 @@ class TlsSocket:
             return sent
 
     def pending(self) -> int:
-        """Return how many bytes can be had without waiting for the descriptor."""
-        return len(self._plain)
+        """Return how many bytes can be had without waiting for the descriptor; 1 for the news that no more come."""
+        return len(self._plain) or int(self._ended)
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once closed."""
