@@ -29,7 +29,7 @@ _LAYER_NAMES = {
     "tcp_ip": "TCP/IP headers of other segments",
 }
 # the payload in the variant's full colour, what is furthest from it the palest
-_TINTS = dict(zip(LAYERS, (1.0, 0.6, 0.45, 0.32, 0.1), strict=True))
+_TINTS = {4: (1.0, 0.6, 0.32, 0.1), 5: (1.0, 0.66, 0.42, 0.2, 0.06)}
 
 
 def bytes_per_delivery(result: Result, preset: Preset) -> Chart:
@@ -38,8 +38,8 @@ def bytes_per_delivery(result: Result, preset: Preset) -> Chart:
     if not rows:
         raise words.refuse("bytes-per-delivery", no_bytes(result))
     page = Page(result, preset)
-    encrypted = any(row["tls_bytes_per_delivery"] for row in rows)
-    tints = {layer: tint for layer, tint in _TINTS.items() if encrypted or layer != "tls"}
+    layers = [layer for layer in LAYERS if layer != "tls" or any(row["tls_bytes_per_delivery"] for row in rows)]
+    tints = dict(zip(layers, _TINTS[len(layers)], strict=True))
     for at, row in enumerate(rows):
         stack(page, at, row, {layer: float(row[f"{layer}_bytes_per_delivery"]) for layer in tints}, tints)
     name_bars(page, rows, "bytes at the IP layer for each delivery")
