@@ -98,7 +98,7 @@ async def open_session(made: type[Session], url: str, meter: Meter) -> AsyncIter
         sockets.append(meter.socket(*address[:3]))
         return sockets[-1]
 
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3600, socket_factory=socket_for)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=3600, socket_factory=socket_for, ssl=meter.tls or True)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
         yield made(session, url, meter, sockets)

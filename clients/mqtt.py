@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -16,10 +17,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiomqtt
-from paho.mqtt.client import Client as PahoClient
 
 from rtbench.errors import Refused
 from rtbench.meter import Meter, MeteredSocket
+from rtbench.tls import TlsSocket
 from rtbench.transport import Message
 
 VARIANTS = ({"qos": 0}, {"qos": 1}, {"qos": 2})
@@ -41,6 +42,7 @@ class Mqtt:
     def __init__(self, url: str, meter: Meter, qos: int, stack: AsyncExitStack) -> None:
         """Close with `stack` what is opened."""
         self._url = urlsplit(url)
+        self._tls = self._url.scheme == "mqtts"
         self._meter = meter
         self._qos = qos
         self.window = _IN_FLIGHT if qos else None
@@ -81,20 +83,28 @@ class Mqtt:
         )
         opened: list[MeteredSocket] = []
         # paho has no public way to be given a socket, and its own has Nagle's algorithm on
-        paho: PahoClient = client._client
-        paho._create_socket_connection = lambda: self._connect(opened)  # type: ignore[method-assign]
+        paho: Any = client._client
+        paho._create_socket_connection = lambda: self._connect(opened)
         try:
             await self._stack.enter_async_context(client)
         except aiomqtt.MqttError as error:
             raise Refused(f"CONNECT: {error}") from error
         return client, opened[-1]
 
-    def _connect(self, opened: list[MeteredSocket]) -> MeteredSocket:
-        address = socket.getaddrinfo(self._url.hostname, self._url.port or 1883, type=socket.SOCK_STREAM)[0]
-        opened.append(self._meter.socket(*address[:3]))
-        opened[-1].settimeout(_CONNECT_WITHIN_S)
-        opened[-1].connect(address[4])
-        return opened[-1]
+    def _connect(self, opened: list[MeteredSocket]) -> MeteredSocket | TlsSocket:
+        host = self._url.hostname or ""
+        address = socket.getaddrinfo(host, self._url.port or 1883, type=socket.SOCK_STREAM)[0]
+        sock = self._meter.socket(*address[:3])
+        try:
+            sock.settimeout(_CONNECT_WITHIN_S)
+            sock.connect(address[4])
+            # not paho's own TLS: that would read past the meter
+            tls = TlsSocket(sock, self._meter.tls or ssl.create_default_context(), host) if self._tls else None
+        except OSError:
+            sock.close()
+            raise
+        opened.append(sock)
+        return tls or sock
 
     @staticmethod
     async def _read(client: aiomqtt.Client, sock: MeteredSocket) -> AsyncIterator[Message]:

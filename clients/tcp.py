@@ -58,8 +58,14 @@ class Tcp:
         return self._read(topic, reader, self._sockets[writer])
 
     async def _open(self, role: str, topic: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        sock = await self._meter.connect(self._url.hostname or "", self._url.port or 0)
-        reader, writer = await asyncio.open_connection(sock=sock, limit=_READ_BYTES)
+        host, encrypted = self._url.hostname or "", self._url.scheme == "tcps"
+        sock = await self._meter.connect(host, self._url.port or 0)
+        reader, writer = await asyncio.open_connection(
+            sock=sock,
+            limit=_READ_BYTES,
+            ssl=(self._meter.tls or True) if encrypted else None,
+            server_hostname=host if encrypted else None,
+        )
         writer.write(f"{role} {topic}\n".encode())
         self._sockets[writer] = sock
         return reader, writer

@@ -73,6 +73,7 @@ class WebSocket:
                 connect_websocket(
                     f"{self._url}/{quote(topic)}{query}",
                     sock=sock,
+                    ssl=(self._meter.tls or True) if parts.scheme == "wss" else None,
                     subprotocols=[Subprotocol("rtbench")],
                     compression=None,
                     ping_interval=None,

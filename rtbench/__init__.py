@@ -18,6 +18,7 @@ The map of the program, in reading order:
     How it is measured
       serving.py      a server in a process of its own
       generator.py    what the client processes do; pacer.py wakes the publisher, meter.py counts the bytes
+      tls.py          the certificate of a measurement, who trusts it, and what TLS adds
       process.py      what the server's processes cost
       gate.py         how the processes of a trial start and stop together; conductor.py leads them
       trial.py        one variant measured once

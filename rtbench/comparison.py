@@ -79,7 +79,15 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
             variants_of(found[0].transport, found[0].server, client, {option: values[0]})
     if everything and settings["control"].value:
         found += _controls()
+    if settings["tls"].value:
+        _check_tls(found)
     return in_order(list({variant.name: variant for variant in found}.values()))
+
+
+def _check_tls(variants: Sequence[Variant]) -> None:
+    for v in variants:
+        if not {"tls_cert", "tls_key"} <= set(transport.server(v.transport, v.server).options):
+            raise UsageError(f"--tls: the server {v.server} of {v.transport} has no options tls_cert and tls_key")
 
 
 def _controls() -> list[Variant]:
@@ -99,13 +107,13 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def plans(variants: Sequence[Variant], workload: Workload, trials: int, seed: int) -> list[Plan]:
+def plans(variants: Sequence[Variant], workload: Workload, trials: int, seed: int, tls: bool = False) -> list[Plan]:
     """Return all trials in the order in which they run."""
     order = random.Random(f"order {seed}")
     planned: list[Plan] = []
     for block in range(trials):
         for variant in order.sample(variants, len(variants)):
-            planned.append(Plan(len(planned), block, variant, workload, seed))
+            planned.append(Plan(len(planned), block, variant, workload, seed, tls))
     return planned
 
 
@@ -124,7 +132,8 @@ def measure(
     """
     variants = chosen_variants(settings, everything=kind == "comparison")
     workload = workload_of(settings)
-    planned = plans(variants, workload, settings["trials"].value, settings["seed"].value)
+    value = {name: given.value for name, given in settings.items()}
+    planned = plans(variants, workload, value["trials"], value["seed"], value["tls"])
     result = Result.start(kind, settings, workload, variants, out)
     work = _all(planned, result, watch, executor)
     if loop_is_running():

@@ -62,7 +62,7 @@ class Conductor:
                 return
             await self._is_up.wait()
             self.gates[role] = gate
-            gate.say(step="url", url=self.server.url)
+            gate.say(step="url", url=self.server.url, ca=self.server.ca)
             try:
                 while True:
                     await self._heard(role, await gate.hear())

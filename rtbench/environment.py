@@ -22,6 +22,8 @@ from typing import Any
 
 import psutil
 
+from rtbench.tls import VERSION
+
 # all that rtbench imports, and itself
 LIBRARIES = (
     "rtbench",
@@ -33,6 +35,7 @@ LIBRARIES = (
     "click",
     "matplotlib",
     "psutil",
+    "trustme",
     "yarl",
 )
 _MACHINES = (
@@ -51,8 +54,8 @@ _CONTAINERS = ("docker", "kubepods", "containerd", "podman", "lxc")
 _NO_LIMIT = 2**60  # cgroups write "none" as a number near 2**63
 
 
-def describe() -> dict[str, Any]:
-    """Return a description of this machine and its software, fit for JSON."""
+def describe(tls: bool = False) -> dict[str, Any]:
+    """Return a description of this machine, its software, and the link measured over, fit for JSON."""
     return {
         "system": platform.system(),
         "kernel": platform.release(),
@@ -73,9 +76,14 @@ def describe() -> dict[str, Any]:
         "openssl": ssl.OPENSSL_VERSION,
         "libraries": {name: _version(name) for name in LIBRARIES},
         "packages_sha256": packages_sha256(_installed()),
-        "link": "loopback",
+        "link": link(tls),
         "missing": missing_columns(),
     }
+
+
+def link(tls: bool) -> str:
+    """Return what lies between client and server, and what is spoken over it."""
+    return f"loopback, {VERSION}" if tls else "loopback"
 
 
 def missing_columns() -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rtbench.variant import Variant
     from rtbench.workload import Workload
 
-LAYERS = ("payload", "framing", "ack", "tcp_ip")
+LAYERS = ("payload", "framing", "tls", "ack", "tcp_ip")
 WAYS = ("up", "down")  # to the server, from the server
 PERCENTILES = (50, 90, 99)
 
@@ -38,8 +38,8 @@ def layers_of(figures: TrialFigures, payload_bytes: int) -> dict[str, dict[str, 
     Together they are all bytes at the IP layer.
 
     payload: what the application handed over or got. framing: everything else that TCP carried (headers, framing,
-    the protocol's own acknowledgements). ack: the headers of segments that carried nothing, TCP's acknowledgements.
-    tcp_ip: the TCP and IP headers of all other segments.
+    the protocol's own acknowledgements). tls: what TLS adds to both. ack: the headers of segments that carried
+    nothing, TCP's acknowledgements. tcp_ip: the TCP and IP headers of all other segments.
     """
     wire = figures.run_wire
     if wire is None:
@@ -47,7 +47,8 @@ def layers_of(figures: TrialFigures, payload_bytes: int) -> dict[str, dict[str, 
     layers: dict[str, dict[str, int]] = {layer: {} for layer in LAYERS}
     for name, way, messages in (("up", wire.up, figures.published_in_all), ("down", wire.down, figures.deliveries)):
         layers["payload"][name] = messages * payload_bytes
-        layers["framing"][name] = way.carried_bytes - messages * payload_bytes
+        layers["framing"][name] = way.carried_bytes - messages * payload_bytes - way.tls_bytes
+        layers["tls"][name] = way.tls_bytes
         layers["ack"][name] = way.ack_header_bytes
         layers["tcp_ip"][name] = way.header_bytes - way.ack_header_bytes
     return layers
@@ -73,6 +74,7 @@ def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
     wire = _ratio(trials, lambda f: f.run_wire.ip_bytes if f.run_wire else None)
     connections = sum(t.figures.setup_wire.connections for t in trials if t.figures.setup_wire)
     setup = sum(t.figures.setup_wire.ip_bytes for t in trials if t.figures.setup_wire)
+    handshakes = sum(t.figures.setup_wire.tls_handshake_bytes for t in trials if t.figures.setup_wire)
     wall_s = sum(t.figures.wall_s for t in trials)
     requests, empty = (sum(getattr(t.figures, name) or 0 for t in trials) for name in ("requests", "empty_requests"))
     cpu = [t.figures.server_cpu_ns for t in trials]
@@ -91,6 +93,7 @@ def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
         **layers,
         "empty_request_share": empty / requests if requests else None,
         "setup_bytes_per_connection": setup / connections if connections else None,
+        "tls_handshake_bytes_per_connection": handshakes / connections if connections else None,
         "server_waiting_us_per_delivery": _ratio(trials, lambda f: f.server_waiting_ns, 1e-3),
         "server_voluntary_switches_per_delivery": _ratio(trials, lambda f: f.server_voluntary_switches),
         "server_involuntary_switches_per_delivery": _ratio(trials, lambda f: f.server_involuntary_switches),

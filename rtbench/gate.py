@@ -3,7 +3,7 @@
 Each client process opens one TCP connection to the process that conducts the trial and exchanges JSON lines over it:
 
     client says                        conductor says
-    {"here": "subscribe"}              {"step": "url", "url": ...}
+    {"here": "subscribe"}              {"step": "url", "url": ..., "ca": ...}
     {"done": "url"}                    {"step": "canary"}          (publishers)
     {"done": "canary"}                 {"step": "go", "at_ns": T}
     {"count": 1234}, {"done": "go"}    {"step": "stop"}

@@ -21,6 +21,7 @@ from rtbench.errors import Refused
 from rtbench.gate import Gate, GateClosed, through
 from rtbench.meter import Meter, Wire
 from rtbench.pacer import pace
+from rtbench.tls import trusting
 from rtbench.transport import Connection, Message
 
 FAILED, INDETERMINATE, ACKED = 0, 1, 2
@@ -254,9 +255,9 @@ def _distinct(record: Received) -> int:
 @asynccontextmanager
 async def _open_connections(part: Part, gate: Gate, usage: Usage) -> AsyncIterator[tuple[Meter, list[Connection]]]:
     """Open a connection for each topic once the server is up, and note what closing them takes."""
-    url = (await gate.step("url"))["url"]
+    server = await gate.step("url")
+    url, meter = server["url"], Meter(trusting(server["ca"]))
     random.seed(part.seed)
-    meter = Meter()
     client = transport.client(part.transport, part.client)
     async with AsyncExitStack() as stack:
         yield (

@@ -13,6 +13,7 @@ from rtbench import transport
 from rtbench.errors import TrialError
 from rtbench.gate import Gate, through
 from rtbench.meter import Meter, Wire
+from rtbench.tls import trusting
 from rtbench.transport import Message
 
 ROLE = "hold"
@@ -62,13 +63,14 @@ async def _hold(part: Part) -> Held:
     readers: list[asyncio.Task[None]] = []
     async with through(part.gate, part.token, ROLE) as gate, AsyncExitStack() as stack:
         stack.push_async_callback(_end, readers)
-        url = (await gate.step("url"))["url"]
-        await _open(part, url, [Meter()], readers, stack)
+        server = await gate.step("url")
+        url, tls = server["url"], trusting(server["ca"])
+        await _open(part, url, [Meter(tls)], readers, stack)
         gate.say(done="url")
         opening: list[Wire | None] = []
         for i, number in enumerate(part.batches):
             await gate.step("open")
-            batch = [Meter() for _ in range(number)]
+            batch = [Meter(tls) for _ in range(number)]
             opening += await _open(part, url, batch, readers, stack)
             meters += batch
             gate.say(done=f"open {i}")

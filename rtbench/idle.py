@@ -24,6 +24,7 @@ from typing import Any
 from rtbench import process
 from rtbench.comparison import chosen_variants, loop_is_running, run_in_a_thread
 from rtbench.conductor import Conductor
+from rtbench.environment import link
 from rtbench.errors import Error, Interrupted, TrialError, UsageError
 from rtbench.executor import FreshProcesses
 from rtbench.gate import GateClosed
@@ -36,7 +37,7 @@ from rtbench.variant import Variant
 
 CONNECTIONS = 100
 DURATION = "10s"
-TAKES = ("transport", "qos", "server", "client", "option", "interval", "duration")  # of all settings
+TAKES = ("transport", "qos", "server", "client", "option", "tls", "interval", "duration")  # of all settings
 BUSY_PERCENT = 80.0  # of one core, by the client process: beyond it, it may be late with what it should do
 _OPEN_WITHIN_S = 20.0
 _RETURN_WITHIN_S = 10.0
@@ -81,10 +82,10 @@ def measure(
         Interrupted: by Ctrl-C or SIGTERM; the exception has the rows so far as `table`.
     """
     number = _number(connections)
-    variants, duration_s = _resolved(settings)
+    variants, duration_s, tls = _resolved(settings)
     rows: list[dict[str, Any]] = []
     with files_for(number):
-        work = _all(variants, number, duration_s, watch, executor, rows)
+        work = _all(variants, number, duration_s, tls, watch, executor, rows)
         if loop_is_running():
             run_in_a_thread(work)
         else:
@@ -110,7 +111,7 @@ def _number(connections: Any) -> int:
     return number
 
 
-def _resolved(settings: Mapping[str, Any]) -> tuple[list[Variant], float]:
+def _resolved(settings: Mapping[str, Any]) -> tuple[list[Variant], float, bool]:
     for name in settings:
         if name not in TAKES:
             raise UsageError(f"unknown option {name!r}; the options are connections, {', '.join(TAKES)}")
@@ -123,7 +124,7 @@ def _resolved(settings: Mapping[str, Any]) -> tuple[list[Variant], float]:
     duration_s = resolved["duration"].value
     if not duration_s > 0:
         raise UsageError(f"--duration must be above 0: got {duration_s:g}s")
-    return chosen_variants(resolved, everything=True), duration_s
+    return chosen_variants(resolved, everything=True), duration_s, resolved["tls"].value
 
 
 @contextmanager
@@ -159,6 +160,7 @@ async def _all(
     variants: list[Variant],
     connections: int,
     duration_s: float,
+    tls: bool,
     watch: Watch,
     executor: Callable[[], Executor],
     rows: list[dict[str, Any]],
@@ -179,16 +181,16 @@ async def _all(
                 watch(Progress(variant.name, i + 1, len(variants), max(end - time.monotonic(), 0.0)))
 
             tick()
-            rows.append(await _row(variant, connections, duration_s, executor(), tick))
+            rows.append(await _row(variant, connections, duration_s, tls, executor(), tick))
             each_s = (time.monotonic() - began) / (i + 1)
 
 
 async def _row(
-    variant: Variant, connections: int, duration_s: float, executor: Executor, tick: Callable[[], None]
+    variant: Variant, connections: int, duration_s: float, tls: bool, executor: Executor, tick: Callable[[], None]
 ) -> dict[str, Any]:
     held, loads, error = Held(), None, None
     try:
-        async with server_process(variant.transport, variant.server) as server:
+        async with server_process(variant.transport, variant.server, tls=tls) as server:
             held, loads = await _with_server(server, variant, connections, duration_s, executor, tick)
         error = held.errors[0] if held.errors else None
     except UsageError:
@@ -203,6 +205,7 @@ async def _row(
         "qos": variant.options.get("qos"),
         "server": variant.server,
         "client": variant.client,
+        "link": link(tls),
         "connections": connections,
         "observed_s": held.observed_s,
         **_memory(loads, connections),

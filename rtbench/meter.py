@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import finalize
 
+from rtbench.tls import Direction, Records
+
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCPI_OPT_TIMESTAMPS = 1
@@ -49,6 +52,8 @@ class Way:
 
     `carried_bytes` is what TCP carried: payload, framing, headers of the protocol above, TLS. `header_bytes` are those
     of TCP and IP on all segments; `ack_segments` carried nothing but an acknowledgement (or opened a connection).
+    `tls_bytes`, which no kernel counts, are what TLS added; of these `tls_handshake_bytes` before it carried anything
+    (see `rtbench.tls.Records`).
     """
 
     carried_bytes: int = 0
@@ -56,6 +61,8 @@ class Way:
     ack_segments: int = 0
     header_bytes: int = 0
     ack_header_bytes: int = 0
+    tls_bytes: int = 0
+    tls_handshake_bytes: int = 0
 
     @property
     def ip_bytes(self) -> int:
@@ -84,6 +91,11 @@ class Wire:
     def carried_bytes(self) -> int:
         """What TCP carried, both ways."""
         return self.up.carried_bytes + self.down.carried_bytes
+
+    @property
+    def tls_handshake_bytes(self) -> int:
+        """What the TLS handshakes took, both ways."""
+        return self.up.tls_handshake_bytes + self.down.tls_handshake_bytes
 
     @property
     def segments(self) -> int:
@@ -120,10 +132,11 @@ def read_wire(sock: AnySocket) -> Wire | None:
     sent, retransmitted = struct.unpack_from("=QQ", info, 200)
     header = (40 if family == socket.AF_INET else 60) + (12 if info[5] & _TCPI_OPT_TIMESTAMPS else 0)
     received -= received > 0 and _fin_received(sock, info[0])
+    records = sock.records if isinstance(sock, MeteredTlsSocket) else Records()
     return Wire(
         connections=1,
-        up=_way(sent, segments_out, segments_out - data_out, header),
-        down=_way(received, segments_in, segments_in - data_in, header),
+        up=_way(sent, segments_out, segments_out - data_out, header, records.up),
+        down=_way(received, segments_in, segments_in - data_in, header, records.down),
         retransmitted_bytes=retransmitted,
     )
 
@@ -135,9 +148,17 @@ def _fin_received(sock: AnySocket, state: int) -> bool:
     return state in _PEER_HAS_CLOSED
 
 
-def _way(carried: int, segments: int, acks: int, header: int) -> Way:
+def _way(carried: int, segments: int, acks: int, header: int, tls: Direction) -> Way:
     options_of_syn = 8  # SYN and SYN-ACK carry 20 bytes of options where later segments carry 12
-    return Way(carried, segments, acks, header * segments + options_of_syn, header * acks + options_of_syn)
+    return Way(
+        carried_bytes=carried,
+        segments=segments,
+        ack_segments=acks,
+        header_bytes=header * segments + options_of_syn,
+        ack_header_bytes=header * acks + options_of_syn,
+        tls_bytes=tls.overhead_bytes,
+        tls_handshake_bytes=tls.handshake_bytes,
+    )
 
 
 def _nanoseconds(timespec: bytes) -> int:
@@ -186,6 +207,56 @@ class MeteredSocket(socket.socket):
         super().close()
 
 
+class MeteredTlsSocket(MeteredSocket):
+    """A metered socket that carries TLS, and counts its records as they pass."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make it as any socket."""
+        super().__init__(*args, **kwargs)
+        self.records = Records()
+
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+        """Send as usual, and count."""
+        count = super().send(data, flags)
+        self.records.sent(memoryview(data)[:count])
+        return count
+
+    def sendmsg(self, buffers: Iterable[ReadableBuffer], *more: Any) -> int:
+        """Send as usual, and count."""
+        buffers = list(buffers)
+        left = count = super().sendmsg(buffers, *more)
+        for data in buffers:
+            self.records.sent(memoryview(data)[:left])
+            left = max(left - len(memoryview(data)), 0)
+        return count
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
+        """Send as usual, and count."""
+        super().sendall(data, flags)
+        self.records.sent(data)
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Read as usual, and count."""
+        data = super().recv(size, flags)
+        self.records.received(data)
+        return data
+
+    def recv_into(self, buffer: WriteableBuffer, size: int = 0, flags: int = 0, /) -> int:
+        """Read as usual, and count."""
+        count = super().recv_into(buffer, size, flags)
+        self.records.received(memoryview(buffer)[:count])
+        return count
+
+
+def _another_descriptor(sock: AnySocket) -> socket.socket:
+    number = os.dup(sock.fileno())
+    if not isinstance(sock, MeteredTlsSocket):
+        return socket.socket(fileno=number)
+    other = MeteredTlsSocket(fileno=number)
+    other.records = sock.records
+    return other
+
+
 def _is_closed(sock: socket.socket) -> bool:
     return _TCP_INFO is None or sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] == _CLOSED
 
@@ -196,10 +267,14 @@ def _close_all(sockets: list[socket.socket]) -> None:
 
 
 class Meter:
-    """Opens the connections of one client process and counts what goes over them."""
+    """Opens the connections of one client process and counts what goes over them.
 
-    def __init__(self) -> None:
+    `tls` is how a client verifies a server whose URL says TLS (https, wss, mqtts, tcps); None in a measurement without.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         """Start with no connection."""
+        self.tls = tls
         self.requests = 0  # requests made to ask for messages: a client counts them here
         self.empty_requests = 0  # those of them whose answer brought none
         self._open: dict[AnySocket, Wire] = {}
@@ -209,7 +284,7 @@ class Meter:
 
     def socket(self, family: int, kind: int, protocol: int) -> MeteredSocket:
         """Return a new non-blocking socket with TCP_NODELAY, for a library that connects it itself."""
-        sock = MeteredSocket(family, kind, protocol)
+        sock = (MeteredTlsSocket if self.tls else MeteredSocket)(family, kind, protocol)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.stamp()
@@ -241,12 +316,12 @@ class Meter:
         """Close a connection, and keep an eye on it until both ends have."""
         last = self._open.pop(sock, Wire())
         try:
-            seen = socket.socket(fileno=os.dup(sock.fileno()))
+            seen = _another_descriptor(sock)
         except OSError:
             self._closed += last
             return
         with suppress(OSError):  # it was never connected, or is not any more
-            seen.shutdown(socket.SHUT_RDWR)
+            seen.shutdown(socket.SHUT_WR)  # what still comes is acknowledged, and counted
         self._closing.append(seen)
 
     def totals(self) -> Wire | None:

@@ -64,7 +64,8 @@ class Result:
         """
         created = datetime.now(UTC).isoformat(timespec="seconds")
         planned = len(variants) * settings["trials"].value
-        result = cls(kind, settings, workload, list(variants), describe(), created, planned_trials=planned, path=path)
+        environment = describe(settings["tls"].value)
+        result = cls(kind, settings, workload, list(variants), environment, created, planned_trials=planned, path=path)
         if path is not None:
             storage.claim(path)
             storage.write_description(path, result.description())

@@ -1,8 +1,8 @@
 """Serving: one server in a process of its own, until it is told to stop or its owner is gone.
 
-`python -m rtbench.serving` reads one JSON line from standard input (transport, server, host, port, options), answers
-with one JSON line (`{"url": ...}` or `{"error": ...}`), and serves until standard input ends. A pipe ends with the
-process that holds it, so a server never outlives the bench, however the bench ends.
+`python -m rtbench.serving` reads one JSON line from standard input (transport, server, host, port, options, tls),
+answers with one JSON line (`{"url": ..., "ca": ...}` or `{"error": ...}`), and serves until standard input ends. A pipe
+ends with the process that holds it, so a server never outlives the bench, however the bench ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from rtbench import transport
 from rtbench.errors import Error, TrialError, UsageError
+from rtbench.tls import certificate_files
 
 BACKLOG = 4096
 _START_WITHIN_S = 20.0
@@ -82,10 +83,11 @@ def check_options(server: transport.Server, options: Mapping[str, Any]) -> None:
 
 @dataclass
 class ServerProcess:
-    """A server in a process of its own."""
+    """A server in a process of its own; `ca` (PEM) signed the certificate that it has, None without TLS."""
 
     url: str
     process: asyncio.subprocess.Process
+    ca: str | None = None
 
     @property
     def pid(self) -> int:
@@ -105,9 +107,11 @@ class ServerProcess:
 
 @asynccontextmanager
 async def server_process(
-    name: str, server: str, options: Mapping[str, Any] | None = None
+    name: str, server: str, options: Mapping[str, Any] | None = None, tls: bool = False
 ) -> AsyncIterator[ServerProcess]:
     """Start a server in a fresh process on a free port of 127.0.0.1; end it, and all it started, on leaving.
+
+    With `tls` it has a certificate made for it.
 
     Raises:
         UsageError: the server says that it cannot be started as asked.
@@ -122,23 +126,25 @@ async def server_process(
         start_new_session=True,
     )
     try:
-        yield ServerProcess(await _ask_to_serve(process, name, server, options or {}), process)
+        request = {"transport": name, "server": server, "options": dict(options or {}), "tls": tls}
+        answer = await _ask_to_serve(process, {**request, "host": "127.0.0.1", "port": 0})
+        yield ServerProcess(answer["url"], process, answer["ca"])
     finally:
         await asyncio.shield(_end(process))
 
 
-async def _ask_to_serve(process: asyncio.subprocess.Process, name: str, server: str, options: Mapping[str, Any]) -> str:
+async def _ask_to_serve(process: asyncio.subprocess.Process, request: Mapping[str, Any]) -> dict[str, Any]:
     assert process.stdin is not None
     assert process.stdout is not None
-    request = {"transport": name, "server": server, "host": "127.0.0.1", "port": 0, "options": dict(options)}
+    name, server = request["transport"], request["server"]
     process.stdin.write(json.dumps(request).encode() + b"\n")
     try:
         line = await asyncio.wait_for(process.stdout.readline(), _START_WITHIN_S)
     except TimeoutError:
         raise TrialError(f"the {name} server {server} did not start within {_START_WITHIN_S:.0f} s") from None
-    answer = json.loads(line or b'{"error": "it ended without a word"}')
+    answer: dict[str, Any] = json.loads(line or b'{"error": "it ended without a word"}')
     if "url" in answer:
-        return str(answer["url"])
+        return answer
     kind = UsageError if answer.get("usage") else TrialError
     raise kind(f"the {name} server {server} did not start: {answer['error']}")
 
@@ -165,10 +171,15 @@ async def _serve_until_end_of_input(request: Mapping[str, Any]) -> None:
             loop.add_signal_handler(getattr(signal, name), stop.set)
     Thread(target=_wait_for_end_of_input, args=(lambda: loop.call_soon_threadsafe(stop.set),), daemon=True).start()
     try:
-        async with serve(
-            request["transport"], request["server"], request["host"], request["port"], request["options"]
-        ) as url:
-            print(json.dumps({"url": url}), flush=True)
+        async with AsyncExitStack() as stack:
+            options, authority = dict(request["options"]), None
+            with ExitStack() as until_loaded:  # a key that is on disk for a moment cannot be left there
+                if request["tls"]:
+                    files = until_loaded.enter_context(certificate_files())
+                    options["tls_cert"], options["tls_key"], authority = files
+                serving = serve(request["transport"], request["server"], request["host"], request["port"], options)
+                url = await stack.enter_async_context(serving)
+            print(json.dumps({"url": url, "ca": authority}), flush=True)
             await stop.wait()
             if hasattr(signal, "alarm"):
                 signal.alarm(round(_STOP_WITHIN_S))  # ends the process, should closing hang and nobody else insist

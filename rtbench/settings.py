@@ -27,6 +27,7 @@ class Setting:
     help: str
     many: bool = False  # repeatable in a comparison
     unit: str = ""  # of the default, where it is a number
+    compared: bool = False  # of a comparison only
 
     @property
     def flag(self) -> str:
@@ -68,12 +69,14 @@ def _yes_or_no(flag: str) -> Callable[[Any], bool]:
     return parse
 
 
-def _setting(name: str, kind: Any, default: Any, metavar: str, help: str, many: bool = False) -> Setting:
+def _setting(
+    name: str, kind: Any, default: Any, metavar: str, help: str, many: bool = False, compared: bool = False
+) -> Setting:
     flag = "--" + name.replace("_", "-")
     parse = {int: _number(int, flag), float: _number(float, flag), "time": _time(flag), bool: _yes_or_no(flag)}.get(
         kind, str
     )
-    return Setting(name, parse, default, metavar, help, many, "s" if kind == "time" else "")
+    return Setting(name, parse, default, metavar, help, many, "s" if kind == "time" else "", compared)
 
 
 SETTINGS = {
@@ -98,7 +101,10 @@ SETTINGS = {
             "an option of the transport's own, as `rtbench transports` lists it",
             True,
         ),
-        _setting("control", bool, True, "", "measure bare TCP beside the others, as the floor of this machine"),
+        _setting(
+            "control", bool, True, "", "measure bare TCP beside the others, as the floor of this machine", compared=True
+        ),
+        _setting("tls", bool, False, "", "over TLS 1.3, with a certificate made for it and verified"),
         _setting("pattern", str, "fan-out", "|".join(PATTERNS), "who hears whom"),
         _setting("publishers", int, None, "N", "[fan-out 1, fan-in 10, room 5, pairs 10]"),
         _setting("subscribers", int, None, "N", "[fan-out 10, fan-in 1, room 5, pairs 10]"),

@@ -40,13 +40,15 @@ _LEAD_NS = 20_000_000  # from the word "go" to the start of the schedule
 
 @dataclass(frozen=True)
 class Plan:
-    """Which variant is measured, under which workload, and in which round (`block`) of the comparison."""
+    """Which variant is measured, under which workload, in which round (`block`) of the comparison, and whether
+    over TLS."""
 
     index: int
     block: int
     variant: Variant
     workload: Workload
     seed: int
+    tls: bool = False
 
 
 @dataclass
@@ -86,7 +88,7 @@ async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: Non
             stack.push_async_callback(conductor.close)
             stack.callback(gate.close)
             records = _records(plan, executor, gate.sockets[0].getsockname()[:2], conductor.token)
-            server = server_process(plan.variant.transport, plan.variant.server)
+            server = server_process(plan.variant.transport, plan.variant.server, tls=plan.tls)
             conductor.lead_to(await stack.enter_async_context(server))
             await _with_server(trial, conductor, records)
     except UsageError:

@@ -17,6 +17,7 @@ from typing import cast
 
 from rtbench.feed import DEFAULT_CAPACITY, Feed, Feeds
 from rtbench.serving import BACKLOG
+from rtbench.transport import tls_context
 
 SLOW_BYTES = 2**20  # unsent bytes of a connection beyond which it waits, and is caught up from the feed
 GAP = 2**32 - 1  # as a length: the next four bytes are the number of messages that were missed
@@ -115,15 +116,22 @@ class Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serve(listener: socket.socket, *, capacity: int = DEFAULT_CAPACITY) -> AsyncIterator[str]:
+async def serve(
+    listener: socket.socket,
+    *,
+    capacity: int = DEFAULT_CAPACITY,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+) -> AsyncIterator[str]:
     """Relay over bare TCP until left; yield the URL."""
+    tls = tls_context(tls_cert, tls_key)
     everyone: set[Connection] = set()
     listeners: dict[str, set[Connection]] = defaultdict(set)
     make = partial(Connection, Feeds(capacity), listeners, everyone)
-    server = await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG)
+    server = await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG, ssl=tls)
     host, port = listener.getsockname()[:2]
     try:
-        yield f"tcp://{host}:{port}"
+        yield f"{'tcps' if tls else 'tcp'}://{host}:{port}"
     finally:
         server.close()
         while everyone:

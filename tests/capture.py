@@ -62,16 +62,13 @@ def packets(capture: Path) -> list[Packet]:
 
 
 def connections(found: list[Packet], server_port: int) -> list[list[Packet]]:
-    """Return the packets of each connection to a port.
-
-    One that never carried anything is somebody's look whether the port is open, and left out.
-    """
+    """Return the packets of each connection to a port, in the order in which they were opened."""
     by_client: dict[int, list[Packet]] = {}
     for packet in found:
         if server_port in (packet.source, packet.destination):
             client = packet.source if packet.destination == server_port else packet.destination
             by_client.setdefault(client, []).append(packet)
-    return [exchanged for exchanged in by_client.values() if any(p.payload_bytes for p in exchanged)]
+    return list(by_client.values())
 
 
 def repeated_by_server(exchanged: list[Packet], server_port: int) -> int:

@@ -39,6 +39,7 @@ REFUSED = [
     ("a server that no transport has", ["compare", "--server", "nchan"], "no transport has the server nchan"),
     ("no trials", ["run", "--transport", "sse", "--trials", "0"], "--trials must be 1 to"),
     ("an unknown option", ["run", "--transport", "sse", "--colour", "red"], "No such option '--colour'"),
+    ("a control of a run", ["run", "--transport", "sse", "--no-control"], "No such option '--no-control'"),
     ("an unknown command", ["walk"], "No such command 'walk'"),
     ("an --out below a file", ["run", "--transport", "sse", "--out", "file/below"], "--out file/below cannot be written"),
     ("an --out that is a file", ["run", "--transport", "sse", "--out", "file"], "--out file is a file"),

@@ -12,8 +12,8 @@ import random
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from rtbench.errors import MissingProgram, Refused, UsageError
 from rtbench.meter import Meter
 from rtbench.process import ServerEnds, server_ends, serving_processes
 from rtbench.serving import serve, server_process
+from rtbench.tls import certificate_files, trusting
 from rtbench.transport import Client, Connection, Message
 
 PATIENCE_S = 15.0  # until a test gives up on something that must come
@@ -47,10 +48,11 @@ class Subject:
     server: str
     client: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    tls: bool = False
 
     def __str__(self) -> str:
         options = "".join(f"-{name}{value}" for name, value in self.options.items())
-        return f"{self.transport}{options} of {self.server} by {self.client}"
+        return f"{self.transport}{options} of {self.server} by {self.client}{' over TLS' * self.tls}"
 
     @property
     def spoken(self) -> Client:
@@ -75,6 +77,15 @@ def subjects() -> list[Subject]:
     return found
 
 
+def subjects_over_tls() -> list[Subject]:
+    """Those whose server can."""
+    return [
+        replace(subject, tls=True)
+        for subject in subjects()
+        if "tls_cert" in transport.server(subject.transport, subject.server).options
+    ]
+
+
 @dataclass
 class Relay:
     """A server that runs, and the way to its clients; all are metered together."""
@@ -82,7 +93,7 @@ class Relay:
     subject: Subject
     url: str
     stack: AsyncExitStack
-    meter: Meter = field(default_factory=Meter)
+    meter: Meter
 
     @property
     def port(self) -> int:
@@ -111,14 +122,25 @@ async def ended(task: asyncio.Task[None]) -> None:
     await task
 
 
+@asynccontextmanager
+async def serving(subject: Subject) -> AsyncIterator[tuple[str, Meter]]:
+    """Serve in this process; yield the URL, and a meter that trusts it."""
+    options, authority = {}, None
+    async with AsyncExitStack() as stack:
+        if subject.tls:
+            options["tls_cert"], options["tls_key"], authority = stack.enter_context(certificate_files())
+        url = await stack.enter_async_context(serve(subject.transport, subject.server, options=options))
+        yield url, Meter(trusting(authority))
+
+
 def run(subject: Subject, scenario: Callable[[Relay], Awaitable[None]]) -> None:
     async def main() -> None:
         async with (
             asyncio.timeout(PATIENCE_S),
-            serve(subject.transport, subject.server) as url,
+            serving(subject) as (url, meter),
             AsyncExitStack() as stack,
         ):
-            await scenario(Relay(subject, url, stack))
+            await scenario(Relay(subject, url, stack, meter))
 
     run_to_its_end(subject, main())
 
@@ -167,6 +189,7 @@ def in_turn(connection: Connection) -> Callable[[bytes], Awaitable[None]]:
 
 
 every_subject = pytest.mark.parametrize("subject", subjects(), ids=str)
+also_over_tls = pytest.mark.parametrize("subject", [*subjects(), *subjects_over_tls()], ids=str)
 
 
 def test_every_server_has_a_client_and_every_client_a_server() -> None:
@@ -182,7 +205,7 @@ def test_a_client_declares_the_options_of_its_variants(name: str, client: str) -
     assert "\n" not in spoken.software
 
 
-@every_subject
+@also_over_tls
 def test_a_message_reaches_every_subscriber_of_its_topic_in_order_and_nobody_else(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, *listeners = [await relay.connect() for _ in range(4)]
@@ -214,7 +237,7 @@ def test_a_subscriber_hears_what_is_published_after_it_has_subscribed_and_nothin
     run(subject, scenario)
 
 
-@every_subject
+@also_over_tls
 def test_many_subscriptions_in_a_row_are_each_ready_when_they_say_so(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -325,7 +348,7 @@ def test_topics_that_look_alike_are_two(subject: Subject, topic: str, other: str
     run(subject, scenario)
 
 
-@every_subject
+@also_over_tls
 def test_overlapping_publishes_keep_their_order(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -368,7 +391,7 @@ def test_publish_returns_true_where_the_transport_acknowledges_and_only_there(su
     run(subject, scenario)
 
 
-@every_subject
+@also_over_tls
 def test_several_publishers_and_subscribers_all_hear_all_and_each_publisher_in_order(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         room = [await relay.connect() for _ in range(4)]
@@ -452,7 +475,7 @@ def ends(port: int) -> int:
     return sum(c.status == psutil.CONN_ESTABLISHED and bool(c.raddr) and c.raddr.port == port for c in connections)
 
 
-@every_subject
+@also_over_tls
 def test_the_meter_has_every_connection_and_none_waits_for_nagle(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -472,12 +495,15 @@ def test_the_meter_has_every_connection_and_none_waits_for_nagle(subject: Subjec
     run(subject, scenario)
 
 
-@every_subject
+@also_over_tls
 def test_a_client_that_is_left_leaves_no_task_and_no_connection(subject: Subject) -> None:
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE_S), server_process(subject.transport, subject.server) as server:
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            server_process(subject.transport, subject.server, tls=subject.tls) as server,
+        ):
             before = asyncio.all_tasks()
-            relay = Relay(subject, server.url, AsyncExitStack())
+            relay = Relay(subject, server.url, AsyncExitStack(), Meter(trusting(server.ca)))
             async with relay.stack:
                 both = await relay.connect()
                 streams = [await both.subscribe(topic) for topic in ("left", "right")]
@@ -490,7 +516,7 @@ def test_a_client_that_is_left_leaves_no_task_and_no_connection(subject: Subject
     run_to_its_end(subject, main())
 
 
-@every_subject
+@also_over_tls
 def test_a_client_leaves_at_once_whatever_it_has_not_read(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, witness = await relay.connect(), await relay.connect()
@@ -506,20 +532,21 @@ def test_a_client_leaves_at_once_whatever_it_has_not_read(subject: Subject) -> N
     run(subject, scenario)
 
 
-@every_subject
+@also_over_tls
 def test_a_server_that_ends_before_its_clients_leaves_no_task_and_no_listener(subject: Subject) -> None:
     async def main() -> None:
         before = asyncio.all_tasks()
         async with asyncio.timeout(PATIENCE_S), AsyncExitStack() as stack:
-            serving = serve(subject.transport, subject.server)
-            relay = Relay(subject, await serving.__aenter__(), stack)
+            server = serving(subject)
+            url, meter = await server.__aenter__()
+            relay = Relay(subject, url, stack, meter)
             try:
                 both = await relay.connect()
                 stream = await both.subscribe("topic")
                 await both.publish("topic", b"x")
                 assert (await anext(stream)).payload == b"x"
             finally:
-                await serving.__aexit__(None, None, None)
+                await server.__aexit__(None, None, None)
             with pytest.raises(OSError, match=r"."):
                 await asyncio.open_connection("127.0.0.1", relay.port)
         async with asyncio.timeout(PATIENCE_S):

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 _LAYER_NAMES = {
     "payload": "payload",
     "framing": "framing and headers",
+    "tls": "TLS",
     "ack": "segments that carry only a TCP acknowledgement",
     "tcp_ip": "TCP/IP headers of other segments",
 }
 # the payload in the variant's full colour, what is furthest from it the palest
-_TINTS = dict(zip(LAYERS, (1.0, 0.6, 0.32, 0.1), strict=True))
+_TINTS = {4: (1.0, 0.6, 0.32, 0.1), 5: (1.0, 0.66, 0.42, 0.2, 0.06)}
 
 
 def bytes_per_delivery(result: Result, preset: Preset) -> Chart:
@@ -37,12 +38,14 @@ def bytes_per_delivery(result: Result, preset: Preset) -> Chart:
     if not rows:
         raise words.refuse("bytes-per-delivery", no_bytes(result))
     page = Page(result, preset)
+    layers = [layer for layer in LAYERS if layer != "tls" or any(row["tls_bytes_per_delivery"] for row in rows)]
+    tints = dict(zip(layers, _TINTS[len(layers)], strict=True))
     for at, row in enumerate(rows):
-        stack(page, at, row, {layer: float(row[f"{layer}_bytes_per_delivery"]) for layer in LAYERS}, _TINTS)
+        stack(page, at, row, {layer: float(row[f"{layer}_bytes_per_delivery"]) for layer in tints}, tints)
     name_bars(page, rows, "bytes at the IP layer for each delivery")
     notes = ["Both hops: publisher to server, server to subscriber; connections were open before."]
     notes += words.missing(result, names(rows), "their bytes not being known")
-    page.frame("Bytes on the wire for each delivery", notes, legend(page, _LAYER_NAMES, _TINTS))
+    page.frame("Bytes on the wire for each delivery", notes, legend(page, _LAYER_NAMES, tints))
     totals = [float(row["wire_bytes_per_delivery"]) for row in rows]
     write_values(page, totals, [f"{total:,.0f}" for total in totals])
     alt = words.alternative(
@@ -51,7 +54,7 @@ def bytes_per_delivery(result: Result, preset: Preset) -> Chart:
         f"In all: {words.each(rows, 'wire_bytes_per_delivery', 'bytes')}.",
         *(
             f"Of these, {_LAYER_NAMES[name]}: {words.each(rows, f'{name}_bytes_per_delivery', 'bytes')}."
-            for name in _TINTS
+            for name in tints
         ),
     )
     return page.chart("bytes-per-delivery", alt)

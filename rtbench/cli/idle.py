@@ -32,7 +32,8 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
         function = click.option(
             setting.flag, name, metavar=setting.metavar, multiple=many, envvar=f"RTBENCH_{name.upper()}", help=text
         )(function)
-    return function
+    tls = SETTINGS["tls"]
+    return click.option("--tls/--no-tls", default=tls.default, envvar="RTBENCH_TLS", help=tls.help)(function)
 
 
 @click.command("idle")
@@ -43,7 +44,7 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--json", "as_json", is_flag=True, envvar="RTBENCH_JSON", help="print the rows as JSON")
 @click.option("--quiet", is_flag=True, envvar="RTBENCH_QUIET", help="no progress")
-def command(connections: str, out: Path | None, as_json: bool, quiet: bool, **settings: Any) -> int:
+def command(connections: str, out: Path | None, as_json: bool, quiet: bool, tls: bool, **settings: Any) -> int:
     """Measure what idle connections cost: memory, CPU time, bytes and requests while nothing is sent.
 
     Every variant has a fresh server, and all its connections one subscription each. All of them, 100 connections and
@@ -55,15 +56,15 @@ def command(connections: str, out: Path | None, as_json: bool, quiet: bool, **se
         raise UsageError(f"--out {out} cannot be written: {'a directory' if out.is_dir() else 'no such directory'}")
     shown = not quiet and sys.stderr.isatty()
     try:
-        table = measure(connections, _show if shown else lambda _: None, **settings)
+        table = measure(connections, _show if shown else lambda _: None, tls=tls, **settings)
     except Interrupted as interrupted:
         _clear(shown)
         stopped: Table | None = getattr(interrupted, "table", None)
         if stopped is not None and len(stopped):
-            _hand_out(stopped, out, as_json, complete=False)
+            _hand_out(stopped, out, as_json, tls, complete=False)
         raise
     _clear(shown)
-    _hand_out(table, out, as_json, complete=True)
+    _hand_out(table, out, as_json, tls, complete=True)
     if any(table.column("error")):
         return 1
     return 4 if any(_client_was_busy(row) for row in table) else 0
@@ -81,12 +82,12 @@ def _clear(shown: bool) -> None:
         click.echo("\r\x1b[K", err=True, nl=False)
 
 
-def _hand_out(table: Table, out: Path | None, as_json: bool, complete: bool) -> None:
+def _hand_out(table: Table, out: Path | None, as_json: bool, tls: bool, complete: bool) -> None:
     """Print the rows, and write them when asked to."""
     from rtbench.environment import describe
 
     status = "complete" if complete else "incomplete"
-    content = json.dumps({"status": status, "environment": describe(), "idle": list(table)}, indent=1)
+    content = json.dumps({"status": status, "environment": describe(tls), "idle": list(table)}, indent=1)
     if out is not None:
         part = out.with_name(out.name + ".part")
         try:
@@ -103,9 +104,10 @@ def report(table: Table) -> str:
 
     lines = [Table([_shown(row) for row in table]).text(left=["variant"]), ""]
     observed_s = max((row["observed_s"] for row in table), default=0.0)
+    first = table.rows[0]
     lines.append(
         textwrap.fill(
-            f"Each figure is of one connection, of {table.rows[0]['connections']}. Figures per hour (/h) are "
+            f"Each figure is of one connection, of {first['connections']}; {first['link']}. Figures per hour (/h) are "
             f"extrapolated from {observed_s:.3g} s observed. Memory and CPU are the server's; the range of memory is "
             "that of the first and the second half of the connections.",
             _WIDTH,

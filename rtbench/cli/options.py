@@ -25,7 +25,7 @@ def measuring(many: bool) -> Callable[[Command], Command]:
     """Add the options of a measurement to a command; `many` lets some be repeated."""
 
     def decorate(function: Command) -> Command:
-        offered = [s for s in SETTINGS.values() if many or not isinstance(s.default, bool)]  # a run has no control
+        offered = [s for s in SETTINGS.values() if many or not s.compared]
         for option in reversed([*(_option(s, many) for s in offered), *_shared_options]):
             function = option(function)
         return function
