@@ -107,7 +107,7 @@ def test_every_check_has_a_row_that_trips_it(check: Any) -> None:
 
 
 def test_what_the_kernel_does_not_tell_is_not_held_against_anybody() -> None:
-    unknown = dict.fromkeys(("server_waiting_ns", "client_waiting_ns", "listen_drops", "io_stalled_ns"))
+    unknown: dict[str, Any] = dict.fromkeys(("server_waiting_ns", "client_waiting_ns", "listen_drops", "io_stalled_ns"))
     assert verdict_of(trial(**unknown)) == (VALID, "")
 
 
