@@ -117,8 +117,8 @@ def _starved(who: str, row: Row, trials: Trials, waiting_ns: Sequence[int | None
         return None
     return Finding(
         SUSPECT,
-        f"{who} waited for a core, {a_message_ms:.2g} ms a message and {share:.0%} of the time, beside a latency of "
-        f"{latency_ms:.2g} ms; stop other processes, lower --rate, or take a machine with more cores",
+        f"{who} waited for a core for {a_message_ms:.2g} ms a message, {share:.0%} of the time, beside a latency of "
+        f"{latency_ms:.2g} ms; stop other processes or lower --rate",
     )
 
 
