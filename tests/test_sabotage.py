@@ -55,7 +55,9 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells 
 @contextmanager
 def beside(program: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Have a program run, from its first line on."""
-    with subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", program, *arguments]
+    # a session of its own, since Linux shares the CPU out among sessions first (sched(7), autogroups)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
         try:
