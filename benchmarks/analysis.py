@@ -46,6 +46,7 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
         wall_s=4.0, client_cpu=0.1, client_cpu_ns=10**8, clock_step_ns=0, others_cpu=0.0,
         server_cpu_ns=10**8, server_rss_bytes=10**7, server_waiting_ns=0,
         server_voluntary_switches=0, server_involuntary_switches=0,
+        client_waiting_ns=0, listen_drops=0, io_stalled_ns=0,
         publisher_setup_wire=None, publisher_run_wire=None, publisher_closing_wire=None,
         subscriber_setup_wire=None, subscriber_run_wire=None, subscriber_closing_wire=None,
     )  # fmt: skip

@@ -19,7 +19,7 @@ The map of the program, in reading order:
       serving.py      a server in a process of its own
       generator.py    what the client processes do; pacer.py wakes the publisher, meter.py counts the bytes
       tls.py          the certificate of a measurement, who trusts it, and what TLS adds
-      process.py      what the server's processes cost
+      process.py      what the server's processes cost; kernel.py: waiting, and what was turned away
       gate.py         how the processes of a trial start and stop together; conductor.py leads them
       trial.py        one variant measured once
       comparison.py   all trials, in which order

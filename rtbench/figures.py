@@ -11,6 +11,7 @@ import numpy as np
 from rtbench import stats, verdict
 from rtbench.ledger import Ledger
 from rtbench.measured import STAGES, Measured, TrialFigures
+from rtbench.verdict import PERCENTILES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 LAYERS = ("payload", "framing", "tls", "ack", "tcp_ip")
 WAYS = ("up", "down")  # to the server, from the server
-PERCENTILES = (50, 90, 99)
 
 
 def _ratio(trials: Sequence[Measured], top: Callable[[TrialFigures], float | None], scale: float = 1.0) -> float | None:
@@ -175,6 +175,13 @@ def trial_row(trial: Measured, variant: Variant) -> dict[str, Any]:
         "server_retransmitted_bytes": f.server_retransmitted_bytes,
         "sockets_without_nodelay": f.nagle_sockets,
         "server_sockets_checked": f.server_retransmitted_bytes is not None,
+        "achieved_share": trial.achieved,
+        "client_cpu_percent": 100 * f.client_cpu,
+        "others_cpu_percent": 100 * f.others_cpu,
+        "client_waiting_us_per_delivery": _ratio([trial], lambda f: f.client_waiting_ns, 1e-3),
+        "clock_step_ms": f.clock_step_ns / 1e6,
+        "listen_drops": f.listen_drops,
+        "io_stall_share": f.io_stalled_ns / 1e9 / f.wall_s if f.io_stalled_ns is not None and f.wall_s else None,
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import time
 from array import array
@@ -16,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from rtbench import payload, transport
+from rtbench import kernel, payload, transport
 from rtbench.errors import Refused
 from rtbench.gate import Gate, GateClosed, through
 from rtbench.meter import Meter, Wire
@@ -69,6 +70,7 @@ class Usage:
     run_wire: Wire | None = None
     closing_wire: Wire | None = None
     cpu_ns: int = 0
+    waiting_ns: int | None = None  # for a core; None where the system does not tell
     requests: int = 0
     empty_requests: int = 0
     nagle: int = 0
@@ -308,14 +310,16 @@ async def _end(tasks: list[asyncio.Task[Any]]) -> None:
 async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
     """Note what the process spends between entry and exit, late acknowledgements of the kernel included."""
     usage.setup_wire = meter.totals()
-    ahead_ns, requests, empty, cpu_ns = (
+    ahead_ns, requests, empty, waiting_ns, cpu_ns = (
         realtime_ahead_ns(),
         meter.requests,
         meter.empty_requests,
+        kernel.waiting_ns(os.getpid()),
         time.process_time_ns(),
     )
     yield
     usage.cpu_ns = time.process_time_ns() - cpu_ns
+    usage.waiting_ns = kernel.grown(waiting_ns, kernel.waiting_ns(os.getpid()))
     usage.requests = meter.requests - requests
     usage.empty_requests = meter.empty_requests - empty
     usage.nagle = meter.nagle()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rtbench.trial import Trial
     from rtbench.workload import Workload
 
-_LEAST_FOR_PACE = 20  # messages
+_LEAST_FOR_PACE = 20  # messages, or deliveries in a third of a trial
+_STEADY_RISE = 2.0  # times the spread of latencies within a third, by which they rise from the first third to the last
 STAGES = ("lag", "network_server", "client")  # of a delivery; together they are its latency
 
 
@@ -62,6 +63,9 @@ class TrialFigures:
     server_waiting_ns: int | None
     server_voluntary_switches: int | None
     server_involuntary_switches: int | None
+    client_waiting_ns: int | None  # for a core; of the client process that waited longer
+    listen_drops: int | None
+    io_stalled_ns: int | None
     publisher_setup_wire: Wire | None
     publisher_run_wire: Wire | None
     publisher_closing_wire: Wire | None
@@ -165,6 +169,33 @@ class Measured:
         return lag_ms
 
     @cached_property
+    def achieved(self) -> float:
+        """The share of the offered rate at which publishes came to an end and deliveries arrived, the smaller one."""
+        return min(self.figures.achieved, self._delivered_pace)
+
+    @property
+    def _delivered_pace(self) -> float:
+        """The rate at which deliveries arrived, of the rate at which they were due, at most 1.
+
+        A server without acknowledgements takes what it cannot pass on, and latencies rise all through the trial: by
+        1/pace - 1 of the time that goes by. The rise is the one between the medians of the first and the last third of
+        the schedule; one that is small beside the spread within a third, as polling has it, is none.
+        """
+        due_ns = self.deliveries.due_ns[self._accounted[1]]
+        if len(due_ns) == 0:
+            return 1.0
+        thirds = np.quantile((due_ns.min(), due_ns.max()), (1 / 3, 2 / 3))
+        parts = due_ns <= thirds[0], due_ns >= thirds[1]
+        if min(part.sum() for part in parts) < _LEAST_FOR_PACE:
+            return 1.0
+        quartiles = [np.percentile(self.latency_ms[part], (25, 50, 75)) for part in parts]
+        rise_ms = quartiles[1][1] - quartiles[0][1]
+        if rise_ms <= _STEADY_RISE * max(q[2] - q[0] for q in quartiles):
+            return 1.0
+        span_ms = (np.median(due_ns[parts[1]]) - np.median(due_ns[parts[0]])) / 1e6
+        return float(span_ms / (span_ms + rise_ms))
+
+    @cached_property
     def age_ms(self) -> float | None:
         """Mean age of information of the measured messages, milliseconds; see `rtbench.age`."""
         d, first = self.deliveries, self._accounted[1]
@@ -244,6 +275,9 @@ def measured(trial: Trial) -> Measured:
         server_waiting_ns=_grown(trial, "waiting_ns"),
         server_voluntary_switches=_grown(trial, "voluntary_switches"),
         server_involuntary_switches=_grown(trial, "involuntary_switches"),
+        client_waiting_ns=max((part.waiting_ns for part in parts if part.waiting_ns is not None), default=None),
+        listen_drops=trial.listen_drops,
+        io_stalled_ns=trial.io_stalled_ns,
         publisher_setup_wire=trial.publisher.setup_wire,
         publisher_run_wire=trial.publisher.run_wire,
         publisher_closing_wire=trial.publisher.closing_wire,

@@ -2,7 +2,7 @@
 
 CPU time comes from the process's own clock in nanoseconds (clock_getcpuclockid(3): the clock id of a process is
 `(~pid << 3) | 2`); where there is none, from psutil, in ticks of 10 ms. The rest is read from `/proc` (proc(5), and
-Documentation/scheduler/sched-stats.rst of the kernel for `schedstat`); where that has no answer, neither have we.
+`rtbench.kernel`); where that has no answer, neither have we.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from rtbench.kernel import waiting_ns
 from rtbench.meter import read_wire
 
 _PIDFD_GETFD = 438  # the same number on every architecture (Linux 5.6)
@@ -107,7 +108,7 @@ def load(processes: list[psutil.Process], pages: bool = False) -> Load:
     for process in seen:
         with suppress(psutil.NoSuchProcess):
             rss = process.memory_info().rss
-            each.append((rss, *_switches(process), _waiting_ns(process.pid), _peak_rss(process)))
+            each.append((rss, *_switches(process), waiting_ns(process.pid), _peak_rss(process)))
     rss_bytes, *rest = (_sum(values) for values in zip(*each, strict=True)) if each else (0,) * 5
     shares = [_pages(process.pid) for process in seen] if pages else [(None, None)]
     return Load(at_ns, cpu, rss_bytes or 0, *rest, *(_sum(values) for values in zip(*shares, strict=True)))
@@ -138,19 +139,6 @@ def _switches(process: psutil.Process) -> tuple[int | None, int | None]:
         switches = process.num_ctx_switches()
         return switches.voluntary, switches.involuntary
     return None, None
-
-
-def _waiting_ns(pid: int) -> int | None:
-    """Return how long all threads have waited for a core.
-
-    The file of the process, `/proc/PID/schedstat`, tells of its first thread only. A kernel that does not count says
-    `0 0 0`; the third figure, how often it ran, is never 0 of a thread that ran.
-    """
-    counts = []
-    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        with suppress(OSError, ValueError):
-            counts.append([int(word) for word in path.read_text().split()])
-    return sum(c[1] for c in counts) if any(c[2] for c in counts) else None
 
 
 def _peak_rss(process: psutil.Process) -> int | None:

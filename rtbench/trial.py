@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from rtbench import generator, payload, process
+from rtbench import generator, kernel, payload, process
 from rtbench.conductor import Conductor, Report
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.generator import Part, Published, Received, Usage
@@ -72,6 +72,8 @@ class Trial:
     after: Load | None = None
     system_cpu_ns: int = 0  # used by the whole system, this conductor not counted
     server_ends: ServerEnds | None = None
+    listen_drops: int | None = None  # of this machine, from before the clients connected
+    io_stalled_ns: int | None = None  # this machine waited for a disk, within the wall time
 
 
 async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: None) -> Trial:
@@ -82,6 +84,7 @@ async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: Non
     """
     trial = Trial(plan)
     conductor = Conductor(plan.variant.patience_s, report)
+    listen_drops = kernel.listen_drops()
     try:
         async with AsyncExitStack() as stack:
             gate = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
@@ -96,6 +99,7 @@ async def conduct(plan: Plan, executor: Executor, report: Report = lambda _: Non
     except (Error, OSError) as error:
         trial.error = trial.error or str(error)
     finally:
+        trial.listen_drops = kernel.grown(listen_drops, kernel.listen_drops())
         executor.shutdown(wait=False, cancel_futures=True)
     return trial
 
@@ -153,12 +157,14 @@ async def _steps(trial: Trial, conductor: Conductor) -> None:
     conductor.tell("go", at_ns=start_ns)
     trial.before = process.load(processes)
     system_cpu_ns = process.system_cpu_ns() - time.process_time_ns()
+    io_stalled_ns = kernel.io_stalled_ns()
     workload = plan.workload
     span_s = _LEAD_NS / 1e9 + workload.warmup_s + workload.duration_s
     await conductor.done("publish", "go", span_s + plan.variant.patience_s + 1.0)
     await conductor.drained()
     trial.after = process.load(processes)
     trial.system_cpu_ns = process.system_cpu_ns() - time.process_time_ns() - system_cpu_ns
+    trial.io_stalled_ns = kernel.grown(io_stalled_ns, kernel.io_stalled_ns())
     trial.wall_ns = trial.after.at_ns - start_ns
     trial.server_ends = process.server_ends(processes, conductor.server.port)
 

@@ -7,11 +7,14 @@ would help.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from rtbench import stats
 
 if TYPE_CHECKING:
     from rtbench.measured import Measured
@@ -21,12 +24,18 @@ VALID, SUSPECT, INVALID = "valid", "suspect", "invalid"
 LEAST_ACHIEVED = 0.95  # of the rate offered
 MOST_CLIENT_CPU = 0.80  # of a core, by either client process
 MOST_SERVER_CPU = 0.95
+MOST_WAITING = 0.4  # of the latency, by waiting for a core for each message
+MOST_WAITING_IN_ALL = 0.25  # of the time; many messages wait through one such wait
 MOST_OTHERS_CPU = 0.25  # of a core, by what is not part of the trial; twice as much in one trial is too much
 MOST_LAG = 0.5  # of the latency, by the median message
 LEAST_LAG_MS = 1.0  # below which a lag is not worth a word
+MOST_IO_STALL = 0.05  # of the time; idle 0.0006, beside a program that writes and syncs 0.2 to 0.45
+LEAST_STALL_MS = 100.0  # of a single delivery, and
+LEAST_STALL = 10.0  # times the median
 MOST_CLOCK_STEP_NS = 1_000_000
-DELAYED_ACK_MS = (38.0, 45.0)  # where Nagle's algorithm meets Linux's delayed acknowledgement (TCP_DELACK_MIN, 40 ms)
+DELAYED_ACK_MS = (38.0, 50.0)  # Linux delays an acknowledgement by 40 ms (TCP_DELACK_MIN); then the rest is delivered
 LEAST_CLUSTER = 0.02  # of the deliveries, to be called a cluster
+PERCENTILES = (50, 90, 99)  # that the table shows
 MOST_DRIFT = 2.0  # between the medians of the trials, the largest to the smallest, in steady order
 
 
@@ -60,7 +69,7 @@ def failed_trials(row: Row, trials: Trials) -> Finding | None:
 
 def not_achieved(row: Row, trials: Trials) -> Finding | None:
     """Above capacity, latency measures the length of the run."""
-    achieved = float(np.mean([trial.figures.achieved for trial in trials])) if trials else 1.0
+    achieved = float(np.mean([trial.achieved for trial in trials])) if trials else 1.0
     if achieved >= LEAST_ACHIEVED:
         return None
     return Finding(INVALID, f"overload: {achieved:.0%} of the offered rate was achieved; lower --rate")
@@ -80,6 +89,37 @@ def busy_machine(row: Row, trials: Trials) -> Finding | None:
     if not shares or (np.median(shares) <= MOST_OTHERS_CPU and max(shares) <= 2 * MOST_OTHERS_CPU):
         return None
     return Finding(INVALID, f"other processes used {max(shares):.0%} of a core; stop them (`rtbench doctor` looks)")
+
+
+def starved_server(row: Row, trials: Trials) -> Finding | None:
+    """A server that is ready and has no core to run on: its latency is the machine's."""
+    return _starved("the server", row, trials, [trial.figures.server_waiting_ns for trial in trials])
+
+
+def starved_client(row: Row, trials: Trials) -> Finding | None:
+    """As for the server, of the client process that waited longer."""
+    return _starved("a client process", row, trials, [trial.figures.client_waiting_ns for trial in trials])
+
+
+def _starved(who: str, row: Row, trials: Trials, waiting_ns: Sequence[int | None]) -> Finding | None:
+    """Find a process that in most trials waited long for a core: beside the latency, or beside the time itself.
+
+    The share of waiting in the time in which it could have run says nothing: it is 0.2 to 0.6 on an idle machine, where
+    a wait is as short as the work.
+    """
+    latency_ms = row["latency_p50_ms"]
+    known = [(t.figures, ns) for t, ns in zip(trials, waiting_ns, strict=True) if ns is not None and t.figures.wall_s]
+    if not known or latency_ms is None:
+        return None
+    a_message_ms = float(np.median([ns / 1e6 / max(figures.published_in_all, 1) for figures, ns in known]))
+    share = float(np.median([ns / 1e9 / figures.wall_s for figures, ns in known]))
+    if a_message_ms <= MOST_WAITING * latency_ms and share <= MOST_WAITING_IN_ALL:
+        return None
+    return Finding(
+        SUSPECT,
+        f"{who} waited for a core for {a_message_ms:.2g} ms a message, {share:.0%} of the time, beside a latency of "
+        f"{latency_ms:.2g} ms; stop other processes or lower --rate",
+    )
 
 
 def nagle(row: Row, trials: Trials) -> Finding | None:
@@ -132,7 +172,61 @@ def retransmissions(row: Row, trials: Trials) -> Finding | None:
     sent_again += sum(t.figures.server_retransmitted_bytes or 0 for t in trials)
     if not sent_again:
         return None
-    return Finding(SUSPECT, f"{sent_again} bytes were retransmitted on loopback: a queue was full; lower --rate")
+    return Finding(
+        SUSPECT,
+        f"{sent_again} bytes were retransmitted on loopback: a queue was full, or an end too slow; lower --rate",
+    )
+
+
+def listen_drops(row: Row, trials: Trials) -> Finding | None:
+    """A connection that is turned away comes again a second later, and what it was to hear is late or lost."""
+    dropped = sum(trial.figures.listen_drops or 0 for trial in trials)
+    if not dropped:
+        return None
+    return Finding(
+        SUSPECT,
+        f"{dropped} connections were turned away by a full listen queue; give the server a longer backlog, raise "
+        "net.core.somaxconn (`rtbench doctor` shows it), or take fewer --subscribers",
+    )
+
+
+def waiting_for_disk(row: Row, trials: Trials) -> Finding | None:
+    """A relay has no business with a disk; where something waits for one, it may be the server."""
+    shares = [(t.figures.io_stalled_ns or 0) / 1e9 / t.figures.wall_s for t in trials if t.figures.wall_s]
+    if max(shares, default=0.0) <= MOST_IO_STALL:
+        return None
+    return Finding(
+        SUSPECT,
+        f"something on this machine waited for a disk for {max(shares):.0%} of a trial; stop what writes, or let the "
+        "server keep its messages in memory",
+    )
+
+
+def stood_still(row: Row, trials: Trials) -> Finding | None:
+    """A freeze touches few messages and no median; the percentiles far out are its length."""
+    longest = max((float(trial.latency_ms.max()) for trial in trials if len(trial.latency_ms)), default=0.0)
+    median = row["latency_p50_ms"]
+    if median is None or longest < max(LEAST_STALL_MS, LEAST_STALL * median):
+        return None
+    return Finding(
+        SUSPECT,
+        f"a delivery took {longest:.0f} ms beside {median:.2g} ms at the median: something stood still; "
+        "measure again, with more --trials",
+    )
+
+
+def too_few_samples(row: Row, trials: Trials) -> Finding | None:
+    """A percentile stands on the deliveries beyond it; the table leaves it empty where they are too few."""
+    count = row["delivered"]
+    missing = [percent for percent in PERCENTILES if not stats.supported(count, percent)]
+    if not trials or not missing:
+        return None
+    names = " and ".join(f"p{percent}" for percent in missing)
+    needed = math.ceil(100 * stats.BEYOND / (100 - missing[-1]))
+    return Finding(
+        SUSPECT,
+        f"{names} left empty: {count:,} deliveries, p{missing[-1]} takes {needed:,}; raise --duration or --trials",
+    )
 
 
 def clock_step(row: Row, trials: Trials) -> Finding | None:
@@ -166,12 +260,18 @@ CHECKS = (
     not_achieved,
     busy_generator,
     busy_machine,
+    starved_server,
+    starved_client,
     nagle,
     cluster_at_40_ms,
     late_generator,
     busy_server,
     retransmissions,
+    listen_drops,
+    waiting_for_disk,
+    stood_still,
     clock_step,
     drifting_trials,
     lost_in_warmup,
+    too_few_samples,
 )
