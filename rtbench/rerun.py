@@ -41,7 +41,8 @@ class Agreement:
 def settings_of(result: Result) -> dict[str, Given]:
     """Return the settings that measure the same again, their source being the result.
 
-    A comparison of "all installed" becomes one of the transports that it had: others may be installed by now.
+    A comparison of "all installed" becomes one of the transports that it had: others may be installed by now. What a
+    precision came to becomes a number of trials: as much must be delivered again, so as many are run.
 
     Raises:
         ResultError: the result is not complete, or this rtbench would not measure the same.
@@ -52,7 +53,10 @@ def settings_of(result: Result) -> dict[str, Given]:
             "there is nothing whole to agree with; measure it anew"
         )
     try:
-        settings = resolve({name: (given.value, "result") for name, given in result.settings.items()})
+        values = {name: given.value for name, given in result.settings.items()}
+        if result.precision is not None:
+            values |= {"trials": result.blocks, "precision": None, "most_trials": None}
+        settings = resolve({name: (value, "result") for name, value in values.items()})
         if result.kind == "comparison" and result.settings["transport"].value is None:
             others = [v.transport for v in result.variants if not v.control]
             settings["transport"] = Given(list(dict.fromkeys(others)), "result")
