@@ -428,16 +428,19 @@ def of_messages(drawn: Trials) -> Trials:
     return list(np.concatenate(drawn)[:, None])
 
 
+GROUPS = [(2, 2), (3, 3), (4, 4), (5, 5), (10, 10), (3, 2), (10, 2), (10, 3)]
+
+
 @pytest.mark.parametrize(
-    ("trials", "others"), [(2, 2), (3, 3), (4, 4), (5, 5), (10, 10), (3, 2), (10, 2), (10, 3)], ids=str
+    ("trials", "others", "percent", "pairs"),
+    [(*group, None, 1000) for group in GROUPS]
+    + [(2, 2, 50, 400), (5, 5, 50, 400), (10, 10, 50, 600), (10, 3, 50, 400), (3, 3, 75, 400), (5, 5, 75, 400)],
 )
-@pytest.mark.parametrize("percent", [None, 50, 90], ids=["mean", "p50", "p90"])
 def test_at_most_one_pair_in_twenty_shows_a_difference_where_there_is_none(
-    trials: int, others: int, percent: float | None
+    trials: int, others: int, percent: float | None, pairs: int
 ) -> None:
-    """Within what 1,000 (300) draws of a share of 5 % vary: two standard deviations are 1.4 (2.5) %."""
-    pairs, most = (1000, 0.064) if percent is None else (300, 0.075)
-    assert false_alarms(trials, others, pairs, of_trials, percent) <= most
+    """Within two standard deviations of what so many draws of a share of 5 % vary."""
+    assert false_alarms(trials, others, pairs, of_trials, percent) <= 0.05 + 2 * (0.05 * 0.95 / pairs) ** 0.5
 
 
 def test_messages_taken_for_independent_would_show_a_difference_in_a_third_of_the_pairs() -> None:
@@ -477,10 +480,10 @@ def alike(trials: int, seed: int) -> Result:
 @pytest.mark.parametrize("trials", [3, 4, 5, 10])
 def test_an_aa_comparison_as_a_whole_finds_a_difference_in_one_of_twenty_at_most(trials: int) -> None:
     """Where one single row or another does so much more often: there are 24, at one in twenty each."""
-    found = [noise_floor(alike(trials, seed)) for seed in range(60)]
-    assert sum("part more than chance" in str(each.conclusion) for each in found) <= 6
+    found = [noise_floor(alike(trials, seed)) for seed in range(30)]
+    assert sum("part more than chance" in str(each.conclusion) for each in found) <= 4
     if trials == 10:
-        assert sum(any("times" in row["verdict"] for row in each) for each in found) > 12
+        assert sum(any("times" in row["verdict"] for row in each) for each in found) > 6
 
 
 @pytest.mark.parametrize("factor", [1.2, 0.8])

@@ -63,6 +63,7 @@ def test_the_widest_variant_decides_and_all_get_its_trials() -> None:
     half = (row["latency_p50_high_ms"] - row["latency_p50_low_ms"]) / 2
     assert half / row["latency_p50_ms"] <= 0.05
     assert result.report().splitlines()[-1] == f"precision: 5 % reached with {result.blocks} trials"
+    assert f" {result.blocks} trials;" in " ".join(result.report().split())
 
 
 def test_what_is_out_of_reach_is_given_up_when_a_projection_means_something() -> None:
