@@ -22,7 +22,7 @@ The map of the program, in reading order:
       process.py      what the server's processes cost; kernel.py: waiting, and what was turned away
       gate.py         how the processes of a trial start and stop together; conductor.py leads them
       trial.py        one variant measured once
-      comparison.py   all trials, in which order
+      comparison.py   all trials, in which order; precision.py says when they are enough
       idle.py         what connections cost while nothing is sent; holder.py holds them
       executor.py     where the work runs
     What comes out

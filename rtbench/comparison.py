@@ -1,7 +1,8 @@
 """Comparison: which trials are run, in which order, and what is kept while they run.
 
 The trials of a comparison come in blocks, one trial of each variant a block, in an order drawn from the seed: what
-changes on the machine over the minutes falls on all variants alike. A run is a comparison of one.
+changes on the machine over the minutes falls on all variants alike. A run is a comparison of one. With a precision,
+blocks are added until it is reached or known to be out of reach; they continue the same order.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ from rtbench.workload import Workload
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a comparison stands: the trial under way (from 1), its deliveries so far, and the time left in seconds."""
+    """Where a comparison stands: the trial under way (from 1), its deliveries so far, and the time left in seconds.
+
+    `trials` are planned so far; a precision may raise them to `most_trials`, and the time left with them.
+    """
 
     variant: str
     trial: int
     trials: int
+    most_trials: int
     deliveries: int
     left_s: float
 
@@ -133,7 +138,8 @@ def measure(
     variants = chosen_variants(settings, everything=kind == "comparison")
     workload = workload_of(settings)
     value = {name: given.value for name, given in settings.items()}
-    planned = plans(variants, workload, value["trials"], value["seed"], value["tls"])
+    most = value["most_trials"] or value["trials"]
+    planned = plans(variants, workload, most, value["seed"], value["tls"])
     result = Result.start(kind, settings, workload, variants, out)
     work = _all(planned, result, watch, executor)
     if loop_is_running():
@@ -189,12 +195,15 @@ async def _all(planned: list[Plan], result: Result, watch: Watch, executor: Call
     try:
         began = time.monotonic()
         for plan in planned:
+            if plan.index == result.planned_trials and not result.extend():
+                break
             started = time.monotonic()
             per_trial = (started - began) / plan.index if plan.index else _guess_s(plan)
 
             def report(count: int, plan: Plan = plan, started: float = started, each: float = per_trial) -> None:
-                left = each * (len(planned) - plan.index) - (time.monotonic() - started)
-                watch(Progress(plan.variant.name, plan.index + 1, len(planned), count, max(left, 0.0)))
+                trials = result.planned_trials
+                left = each * (trials - plan.index) - (time.monotonic() - started)
+                watch(Progress(plan.variant.name, plan.index + 1, trials, len(planned), count, max(left, 0.0)))
 
             report(0)
             result.add(await conduct(plan, executor(), report))

@@ -11,6 +11,7 @@ difference is shown, which is not to say that there is none. Results that were n
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 SAME = "no difference shown"
 ENOUGH = 5  # trials a side
-USUAL_ALARM = 1 / 20
-# How often a row shows a difference where there is none, by the trials on the smaller side; as measured in
-# tests/test_difference.py.
-ALARMS = {2: 1 / 3, 3: 1 / 10, 4: 1 / 15}
+ALARM = 1 / 20  # how often at most a row shows a difference where there is none
 MACHINE = ("system", "kernel", "machine", "processor", "cores", "governor", "python", "link")
 IMPLEMENTATION = ("transport", "server", "client", "server_software", "client_software")
 
@@ -72,21 +70,22 @@ _CPU = _cost(
     "server_cpu_us_per_delivery", "CPU us/msg", lambda f: None if f.server_cpu_ns is None else f.server_cpu_ns / 1e3
 )
 METRICS = (*map(_percentile, (50, 90, 99)), _MEAN, _WIRE, _CPU)
-_HEADS = {metric.name: metric.head for metric in METRICS}
+_METRIC = {metric.name: metric for metric in METRICS}
 
 
 @dataclass(frozen=True)
 class Difference(Table):
     """A row a variant and metric; `ratio` is b / a, `ratio_low` and `ratio_high` its 95 % interval.
 
-    `conditions` says what was not alike and `notes` what else to know; they are shown wherever the rows are. `fit` is
-    False where a variant among them is invalid.
+    `conditions` says what was not alike, `notes` what else to know, and `conclusion` what all rows of an A/A comparison
+    show together; they are shown wherever the rows are. `fit` is False where a variant among them is invalid.
     """
 
     sides: tuple[str, str] = ("A", "B")
     conditions: Sequence[str] = ()
     notes: Sequence[str] = ()
     fit: bool = True
+    conclusion: str | None = None
 
     def __str__(self) -> str:
         """Return all of it, at most 100 columns wide."""
@@ -102,12 +101,15 @@ class Difference(Table):
                 variant = row["variant"]
                 lines.append(variant)
             lines.append(f"  {line}")
-        return "\n".join([*lines, "", *_filled(self.notes)])
+        return "\n".join([*lines, "", *_filled(self._said())])
+
+    def _said(self) -> list[str]:
+        return [*self.notes, *([self.conclusion] if self.conclusion else [])]
 
     def _short(self, row: Mapping[str, Any]) -> dict[str, Any]:
         low, high = row["ratio_low"], row["ratio_high"]
         return {
-            "": _HEADS[row["metric"]],
+            "": _METRIC[row["metric"]].head,
             self.sides[0]: row["a"],
             self.sides[1]: row["b"],
             "ratio": row["ratio"],
@@ -117,7 +119,7 @@ class Difference(Table):
 
     def _repr_html_(self) -> str:
         unlike = "".join(f"<p>Not measured alike: {html.escape(text)}</p>" for text in self.conditions)
-        return unlike + super()._repr_html_() + "".join(f"<p>{html.escape(text)}</p>" for text in self.notes)
+        return unlike + super()._repr_html_() + "".join(f"<p>{html.escape(text)}</p>" for text in self._said())
 
 
 def _filled(texts: Sequence[str]) -> list[str]:
@@ -172,7 +174,9 @@ def ratios(result: Result, baseline: str) -> Difference:
 def noise_floor(result: Result) -> Difference:
     """Compare each variant with itself: the trials of odd blocks with those of even ones.
 
-    What differs here differs by chance, or because something on the machine changed from block to block.
+    What differs here differs by chance, or because something on the machine changed from block to block; the conclusion
+    says which. One row in twenty parts by chance, so nearly every table of 48 rows has one that does; all rows together
+    are held to one A/A comparison in twenty (Bonferroni over the rows that have an interval).
 
     Raises:
         UsageError: no variant has trials of both kinds.
@@ -185,7 +189,28 @@ def noise_floor(result: Result) -> Difference:
     if not any(even and odd for even, odd in pairs.values()):
         raise UsageError("an A/A comparison needs at least two trials of a variant, better ten: --trials 10")
     notes = [*_state(result, "", names), *_doubt(pairs)]
-    return Difference(_rows(pairs, "odd is {} times even"), ("even", "odd"), (), notes, _fit(result, names))
+    rows = _rows(pairs, "odd is {} times even")
+    return Difference(rows, ("even", "odd"), (), notes, _fit(result, names), _conclusion(rows, pairs))
+
+
+def _conclusion(rows: Sequence[Mapping[str, Any]], pairs: Mapping[str, tuple[Trials, Trials]]) -> str:
+    """Say of all rows of an A/A comparison together whether anything differs."""
+    judged = [row for row in rows if row["ratio_low"] is not None]
+    if not judged:
+        return "A/A: nothing can be said: one trial in a half has no interval; measure with --trials 10."
+    confidence = stats.bonferroni(len(judged))
+    apart = [
+        f"{row['variant']} {_METRIC[row['metric']].head}"
+        for row in judged
+        if row["verdict"] != SAME and stats.differs(_ratio(_METRIC[row["metric"]], *pairs[row["variant"]], confidence))
+    ]
+    family = "(family-wise at 5 %: Bonferroni)"
+    if not apart:
+        return f"A/A: no difference shown in {len(judged)} rows {family}."
+    return (
+        f"A/A: {len(apart)} of {len(judged)} rows part more than chance explains {family}: {', '.join(apart)}; "
+        "something on this machine changed from block to block."
+    )
 
 
 def differing_conditions(a: Result, b: Result) -> list[str]:
@@ -242,12 +267,16 @@ def _row(name: str, metric: Metric, a: Trials, b: Trials, words: str) -> dict[st
     }
 
 
+def _ratio(metric: Metric, a: Trials, b: Trials, confidence: float) -> Estimate | None:
+    return stats.ratio(metric.pooled(b), metric.pooled(a), confidence)
+
+
 def verdict(ratio: Estimate | None, words: str) -> str:
     """Say what a ratio shows; `words` has a place for the two ends of its interval."""
     if ratio is None:
         return "no ratio with zero"
     if ratio.low is None or ratio.high is None:
-        return "one trial: no interval"
+        return "no interval: one trial, or nothing in one"
     if not stats.differs(ratio):
         return SAME
     digits, ends = 3, (ratio.low, ratio.high)
@@ -283,17 +312,18 @@ def _alone(result: Result, side: str, names: Sequence[str]) -> list[str]:
 def _doubt(pairs: Mapping[str, tuple[Trials, Trials]]) -> list[str]:
     """Say how far the rows can be trusted."""
     few: dict[str, list[str]] = {}
-    alarms = []
+    compared = 0
     for name, (a, b) in pairs.items():
         least = min(len(a), len(b))
         if least < ENOUGH:
             few.setdefault(f"{len(a)} against {len(b)} trials", []).append(name)
         if least > 1:
-            alarms += len(METRICS) * [ALARMS.get(least, USUAL_ALARM)]
+            compared += len(METRICS)
     notes = [
-        f"{count} ({', '.join(names)}): the interval is little more than a range; {ENOUGH} a side make it one."
+        f"{count} ({', '.join(names)}): too few to show any but a large difference; {ENOUGH} a side are better."
         for count, names in few.items()
     ]
-    if alarms:
-        notes.append(f"Where nothing differs, up to {sum(alarms):.0f} of {len(alarms)} rows may show a difference.")
+    if compared:
+        expected = math.ceil(ALARM * compared)
+        notes.append(f"Where nothing differs, up to {expected} of {compared} rows may show a difference.")
     return notes

@@ -57,6 +57,8 @@ def report(result: Result) -> str:
             lines.append(_hanging(" " * width, remark))
         if row["verdict"] != VALID:
             lines.append(_hanging(" " * width, f"{row['verdict']}: {row['reasons']}"))
+    if result.precision is not None:
+        lines += ["", *(textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in result.precision.sentences())]
     return "\n".join(lines)
 
 
@@ -77,7 +79,7 @@ def _hanging(head: str, text: str) -> str:
 
 def _conditions(result: Result) -> list[str]:
     w = result.workload
-    trials = result.settings["trials"].value
+    trials = result.blocks
     text = (
         f"{w.pattern}, {w.publishers} publisher{'s' * (w.publishers > 1)}, {w.subscribers} subscriber"
         f"{'s' * (w.subscribers > 1)}, {w.rate_hz:g} messages/s each ({w.arrivals}), {w.payload_bytes} bytes, "

@@ -4,15 +4,14 @@ Same settings means same schedule, same payloads, same order of trials. Two hone
 must agree is stated with its doubt. A variant agrees when the same was delivered and the medians are as close as chance
 explains: their intervals overlap, or the interval of their ratio contains 1.
 
-The interval of the ratio is Welch's, on the logarithms of the trials' own medians (Welch 1947; the degrees of freedom
-rounded down). It is made for few trials, where a bootstrap interval is too narrow: with three trials a side, the
-intervals of two runs of the very same thing miss each other once in ten times. All variants are asked at once, so
-each interval is wide enough that all of them together err in one rerun of twenty (Bonferroni).
+The interval of the ratio is that of `rtbench.stats`. All variants are asked at once, so each interval is wide enough
+that all of them together err in one rerun of twenty (Bonferroni). It decides, and not the intervals of the medians
+alone, because those are too narrow for few trials: with three, those of two runs of the very same thing miss each other
+once in ten times.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from rtbench.comparison import chosen_variants
 from rtbench.errors import ResultError, UsageError
 from rtbench.results import COMPLETE, Result
 from rtbench.settings import Given, resolve, workload_of
-from rtbench.stats import CONFIDENCE, Estimate, differs
+from rtbench.stats import Estimate, Pooled, bonferroni, differs, pooled_percentile, ratio
 from rtbench.table import Table, significant
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
@@ -42,7 +41,8 @@ class Agreement:
 def settings_of(result: Result) -> dict[str, Given]:
     """Return the settings that measure the same again, their source being the result.
 
-    A comparison of "all installed" becomes one of the transports that it had: others may be installed by now.
+    A comparison of "all installed" becomes one of the transports that it had: others may be installed by now. What a
+    precision came to becomes a number of trials: as much must be delivered again, so as many are run.
 
     Raises:
         ResultError: the result is not complete, or this rtbench would not measure the same.
@@ -53,7 +53,10 @@ def settings_of(result: Result) -> dict[str, Given]:
             "there is nothing whole to agree with; measure it anew"
         )
     try:
-        settings = resolve({name: (given.value, "result") for name, given in result.settings.items()})
+        values = {name: given.value for name, given in result.settings.items()}
+        if result.precision is not None:
+            values |= {"trials": result.blocks, "precision": None, "most_trials": None}
+        settings = resolve({name: (value, "result") for name, value in values.items()})
         if result.kind == "comparison" and result.settings["transport"].value is None:
             others = [v.transport for v in result.variants if not v.control]
             settings["transport"] = Given(list(dict.fromkeys(others)), "result")
@@ -81,19 +84,18 @@ def _check_same(result: Result, settings: Mapping[str, Given]) -> None:
 
 def agreements(before: Result, after: Result) -> list[Agreement]:
     """Return for each variant whether two results of the same settings agree."""
-    confidence = 1 - (1 - CONFIDENCE) / len(before.variants)
+    confidence = bonferroni(len(before.variants))
     found = []
     for variant in before.variants:
         rows = before.summary[variant.name], after.summary[variant.name]
-        ratio = median_ratio(_medians(before, variant.name), _medians(after, variant.name), confidence)
-        agrees, reason = _judge(*rows, ratio)
-        found.append(Agreement(variant.name, agrees, reason, ratio, *rows))
+        times = ratio(_median(after, variant.name), _median(before, variant.name), confidence)
+        agrees, reason = _judge(*rows, times)
+        found.append(Agreement(variant.name, agrees, reason, times, *rows))
     return found
 
 
-def _medians(result: Result, variant: str) -> list[float]:
-    rows = [row for row in result.trial_table if row["variant"] == variant and row["status"] == "ok"]
-    return [row["latency_p50_ms"] for row in rows if row["latency_p50_ms"] is not None]
+def _median(result: Result, variant: str) -> Pooled | None:
+    return pooled_percentile([t.latency_ms for t in result.trials_of(variant) if not t.figures.error], 50)
 
 
 def _judge(before: Mapping[str, Any], after: Mapping[str, Any], ratio: Estimate | None) -> tuple[str, str]:
@@ -114,57 +116,6 @@ def overlap(a: Mapping[str, Any], b: Mapping[str, Any], figure: str) -> bool:
     """Whether the intervals of a figure in two rows of summary.csv share a point; not without intervals."""
     ends = [row[f"{figure}_{end}_ms"] for row in (a, b) for end in ("low", "high")]
     return None not in ends and bool(ends[0] <= ends[3] and ends[2] <= ends[1])
-
-
-def median_ratio(before: Sequence[float], after: Sequence[float], confidence: float) -> Estimate | None:
-    """Return how many times the medians of the later trials are those of the earlier, geometric means compared.
-
-    None where there are none above 0; without an interval where either has a single trial.
-    """
-    if not before or not after or min(*before, *after) <= 0:
-        return None
-    (mean_a, error_a), (mean_b, error_b) = _mean_and_error(before), _mean_and_error(after)
-    value = math.exp(mean_b - mean_a)
-    if len(before) < 2 or len(after) < 2:
-        return Estimate(value)
-    error = error_a + error_b
-    if error == 0:
-        return Estimate(value, value, value)
-    freedom = error**2 / (error_a**2 / (len(before) - 1) + error_b**2 / (len(after) - 1))
-    width = student_t(confidence, max(math.floor(freedom + 1e-9), 1)) * math.sqrt(error)
-    return Estimate(value, value * math.exp(-width), value * math.exp(width))
-
-
-def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of the logarithms, and its squared standard error (0 for a single value)."""
-    logs, count = [math.log(value) for value in values], len(values)
-    mean = math.fsum(logs) / count
-    return mean, math.fsum((x - mean) ** 2 for x in logs) / max(count - 1, 1) / count
-
-
-def student_t(confidence: float, freedom: int) -> float:
-    """Return the t that Student's distribution keeps within, either way, with this probability; by bisection."""
-    low, high = 0.0, 1.0
-    while _within(high, freedom) < confidence:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
-    return high
-
-
-def _within(t: float, freedom: int) -> float:
-    """Return P(|T| < t): Abramowitz and Stegun 1964, 26.7.3 and 26.7.4."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term = total = cosine if odd else 1.0
-    for k in range(2 + odd, freedom - 1, 2):
-        term *= cosine**2 * (k - 1) / k
-        total += term
-    if odd:
-        return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0))
-    return sine * total
 
 
 def differences(before: Result, after: Result) -> list[str]:

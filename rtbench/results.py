@@ -16,6 +16,7 @@ from rtbench.environment import describe
 from rtbench.errors import UsageError
 from rtbench.figures import observation, summary_row, trial_row
 from rtbench.measured import Measured, measured
+from rtbench.precision import Precision, widths
 from rtbench.settings import Given
 from rtbench.table import Table
 from rtbench.variant import Variant
@@ -80,6 +81,13 @@ class Result:
             storage.write_samples(self.path, taken)
             storage.write_description(self.path, self.description())
 
+    def extend(self) -> bool:
+        """Plan another trial of each variant, unless the precision asked for is reached, or out of reach."""
+        if self.precision is None or self.precision.enough(self.blocks):
+            return False
+        self.planned_trials += len(self.variants)
+        return True
+
     def finish(self, status: str = COMPLETE) -> None:
         """Mark the result complete (or left incomplete) and write what is derived from it."""
         self.status = status
@@ -139,11 +147,26 @@ class Result:
             raise UsageError(f"no variant {variant!r} in this result; it has {', '.join(names)}")
 
     @property
+    def blocks(self) -> int:
+        """How many trials of each variant were to be run; with a precision, as many as it came to so far."""
+        return self.planned_trials // len(self.variants)
+
+    @property
+    def precision(self) -> Precision | None:
+        """The precision that was asked for and what was reached of it; None where none was."""
+        asked = self.settings.get("precision")
+        if asked is None or asked.value is None:
+            return None
+        return Precision(asked.value, self.settings["most_trials"].value, widths(self.summary))
+
+    @property
     def exit_code(self) -> int:
-        """0 fine, 1 a trial failed, 4 measured but not fit to conclude."""
+        """0 fine, 1 a trial failed, 3 the precision asked for was not reached, 4 measured but not fit to conclude."""
         if any(t.figures.error for t in self.trials):
             return 1
-        return 4 if INVALID in self.summary.column("verdict") else 0
+        if INVALID in self.summary.column("verdict"):
+            return 4
+        return 3 if self.precision is not None and not self.precision.reached else 0
 
     def report(self) -> str:
         """Return the table and the sentences that `rtbench run` and `rtbench compare` print, at most 100 columns
@@ -222,6 +245,7 @@ class Result:
             "status": self.status,
             "created": self.created,
             "planned_trials": self.planned_trials,
+            "precision": None if self.precision is None else self.precision.description(),
             "settings": {name: asdict(given) for name, given in self.settings.items()},
             "workload": asdict(self.workload),
             "environment": dict(self.environment),

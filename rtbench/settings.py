@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtbench.errors import UsageError
+from rtbench.precision import LEAST_TRIALS, MOST_TRIALS
 from rtbench.units import parse_seconds, parse_yes_or_no
 from rtbench.workload import ARRIVALS, PATTERNS, Workload, participants
 
@@ -59,6 +60,20 @@ def _time(flag: str) -> Callable[[Any], float]:
     return parse
 
 
+def _share(flag: str) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = math.nan
+        if not 0 < share < 1:
+            raise UsageError(f"{flag} must be above 0 and below 100 %, as 5% or 0.05: got {value!r}")
+        return share
+
+    return parse
+
+
 def _yes_or_no(flag: str) -> Callable[[Any], bool]:
     def parse(value: Any) -> bool:
         try:
@@ -73,9 +88,8 @@ def _setting(
     name: str, kind: Any, default: Any, metavar: str, help: str, many: bool = False, compared: bool = False
 ) -> Setting:
     flag = "--" + name.replace("_", "-")
-    parse = {int: _number(int, flag), float: _number(float, flag), "time": _time(flag), bool: _yes_or_no(flag)}.get(
-        kind, str
-    )
+    parsers = {"time": _time, "share": _share, bool: _yes_or_no}
+    parse = _number(kind, flag) if kind in (int, float) else parsers[kind](flag) if kind in parsers else str
     return Setting(name, parse, default, metavar, help, many, "s" if kind == "time" else "", compared)
 
 
@@ -114,10 +128,14 @@ SETTINGS = {
         _setting("interval", "time", None, "TIME", "from one poll to the next, for polling [500ms]"),
         _setting("duration", "time", 1.5, "TIME", "measured part of a trial"),
         _setting("warmup", "time", 0.3, "TIME", "part of a trial before it, left out of the figures"),
-        _setting("trials", int, 3, "N", "trials of each variant, each with fresh processes"),
+        _setting("trials", int, 3, "N", "trials of each variant, each with fresh processes; with --precision from 5"),
+        _setting("precision", "share", None, "SHARE", "add trials until each median is known to this, as 5% or 0.05"),
+        _setting("most_trials", int, None, "N", "trials of each variant that --precision may come to [30]"),
         _setting("seed", int, 1, "N", "fixes the schedule and the order of the trials"),
     )
 }
+
+USUAL_MOST_TRIALS = 30
 
 # settings that are options of a transport's client: the name there, times with their unit
 CLIENT_OPTIONS = {"qos": "qos", "interval": "interval_s"}
@@ -149,14 +167,32 @@ def resolve(given: Mapping[str, tuple[Any, str]]) -> dict[str, Given]:
             resolved[name] = Given([setting.parse(v) for v in value], source)
         else:
             resolved[name] = Given(setting.parse(value), source)
-    if not 1 <= resolved["trials"].value <= 10_000:
-        raise UsageError(f"--trials must be 1 to 10000: got {resolved['trials'].value}")
+    if not 1 <= resolved["trials"].value <= MOST_TRIALS:
+        raise UsageError(f"--trials must be 1 to {MOST_TRIALS}: got {resolved['trials'].value}")
+    _resolve_precision(resolved)
     interval_s = resolved["interval"].value
     if interval_s is not None and not interval_s > 0:
         raise UsageError(f"--interval must be above 0: got {interval_s:g}s")
     if resolved["seed"].value < 0:
         raise UsageError(f"--seed must be 0 or more: got {resolved['seed'].value}")
     return resolved
+
+
+def _resolve_precision(resolved: dict[str, Given]) -> None:
+    """Complete the numbers of trials where a precision is asked for."""
+    trials, most = resolved["trials"], resolved["most_trials"]
+    if resolved["precision"].value is None:
+        if most.value is not None:
+            raise UsageError("--most-trials is for --precision, which is missing; --trials says how many to run")
+        return
+    if trials.source == "default":
+        trials = resolved["trials"] = Given(LEAST_TRIALS, "default")
+    if most.value is None:
+        most = resolved["most_trials"] = Given(max(USUAL_MOST_TRIALS, trials.value), "default")
+    least = max(trials.value, LEAST_TRIALS)
+    if not least <= most.value <= MOST_TRIALS:
+        why = f"--trials {least}" if least == trials.value else f"an interval needs {least}"
+        raise UsageError(f"--most-trials must be {least} to {MOST_TRIALS} ({why}): got {most.value}")
 
 
 def workload_of(settings: Mapping[str, Given]) -> Workload:

@@ -222,52 +222,88 @@ def cost_of(group: list[tuple[float, int]]) -> stats.Pooled | None:
     return stats.pooled_cost([total for total, _ in group], [count for _, count in group])
 
 
-def all_ratios(a: list[tuple[float, int]], b: list[tuple[float, int]]) -> list[float]:
-    """Return the ratio of costs for every way to draw both groups with replacement."""
-
-    def costs(group: list[tuple[float, int]]) -> list[float]:
-        draws = itertools.product(group, repeat=len(group))
-        return [sum(total for total, _ in draw) / sum(count for _, count in draw) for draw in draws]
-
-    return [x / y for x in costs(a) for y in costs(b)]
+def variance_of_all_draws(group: list[tuple[float, int]]) -> float:
+    """Return the squared standard error of log(cost) from every way to draw the group with replacement."""
+    draws = list(itertools.product(group, repeat=len(group)))
+    logs = [np.log(sum(total for total, _ in draw) / sum(count for _, count in draw)) for draw in draws]
+    return float(np.var(logs)) * len(group) / (len(group) - 1)
 
 
-def test_a_ratio_of_two_trials_a_side_is_the_range_of_all_draws() -> None:
-    a, b = [(100.0, 10), (220.0, 20)], [(300.0, 10), (100.0, 5)]
-    found = stats.ratio(cost_of(a), cost_of(b))
+@pytest.mark.parametrize(("ours", "theirs"), [(2, 2), (3, 3), (4, 4), (5, 5), (3, 2), (5, 4)])
+def test_a_ratio_has_students_interval_with_the_error_of_all_draws(ours: int, theirs: int) -> None:
+    random = np.random.default_rng(ours)
+    a, b = ([(float(random.uniform(50, 90)), int(random.integers(8, 12))) for _ in range(n)] for n in (ours, theirs))
+    found = stats.ratio(cost_of(a), cost_of(b), 0.9)
+    v, w = variance_of_all_draws(a), variance_of_all_draws(b)
+    welch = (v + w) ** 2 / (v**2 / (ours - 1) + w**2 / (theirs - 1))
+    half = scipy_stats.t.ppf(0.95, int(welch)) * np.sqrt(v + w)
     assert found is not None
-    assert found.value == pytest.approx((320 / 30) / (400 / 15))
-    assert (found.low, found.high) == pytest.approx((min(all_ratios(a, b)), max(all_ratios(a, b))))
+    assert found.low is not None
+    assert found.high is not None
+    assert np.log(found.high / found.value) == pytest.approx(half, rel=0.06)
+    assert np.log(found.value / found.low) == pytest.approx(half, rel=0.06)
 
 
-def test_a_ratio_of_costs_is_that_of_every_draw_weighed() -> None:
-    random = np.random.default_rng(3)
-    a, b = ([(float(random.uniform(50, 60)), 10) for _ in range(4)] for _ in range(2))
-    found = stats.ratio(cost_of(a), cost_of(b))
-    tail = 50 * (1 - stats.widened(4, 4))
-    low, high = np.percentile(all_ratios(a, b), [tail, 100 - tail])
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (5, 5), (12, 12), (12, 9)])
+def test_a_ratio_of_means_of_alike_trials_has_the_interval_of_welch(ours: int, theirs: int) -> None:
+    """Where trials are of one size and differ by little, the mean of the logarithms is nearly that of the pool."""
+    random = np.random.default_rng(ours)
+    x, y = np.exp(random.normal(0, 0.05, ours)), np.exp(random.normal(0, 0.05, theirs))
+    found = stats.ratio(stats.pooled_mean([np.full(9, v) for v in x]), stats.pooled_mean([np.full(9, v) for v in y]))
+    oracle = scipy_stats.ttest_ind(np.log(x), np.log(y), equal_var=False).confidence_interval(0.95)
     assert found is not None
-    assert found.low == pytest.approx(low, abs=0.15 * (high - low))
-    assert found.high == pytest.approx(high, abs=0.15 * (high - low))
+    assert found.low is not None
+    assert found.high is not None
+    assert np.log([found.low, found.high]) == pytest.approx([oracle.low, oracle.high], abs=0.15 * oracle.high)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(12, 12), (15, 11)])
-def test_a_ratio_of_means_has_the_interval_of_another_bootstrap(ours: int, theirs: int) -> None:
-    a, b = trials_of(21, ours, 100), trials_of(22, theirs, 100)
-    a, b = [t[:50] for t in a], [t[:50] for t in b]
-    found = stats.ratio(stats.pooled_mean(a), stats.pooled_mean(b))
-    oracle = scipy_stats.bootstrap(
-        ([t.mean() for t in a], [t.mean() for t in b]),
-        lambda x, y, axis: x.mean(axis=axis) / y.mean(axis=axis),
-        n_resamples=9999,
-        confidence_level=stats.widened(ours, theirs),
-        method="percentile",
-        random_state=np.random.default_rng(1),
-    ).confidence_interval
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 30, 101])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.9929, 0.999])
+def test_student_agrees_with_scipy(confidence: float, freedom: int) -> None:
+    assert stats.student_t(confidence, freedom) == pytest.approx(scipy_stats.t.ppf((1 + confidence) / 2, freedom))
+
+
+def test_a_few_trials_that_happen_to_agree_are_not_taken_for_certain() -> None:
+    two = stats.pooled_mean([np.full(9, value) for value in (1.0, 1.001)])
+    ten = stats.pooled_mean([np.full(9, 1.2 + 0.05 * (i - 4.5)) for i in range(10)])
+    found = stats.ratio(ten, two)
     assert found is not None
-    assert found.value == pytest.approx(np.concatenate(a).mean() / np.concatenate(b).mean())
-    assert found.low == pytest.approx(oracle.low, abs=0.1 * (oracle.high - oracle.low))
-    assert found.high == pytest.approx(oracle.high, abs=0.1 * (oracle.high - oracle.low))
+    assert found.low is not None
+    error = np.log(found.value / found.low) / scipy_stats.t.ppf(0.975, 2)
+    assert 0.03 < error < 0.05, "Welch alone would take nine degrees of freedom, and find the two groups apart"
+
+
+def test_what_never_varies_has_a_ratio_without_doubt() -> None:
+    def same(bytes_each: float) -> stats.Pooled | None:
+        return stats.pooled_cost([bytes_each * count for count in (7, 11, 13)], [7, 11, 13])
+
+    assert stats.ratio(same(0.1), same(0.1)) == Estimate(1.0, 1.0, 1.0)
+    found = stats.ratio(same(0.3), same(0.1))
+    assert found is not None
+    assert (found.low, found.high) == (found.value, found.value)
+    assert stats.differs(found)
+
+
+def test_a_ratio_of_two_trials_far_apart_is_wide_and_finite() -> None:
+    far = stats.pooled_cost([1e-9, 1e9], [1, 1])
+    found = stats.ratio(far, far, 0.99999)
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 < found.low < 1e-100
+    assert 1e100 < found.high < np.inf
+
+
+def test_more_confidence_is_a_wider_interval() -> None:
+    a, b = stats.pooled_mean(trials_of(1)), stats.pooled_mean(trials_of(2))
+    usual, family = stats.ratio(a, b), stats.ratio(a, b, stats.bonferroni(48))
+    assert usual is not None
+    assert family is not None
+    assert usual.low is not None
+    assert family.low is not None
+    assert family.low < usual.low < usual.value == family.value
+    assert stats.bonferroni(1) == stats.CONFIDENCE
+    assert stats.bonferroni(10) == pytest.approx(0.995)
 
 
 @pytest.mark.parametrize("percent", PERCENTS)
@@ -276,23 +312,6 @@ def test_a_ratio_of_percentiles_is_that_of_the_pooled_values(percent: float) -> 
     found = stats.ratio(stats.pooled_percentile(a, percent), stats.pooled_percentile(b, percent))
     assert found is not None
     assert found.value == nearest_rank(np.concatenate(a), percent) / nearest_rank(np.concatenate(b), percent)
-
-
-def test_both_groups_are_resampled_each_by_itself() -> None:
-    same = stats.pooled_mean([np.full(10, value) for value in (1.0, 2.0, 3.0, 4.0, 5.0)])
-    found = stats.ratio(same, same)
-    assert found is not None
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < 0.6, "the same draws on both sides would leave 1 and nothing else"
-    assert found.high > 1.7
-
-
-@pytest.mark.parametrize(("trials", "others"), [(2, 2), (3, 2), (3, 3), (5, 5), (6, 6), (7, 6), (10, 10), (50, 40)])
-def test_the_tails_are_widened_by_students_t(trials: int, others: int) -> None:
-    least = min(trials, others)
-    t = scipy_stats.t.ppf(0.975, trials + others - 2) * np.sqrt(least / (least - 1))
-    assert stats.widened(trials, others) == pytest.approx(1 - 2 * scipy_stats.norm.sf(t), abs=1e-4)
 
 
 def test_a_single_trial_on_either_side_gives_no_interval() -> None:
@@ -308,7 +327,7 @@ def test_no_ratio_is_formed_with_zero_or_without_a_figure() -> None:
     assert stats.ratio(some, zero) is None
     assert stats.ratio(some, None) is None
     assert stats.ratio(None, some) is None
-    assert stats.ratio(zero, some) == Estimate(0.0, 0.0, 0.0)
+    assert stats.ratio(zero, some) == Estimate(0.0)
     assert stats.pooled_cost([1.0, None], [1, 1]) is None
     assert stats.pooled_cost([1.0], [0]) is None
 

@@ -56,7 +56,7 @@ def _interval(row: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _interval_note(result: Result) -> list[str]:
-    trials = result.settings["trials"].value
+    trials = result.blocks
     if trials < 2:
         return ["One trial gives no interval."]
     few = ", little more than their range" if trials < 5 else ""

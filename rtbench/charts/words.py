@@ -35,7 +35,7 @@ def joined(names: Sequence[str]) -> str:
 def conditions(result: Result) -> str:
     """Return under what the figures were measured, in one sentence."""
     w = result.workload
-    trials = result.settings["trials"].value
+    trials = result.blocks
     parts = [
         w.pattern,
         _count(w.publishers, "publisher"),

@@ -33,7 +33,8 @@ def command(a: Path, b: Path | None, baseline: str | None, aa: bool, anyway: boo
     found = _difference(a, b, baseline, anyway)
     if as_json:
         about = {"a": found.sides[0], "b": found.sides[1], "conditions": list(found.conditions)}
-        click.echo(json.dumps({**about, "rows": list(found), "notes": list(found.notes)}, indent=1))
+        said = {"notes": list(found.notes), "conclusion": found.conclusion}
+        click.echo(json.dumps({**about, "rows": list(found), **said}, indent=1))
     else:
         click.echo(str(found))
     return 0 if found.fit else 4

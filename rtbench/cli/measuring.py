@@ -89,9 +89,11 @@ class ProgressLine:
             return
         self._last = now
         minutes, seconds = divmod(round(progress.left_s), 60)
+        open_ended = progress.most_trials > progress.trials
         text = (
-            f"trial {progress.trial}/{progress.trials}  {progress.variant:<16} "
-            f"{progress.deliveries:>8} messages  {minutes}:{seconds:02d} left"
+            f"trial {progress.trial}/{progress.trials}{f' (at most {progress.most_trials})' if open_ended else ''}  "
+            f"{progress.variant:<16} {progress.deliveries:>8} messages  "
+            f"{'at least ' if open_ended else ''}{minutes}:{seconds:02d} left"
         )
         width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
         click.echo(f"\r\x1b[K{text[:width]}", err=True, nl=False)
