@@ -47,6 +47,7 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
         server_cpu_ns=10**8, server_rss_bytes=10**7, server_waiting_ns=0,
         server_voluntary_switches=0, server_involuntary_switches=0,
         publisher_setup_wire=None, publisher_run_wire=None, subscriber_setup_wire=None, subscriber_run_wire=None,
+        keep_alive_bytes=0, predicted=None,
     )  # fmt: skip
     return Measured(figures, workload, publishes, deliveries)
 

@@ -13,6 +13,7 @@ from rtbench.ledger import Ledger
 from rtbench.measured import STAGES, Measured, TrialFigures
 
 if TYPE_CHECKING:
+    from rtbench.prediction import Predicted
     from rtbench.variant import Variant
     from rtbench.workload import Workload
 
@@ -52,6 +53,35 @@ def _layer_per_delivery(trials: Sequence[Measured], layer: str, payload_bytes: i
     return _ratio(trials, lambda figures: (layers_of(figures, payload_bytes) or {}).get(layer))
 
 
+def _above_tcp(trials: Sequence[Measured], payload_bytes: int) -> dict[str, float | None]:
+    """Return what TCP carried in each direction on both hops, beside what the transport's format needs for it."""
+
+    def predicted(of: Callable[[Predicted], int]) -> Callable[[TrialFigures], int | None]:
+        return lambda f: of(f.predicted) if f.predicted is not None else None
+
+    carried = _layer_per_delivery(trials, "payload", payload_bytes)
+    up, down = (
+        _ratio(trials, lambda f: f.run_wire.sent_bytes if f.run_wire else None),
+        _ratio(trials, lambda f: f.run_wire.received_bytes if f.run_wire else None),
+    )
+    up_predicted = _ratio(trials, predicted(lambda p: p.up_bytes))
+    down_predicted = _ratio(trials, predicted(lambda p: p.down_bytes))
+    return {
+        "predicted_framing_bytes_per_delivery": up_predicted + down_predicted - carried
+        if up_predicted is not None and down_predicted is not None and carried is not None
+        else None,
+        "above_tcp_up_bytes_per_delivery": up,
+        "above_tcp_down_bytes_per_delivery": down,
+        "predicted_above_tcp_up_bytes_per_delivery": up_predicted,
+        "predicted_above_tcp_down_bytes_per_delivery": down_predicted,
+        "above_tcp_difference_percent": max(
+            (100 * (m / p - 1) for m, p in ((up, up_predicted), (down, down_predicted)) if m is not None and p),
+            key=abs,
+            default=None,
+        ),
+    }
+
+
 def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
     """Return what deliveries cost, over some trials: bytes, requests, CPU, memory."""
     layers = {f"{layer}_bytes_per_delivery": _layer_per_delivery(trials, layer, payload_bytes) for layer in LAYERS}
@@ -74,6 +104,8 @@ def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
         "server_rss_mb": max(memory) / 1e6 if memory else None,
         "client_cpu_us_per_delivery": _ratio(trials, lambda f: f.client_cpu_ns, 1e-3),
         **layers,
+        **_above_tcp(trials, payload_bytes),
+        "keep_alive_bytes": sum(t.figures.keep_alive_bytes for t in trials),
         "empty_request_share": empty / requests if requests else None,
         "setup_bytes_per_connection": setup / connections if connections else None,
         "server_waiting_us_per_delivery": _ratio(trials, lambda f: f.server_waiting_ns, 1e-3),

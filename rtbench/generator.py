@@ -11,6 +11,7 @@ import itertools
 import random
 import time
 from array import array
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -65,6 +66,9 @@ class Usage:
     cpu_ns: int = 0
     requests: int = 0
     empty_requests: int = 0
+    batches: Counter[int] = field(default_factory=Counter)
+    keep_alives: int = 0
+    keep_alive_bytes: int = 0
     nagle: int = 0
     errors: list[str] = field(default_factory=list)
     realtime_ahead_ns: tuple[int, int] = (0, 0)  # CLOCK_REALTIME less CLOCK_MONOTONIC, at start and end
@@ -285,6 +289,7 @@ async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
         meter.empty_requests,
         time.process_time_ns(),
     )
+    batches, pings, ping_bytes = meter.batches.copy(), meter.keep_alives, meter.keep_alive_bytes
     yield
     usage.cpu_ns = time.process_time_ns() - cpu_ns
     usage.requests = meter.requests - requests
@@ -297,6 +302,8 @@ async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
         if meter.totals() == before:
             break
     total = meter.totals()
+    usage.batches = meter.batches - batches  # counted as long as the bytes are
+    usage.keep_alives, usage.keep_alive_bytes = meter.keep_alives - pings, meter.keep_alive_bytes - ping_bytes
     if total is not None and usage.setup_wire is not None:
         usage.run_wire = total - usage.setup_wire
 

@@ -34,6 +34,7 @@ from rtbench.errors import ResultError, UsageError
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.measured import Measured, TrialFigures
 from rtbench.meter import Wire
+from rtbench.prediction import Flow, Predicted
 from rtbench.settings import Given
 from rtbench.variant import Variant
 from rtbench.workload import Workload
@@ -190,6 +191,8 @@ def _trial(directory: Path, content: dict[str, Any], files: Mapping[str, Any], w
     for name, value in content.items():
         if name.endswith("_wire") and value is not None:
             content[name] = Wire(**value)
+    if content["predicted"] is not None:
+        content["predicted"] = Predicted(**{name: Flow(**flow) for name, flow in content["predicted"].items()})
     figures = TrialFigures(**content)
     return Measured(figures, workload, publishes, deliveries)
 

@@ -104,6 +104,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         "publisher_run_wire": wire,
         "subscriber_setup_wire": Wire(),
         "subscriber_run_wire": Wire(),
+        "predicted": None,
     }
     figures |= changed
     every: dict[str, Any] = {field.name: figures.get(field.name, 0) for field in fields(TrialFigures)}
