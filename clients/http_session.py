@@ -142,10 +142,7 @@ def predict_publishing(traffic: Traffic) -> Predicted:
 
 
 def predict_asking(traffic: Traffic, fields: Mapping[str, str]) -> Predicted:
-    """A POST a message, and a GET with `fields` an answer; how many messages answers carried was counted.
-
-    A request that is under way at the start stands for one that is under way at the end.
-    """
+    """A POST a message; a GET with `fields` and its answer, of which it was counted how many messages it carried."""
     cursor_digits, payload_bytes = mean_digits(traffic), traffic.payload_bytes
     asked = {"If-None-Match": f'"{MARK}"', **fields}
     connections = sum(traffic.subscribers.values())
@@ -153,7 +150,7 @@ def predict_asking(traffic: Traffic, fields: Mapping[str, str]) -> Predicted:
     answers = (flow(n, _answer_bytes(payload_bytes, size) + cursor_digits) for size, n in traffic.batches.items())
     return replace(
         predict_publishing(traffic),
-        subscribe_up=flow(sum(traffic.batches.values()), request / connections + cursor_digits),
+        subscribe_up=flow(traffic.requests, request / connections + cursor_digits),
         subscribe_down=total(*answers),
     )
 

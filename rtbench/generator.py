@@ -66,6 +66,7 @@ class Usage:
     cpu_ns: int = 0
     requests: int = 0
     empty_requests: int = 0
+    requests_on_wire: int = 0  # made while the bytes were counted, as were `batches` and keep-alives: a little longer
     batches: Counter[int] = field(default_factory=Counter)
     keep_alives: int = 0
     keep_alive_bytes: int = 0
@@ -302,7 +303,7 @@ async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
         if meter.totals() == before:
             break
     total = meter.totals()
-    usage.batches = meter.batches - batches  # counted as long as the bytes are
+    usage.requests_on_wire, usage.batches = meter.requests - requests, meter.batches - batches
     usage.keep_alives, usage.keep_alive_bytes = meter.keep_alives - pings, meter.keep_alive_bytes - ping_bytes
     if total is not None and usage.setup_wire is not None:
         usage.run_wire = total - usage.setup_wire

@@ -253,6 +253,7 @@ def _predicted(trial: Trial, publishes: Publishes, deliveries: Deliveries) -> Pr
         subscribers=Counter(listeners),
         published=_by_topic(speakers, publishes.publisher[publishes.sent_ns > 0]),
         delivered=_by_topic(listeners, deliveries.subscriber),
+        requests=trial.subscriber.requests_on_wire,
         batches=trial.subscriber.batches,
         publisher_keep_alives=trial.publisher.keep_alives,
         subscriber_keep_alives=trial.subscriber.keep_alives,

@@ -153,9 +153,9 @@ class Meter:
         """Start with no connection."""
         self.requests = 0  # requests made to ask for messages: a client counts them here
         self.empty_requests = 0  # those of them whose answer brought none
-        self.batches: Counter[int] = Counter()  # answers, or chunks of one, by the number of messages they brought
-        self.keep_alives = 0  # pings that were answered or are going to be: counted here by a client that sends them
-        self.keep_alive_bytes = 0  # of these pings and their answers, above TCP
+        self.batches: Counter[int] = Counter()  # answers, or chunks of a stream, by how many messages they brought
+        self.keep_alives = 0  # pings that the client's library sent, each answered
+        self.keep_alive_bytes = 0  # of both
         self._open: dict[AnySocket, Wire] = {}
         self._closed = Wire()
 

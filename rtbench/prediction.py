@@ -11,35 +11,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 TLS_RECORD_BYTES = 2**14  # at most, of plain text: RFC 8446 section 5.1
-WORTH_A_WORD = 0.01  # difference between measured and predicted, of the predicted
+WORTH_A_WORD_PERCENT = 1.0  # of what is predicted: a difference beyond it is reported
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the clients of a trial did between the canaries and its end, as counted.
+    """What the clients of a trial did between the canaries and its end, as counted; by topic where it is a mapping.
 
-    All by topic: `publishers` and `subscribers` are connections, `published` messages of all its publishers,
-    `delivered` deliveries to all its subscribers. On every topic each publisher had sent one canary before, so numbers
-    that a server gives to messages go on from there. `batches` are the answers (of polling and long-polling) or chunks
-    (of an event stream) to all subscribers, by the number of messages in them. `*_keep_alives` are exchanges of a ping.
+    Before it each publisher had sent one canary on its topic: the numbers that a server gives to messages go on from
+    there. A request that is under way at the start (with long-polling, all are) has its answer among `batches`; one
+    that is under way at the end is among `requests`.
     """
 
     server_url: str
     payload_bytes: int
-    publishers: Mapping[str, int]
+    publishers: Mapping[str, int]  # connections
     subscribers: Mapping[str, int]
-    published: Mapping[str, int]
-    delivered: Mapping[str, int]
-    batches: Mapping[int, int]
-    publisher_keep_alives: int
+    published: Mapping[str, int]  # messages, of all publishers of the topic
+    delivered: Mapping[str, int]  # deliveries, to all its subscribers
+    requests: int  # that all subscribers made
+    batches: Mapping[int, int]  # answers they had, or chunks of a stream, by how many messages were in them
+    publisher_keep_alives: int  # pings, each with its answer
     subscriber_keep_alives: int
 
 
 @dataclass(frozen=True)
 class Flow:
-    """One direction of one hop: bytes above TCP and below it nothing, without TLS; and in how many units.
+    """One direction of one hop: bytes above TCP without TLS, and in how many units.
 
-    A unit is what is written at once, or a part of 16 KiB of that: the records that TLS would make of it.
+    A unit is what is written at once, or a part of 16 KiB of that: one record, were there TLS.
     """
 
     bytes: int = 0

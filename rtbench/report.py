@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rtbench.prediction import WORTH_A_WORD_PERCENT
 from rtbench.table import Table, significant
 from rtbench.verdict import VALID
 
@@ -54,7 +55,31 @@ def report(result: Result) -> str:
         lines.append(_hanging(variant.name.ljust(width), sentence))
         if row["verdict"] != VALID:
             lines.append(_hanging(" " * width, f"{row['verdict']}: {row['reasons']}"))
+        if apart := _apart_from_prediction(row):
+            lines.append(_hanging(" " * width, apart))
     return "\n".join(lines)
+
+
+def _apart_from_prediction(row: Mapping[str, Any]) -> str | None:
+    """Return what to know where bytes above TCP are not those of the wire format; None where they are, or unknown."""
+    percent = row["above_tcp_difference_percent"]
+    if percent is None or abs(percent) <= WORTH_A_WORD_PERCENT:
+        return None
+    pairs = {
+        way: (row[f"above_tcp_{way}_bytes_per_delivery"], row[f"predicted_above_tcp_{way}_bytes_per_delivery"])
+        for way in ("up", "down")
+    }
+    measured, predicted = max(pairs.values(), key=lambda pair: abs(pair[0] / pair[1] - 1) if pair[1] else 0.0)
+    way = "client to server" if (measured, predicted) == pairs["up"] else "server to client"
+    meaning = (
+        "server or library write what the format does not need, or more messages went over the wire than were counted"
+        if percent > 0
+        else "server or library write less than the format says, or messages did not get onto the wire"
+    )
+    return (
+        f"bytes above TCP, {way}: {measured:.5g} a delivery measured, {predicted:.5g} predicted from the wire format "
+        f"({percent:+.1f} %): {meaning}"
+    )
 
 
 def _hanging(head: str, text: str) -> str:
