@@ -54,14 +54,14 @@ def _layer_per_delivery(trials: Sequence[Measured], layer: str, payload_bytes: i
 
 
 def _above_tcp(trials: Sequence[Measured], payload_bytes: int) -> dict[str, float | None]:
-    """Return what TCP carried in each direction on both hops, beside what the transport's format needs for it."""
+    """Return what TCP was given to carry in each direction, both hops, beside what the transport's format needs."""
 
     def predicted(of: Callable[[Predicted], int]) -> Callable[[TrialFigures], int | None]:
         return lambda f: of(f.predicted) if f.predicted is not None else None
 
     carried = _layer_per_delivery(trials, "payload", payload_bytes)
     up, down = (
-        _ratio(trials, lambda f: f.run_wire.sent_bytes if f.run_wire else None),
+        _ratio(trials, lambda f: f.run_wire.sent_bytes - f.run_wire.retransmitted_bytes if f.run_wire else None),
         _ratio(trials, lambda f: f.run_wire.received_bytes if f.run_wire else None),
     )
     up_predicted = _ratio(trials, predicted(lambda p: p.up_bytes))
