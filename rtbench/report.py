@@ -65,12 +65,12 @@ def _apart_from_prediction(row: Mapping[str, Any]) -> str | None:
     percent = row["above_tcp_difference_percent"]
     if percent is None or abs(percent) <= WORTH_A_WORD_PERCENT:
         return None
-    pairs = {
-        way: (row[f"above_tcp_{way}_bytes_per_delivery"], row[f"predicted_above_tcp_{way}_bytes_per_delivery"])
-        for way in ("up", "down")
+    figures = {
+        words: (row[f"above_tcp_{way}_bytes_per_delivery"], row[f"predicted_above_tcp_{way}_bytes_per_delivery"])
+        for way, words in (("up", "client to server"), ("down", "server to client"))
     }
-    measured, predicted = max(pairs.values(), key=lambda pair: abs(pair[0] / pair[1] - 1) if pair[1] else 0.0)
-    way = "client to server" if (measured, predicted) == pairs["up"] else "server to client"
+    way = max(figures, key=lambda way: abs(figures[way][0] / figures[way][1] - 1) if figures[way][1] else 0.0)
+    measured, predicted = figures[way]
     meaning = (
         "server or library write what the format does not need, or more messages went over the wire than were counted"
         if percent > 0

@@ -388,30 +388,31 @@ def test_a_server_with_longer_heads_is_reported(rtbench: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "line"),
+    ("name", "factor", "line"),
     [
-        (1.005, None),
-        (0.995, None),
-        (0.98, "server to client: .* \\(\\+2.0 %\\): .* write what the format does not need"),
-        (1.25, "server to client: .* \\(-20.0 %\\): .* messages did not get onto the wire"),
+        ("subscribe_down", 1.005, None),
+        ("subscribe_down", 0.995, None),
+        ("subscribe_down", 0.98, "server to client: .* \\(\\+2.0 %\\): .* write what the format does not need"),
+        ("subscribe_down", 1.25, "server to client: .* \\(-20.0 %\\): .* messages did not get onto the wire"),
+        ("publish_up", 0.5, "client to server: .* \\(\\+100.0 %\\): .* write what the format does not need"),
     ],
 )
 def test_a_difference_above_one_percent_has_a_line_in_the_report(
-    comparison: Path, factor: float, line: str | None
+    comparison: Path, name: str, factor: float, line: str | None
 ) -> None:
     result = rtbench.load(comparison)
-    name = "websocket"
-    for trial in result.trials_of(name):
+    for trial in result.trials_of("websocket"):
         expected = trial.figures.predicted
         assert expected is not None
-        down = replace(expected.subscribe_down, bytes=round(expected.subscribe_down.bytes * factor))
-        trial.figures = replace(trial.figures, predicted=replace(expected, subscribe_down=down))
+        right: Flow = getattr(expected, name)
+        wrong: Any = {name: replace(right, bytes=round(right.bytes * factor))}
+        trial.figures = replace(trial.figures, predicted=replace(expected, **wrong))
     report = " ".join(result.report().split())
     if line is None:
         assert "bytes above TCP" not in report
     else:
         assert re.search(f"bytes above TCP, {line}", report), report
-    assert result.summary[name]["verdict"] == rtbench.load(comparison).summary[name]["verdict"]
+    assert result.summary["websocket"]["verdict"] == rtbench.load(comparison).summary["websocket"]["verdict"]
 
 
 def test_what_tcp_sends_again_is_not_above_it(comparison: Path) -> None:
