@@ -49,6 +49,7 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
         client_waiting_ns=0, listen_drops=0, io_stalled_ns=0,
         publisher_setup_wire=None, publisher_run_wire=None, publisher_closing_wire=None,
         subscriber_setup_wire=None, subscriber_run_wire=None, subscriber_closing_wire=None,
+        keep_alive_bytes=0, predicted=None,
     )  # fmt: skip
     return Measured(figures, workload, publishes, deliveries)
 

@@ -4,16 +4,19 @@ reading.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
+from aiohttp.http import SERVER_SOFTWARE
 from yarl import URL
 
 from rtbench.errors import Refused
 from rtbench.meter import Meter, MeteredSocket
+from rtbench.prediction import Predicted, Traffic, flow, mean_digits, total
 from rtbench.transport import Message
 from rtbench.wire import http
 
@@ -71,8 +74,10 @@ class HttpSession:
             body = await response.read()
         if response.status != 200:
             self.meter.empty_requests += 1
+            self.meter.batches[0] += 1
             return validators, []
         payloads = http.split(response.headers.get("Content-Type", ""), body)
+        self.meter.batches[len(payloads)] += 1
         arrived_ns = self.arrived_ns
         messages = [Message(topic, payload, 0, arrived_ns) for payload in payloads]
         if missed := int(response.headers.get(http.GAP_HEADER, 0)):
@@ -102,3 +107,59 @@ async def open_session(made: type[Session], url: str, meter: Meter) -> AsyncIter
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
         yield made(session, url, meter, sockets)
+
+
+# The sizes of what aiohttp and our relays write: RFC 9112 with the fields that stand here, none more
+
+MARK = "0000-"  # of a cursor that a relay gives out, without its digits
+
+
+def request_bytes(traffic: Traffic, method: str, topic: str, fields: Mapping[str, str]) -> int:
+    """Return the size of a request's head as aiohttp writes it."""
+    usual = {str(name): str(value) for name, value in aiohttp.ClientRequest.DEFAULT_HEADERS.items()}
+    every = {"Host": urlsplit(traffic.server_url).netloc, **usual, "User-Agent": SERVER_SOFTWARE, **fields}
+    return http.head_bytes(f"{method} /{quote(topic)} HTTP/1.1", every)
+
+
+def response_bytes(status: str, fields: Mapping[str, str]) -> int:
+    """Return the size of a response's head as aiohttp writes it."""
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"  # of fixed length: RFC 9110 section 5.6.7
+    return http.head_bytes(f"HTTP/1.1 {status}", {**fields, "Date": date, "Server": SERVER_SOFTWARE})
+
+
+def predict_publishing(traffic: Traffic) -> Predicted:
+    """A POST a message, and its answer without a body."""
+    fields = {"Content-Length": str(traffic.payload_bytes), "Content-Type": "application/octet-stream"}
+    return Predicted(
+        publish_up=total(
+            *(
+                flow(count, request_bytes(traffic, "POST", topic, fields) + traffic.payload_bytes)
+                for topic, count in traffic.published.items()
+            )
+        ),
+        publish_down=flow(sum(traffic.published.values()), response_bytes("204 No Content", {})),
+    )
+
+
+def predict_asking(traffic: Traffic, fields: Mapping[str, str]) -> Predicted:
+    """A POST a message; a GET with `fields` and its answer, of which it was counted how many messages it carried."""
+    cursor_digits, payload_bytes = mean_digits(traffic), traffic.payload_bytes
+    asked = {"If-None-Match": f'"{MARK}"', **fields}
+    connections = sum(traffic.subscribers.values())
+    request = sum(n * request_bytes(traffic, "GET", topic, asked) for topic, n in traffic.subscribers.items())
+    answers = (flow(n, _answer_bytes(payload_bytes, size) + cursor_digits) for size, n in traffic.batches.items())
+    return replace(
+        predict_publishing(traffic),
+        subscribe_up=flow(traffic.requests, request / connections + cursor_digits),
+        subscribe_down=total(*answers),
+    )
+
+
+def _answer_bytes(payload_bytes: int, messages: int) -> int:
+    etag = {"ETag": f'"{MARK}"'}
+    if not messages:
+        return response_bytes("304 Not Modified", etag)
+    body_bytes = http.joined_bytes(payload_bytes, messages)
+    content_type = "application/octet-stream" if messages == 1 else "multipart/mixed; boundary=m"
+    fields = {**etag, "Content-Type": content_type, "Content-Length": str(body_bytes)}
+    return response_bytes("200 OK", fields) + body_bytes

@@ -11,14 +11,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from rtbench.meter import Meter
+from rtbench.prediction import Predicted, Traffic
 from rtbench.transport import Message, refuse_wildcards
 
-from .http_session import HttpSession, open_session, software
+from .http_session import HttpSession, open_session, predict_asking, software
 
-__all__ = ["SLOT", "LongPolling", "connect", "observation", "software"]
+__all__ = ["SLOT", "LongPolling", "connect", "observation", "predict", "software"]
 
 SLOT = 1
 WAIT_S = 30  # below the minute after which intermediaries give up on a silent request (RFC 6202 section 5.5)
+PREFER = f"wait={WAIT_S}"
 
 
 class LongPolling(HttpSession):
@@ -31,7 +33,7 @@ class LongPolling(HttpSession):
 
     async def _wait(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
         while True:
-            validators, messages = await self.ask(topic, validators, Prefer=f"wait={WAIT_S}")
+            validators, messages = await self.ask(topic, validators, Prefer=PREFER)
             for message in messages:
                 yield message
 
@@ -51,3 +53,8 @@ def observation(seen: Mapping[str, Any]) -> str:
         if seen["wire_bytes_per_delivery"] is not None
         else f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median"
     )
+
+
+def predict(traffic: Traffic, **_options: Any) -> Predicted:
+    """A request for each answer, made at once for the next one."""
+    return predict_asking(traffic, {"Prefer": PREFER})

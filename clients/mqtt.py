@@ -17,17 +17,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiomqtt
+from paho.mqtt.enums import MQTTErrorCode
 
 from rtbench.errors import Refused
 from rtbench.meter import Meter, MeteredSocket
+from rtbench.prediction import Flow, Predicted, Traffic, flow, total
 from rtbench.tls import TlsSocket
 from rtbench.transport import Message
+from rtbench.wire.mqtt import ACKNOWLEDGEMENT_BYTES, PING_BYTES, publish_bytes
 
 VARIANTS = ({"qos": 0}, {"qos": 1}, {"qos": 2})
 WILDCARDS = True
 SLOT = 4
 
 _CONNECT_WITHIN_S = 10.0
+_KEEP_ALIVE_S = 60
 _IN_FLIGHT = 20  # what paho and mosquitto allow by default: the window of QoS 1 and 2
 
 
@@ -79,12 +83,14 @@ class Mqtt:
             self._url.hostname or "",
             self._url.port or 1883,
             max_inflight_messages=_IN_FLIGHT,
-            keepalive=60,
+            keepalive=_KEEP_ALIVE_S,
         )
         opened: list[MeteredSocket] = []
         # paho has no public way to be given a socket, and its own has Nagle's algorithm on
         paho: Any = client._client
         paho._create_socket_connection = lambda: self._connect(opened)
+        ping = paho._send_pingreq
+        paho._send_pingreq = lambda: self._count(ping())
         try:
             await self._stack.enter_async_context(client)
         except aiomqtt.MqttError as error:
@@ -105,6 +111,12 @@ class Mqtt:
             raise
         opened.append(sock)
         return tls or sock
+
+    def _count(self, result: MQTTErrorCode) -> MQTTErrorCode:
+        """Count a PINGREQ that was sent, and its PINGRESP."""
+        self._meter.keep_alives += 1
+        self._meter.keep_alive_bytes += 2 * PING_BYTES
+        return result
 
     @staticmethod
     async def _read(client: aiomqtt.Client, sock: MeteredSocket) -> AsyncIterator[Message]:
@@ -128,4 +140,24 @@ def observation(seen: Mapping[str, Any]) -> str:
     return (
         f"promises {promise}, with {packets} packet{'s' if packets > 1 else ''} a hop: {counted}; "
         f"{seen['latency_p50_ms']:.2g} ms at the median"
+    )
+
+
+def predict(traffic: Traffic, *, qos: int = 0, **_options: Any) -> Predicted:
+    """A PUBLISH a message and hop; PUBACK for it at QoS 1, at QoS 2 PUBREC and PUBCOMP, and PUBREL from its sender."""
+
+    def sent(counts: Mapping[str, int]) -> Flow:
+        messages = (flow(n, publish_bytes(topic, traffic.payload_bytes, qos)) for topic, n in counts.items())
+        return total(*messages, acknowledged(counts, (0, 0, 1)[qos]))
+
+    def acknowledged(counts: Mapping[str, int], packets: int) -> Flow:
+        return flow(packets * sum(counts.values()), ACKNOWLEDGEMENT_BYTES)
+
+    publisher_pings = flow(traffic.publisher_keep_alives, PING_BYTES)
+    subscriber_pings = flow(traffic.subscriber_keep_alives, PING_BYTES)
+    return Predicted(
+        publish_up=sent(traffic.published) + publisher_pings,
+        publish_down=acknowledged(traffic.published, qos) + publisher_pings,
+        subscribe_up=acknowledged(traffic.delivered, qos) + subscriber_pings,
+        subscribe_down=sent(traffic.delivered) + subscriber_pings,
     )

@@ -14,12 +14,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from rtbench.meter import Meter
+from rtbench.prediction import Predicted, Traffic
 from rtbench.transport import Message, refuse_wildcards
 from rtbench.units import format_seconds
 
-from .http_session import HttpSession, open_session, software
+from .http_session import HttpSession, open_session, predict_asking, software
 
-__all__ = ["SLOT", "Polling", "connect", "observation", "software"]
+__all__ = ["SLOT", "Polling", "connect", "observation", "predict", "software"]
 
 SLOT = 0
 
@@ -62,3 +63,8 @@ def observation(seen: Mapping[str, Any]) -> str:
         f"{format_seconds(half)} expected; {seen['requests_per_delivery']:.2g} requests a delivery, "
         f"{seen['empty_request_share'] or 0:.0%} of them for nothing"
     )
+
+
+def predict(traffic: Traffic, **_options: Any) -> Predicted:
+    """A request and its answer each time, with news or without."""
+    return predict_asking(traffic, {})

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
 from rtbench.errors import Refused
 from rtbench.meter import Meter
+from rtbench.prediction import Predicted, Traffic, flow, mean_digits, total
 from rtbench.transport import Message, refuse_wildcards
-from rtbench.wire import sse
+from rtbench.wire import http, sse
 
-from .http_session import HttpSession, open_session, software
+from .http_session import MARK, HttpSession, open_session, predict_publishing, software
 
-__all__ = ["SLOT", "EventStream", "connect", "observation", "software"]
+__all__ = ["SLOT", "EventStream", "connect", "observation", "predict", "software"]
 
 SLOT = 2
 RETRY_S = 0.1
@@ -48,12 +50,17 @@ class EventStream(HttpSession):
         last_event_id = ""
         while True:
             decoder = sse.Decoder()
-            missed = 0
+            missed = in_chunk = 0
             async with response:
                 try:
-                    async for chunk in response.content.iter_any():
+                    async for part, ends_chunk in response.content.iter_chunks():
                         arrived_ns = self.arrived_ns
-                        for event in decoder.feed(chunk):
+                        events = list(decoder.feed(part))
+                        in_chunk += len(events)
+                        if ends_chunk:
+                            self.meter.batches[in_chunk] += 1
+                            in_chunk = 0
+                        for event in events:
                             if event.kind == "missed":
                                 missed += int(event.data)
                             else:
@@ -76,3 +83,13 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[EventStream]:
 def observation(seen: Mapping[str, Any]) -> str:
     """Say what one open answer gives."""
     return f"streams over one open response: {seen['latency_p50_ms']:.2g} ms at the median, no request a delivery"
+
+
+def predict(traffic: Traffic, **_options: Any) -> Predicted:
+    """An event a delivery, with its id; how many events came in one chunk was counted. Nothing is asked for again."""
+    event_bytes = sse.event_bytes(traffic.payload_bytes, len(MARK)) + mean_digits(traffic)
+    chunks = {size: http.chunk_bytes(round(size * event_bytes)) - round(size * event_bytes) for size in traffic.batches}
+    return replace(
+        predict_publishing(traffic),
+        subscribe_down=total(*(flow(n, size * event_bytes + chunks[size]) for size, n in traffic.batches.items())),
+    )

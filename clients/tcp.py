@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rtbench.meter import Meter, MeteredSocket
+from rtbench.prediction import Predicted, Traffic, flow
 from rtbench.transport import Message, refuse_wildcards
 
 SLOT = 9
@@ -108,3 +109,12 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[Tcp]:
 def observation(seen: Mapping[str, Any]) -> str:
     """Say what it is there for."""
     return f"is bare TCP, the floor of this machine: {seen['latency_p50_ms']:.2g} ms at the median"
+
+
+def predict(traffic: Traffic, **_options: Any) -> Predicted:
+    """Four bytes of length in front of each message, and nothing back."""
+    message_bytes = 4 + traffic.payload_bytes
+    return Predicted(
+        publish_up=flow(sum(traffic.published.values()), message_bytes),
+        subscribe_down=flow(sum(traffic.delivered.values()), message_bytes),
+    )

@@ -20,7 +20,9 @@ from websockets.typing import Subprotocol
 
 from rtbench.errors import Refused
 from rtbench.meter import Meter, MeteredSocket
+from rtbench.prediction import Predicted, Traffic, flow
 from rtbench.transport import Message, refuse_wildcards
+from rtbench.wire.websocket import frame_bytes
 
 SLOT = 3
 
@@ -108,3 +110,11 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[WebSocket]:
 def observation(seen: Mapping[str, Any]) -> str:
     """Say what a frame gives."""
     return f"pushes a frame on an open connection: {seen['latency_p50_ms']:.2g} ms at the median, no request a delivery"
+
+
+def predict(traffic: Traffic, **_options: Any) -> Predicted:
+    """A frame a message: masked on the way to the server, and nothing back (RFC 6455 section 5.2)."""
+    return Predicted(
+        publish_up=flow(sum(traffic.published.values()), frame_bytes(traffic.payload_bytes, masked=True)),
+        subscribe_down=flow(sum(traffic.delivered.values()), frame_bytes(traffic.payload_bytes, masked=False)),
+    )

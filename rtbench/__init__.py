@@ -28,6 +28,7 @@ The map of the program, in reading order:
     What comes out
       ledger.py       the fate of every message
       stats.py        figures with their doubt
+      prediction.py   the bytes that a wire format needs, to be held against those measured
       age.py          how old the newest is that a subscriber has
       verdict.py      whether a run is fit to conclude from
       measured.py     a trial with its samples; figures.py makes a row a trial, a row a variant

@@ -11,6 +11,7 @@ import numpy as np
 from rtbench import stats, verdict
 from rtbench.ledger import Ledger
 from rtbench.measured import STAGES, Measured, TrialFigures
+from rtbench.tls import RECORD_OVERHEAD_BYTES
 from rtbench.verdict import PERCENTILES
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rtbench.workload import Workload
 
 LAYERS = ("payload", "framing", "tls", "ack", "tcp_ip")
+ABOVE_TCP = ("payload", "framing", "tls")
 WAYS = ("up", "down")  # to the server, from the server
 
 
@@ -32,45 +34,88 @@ def _ratio(trials: Sequence[Measured], top: Callable[[TrialFigures], float | Non
     return scale * sum(value for value in values if value is not None) / deliveries
 
 
-def layers_of(figures: TrialFigures, payload_bytes: int) -> dict[str, dict[str, int]] | None:
+Layers = dict[str, dict[str, int]]
+
+
+def layers_of(figures: TrialFigures, payload_bytes: int) -> Layers | None:
     """Return the bytes of both hops by layer and way (`up` to the server, `down` from it).
 
     Together they are all bytes at the IP layer.
 
-    payload: what the application handed over or got. framing: everything else that TCP carried (headers, framing,
-    the protocol's own acknowledgements). tls: what TLS adds to both. ack: the headers of segments that carried
-    nothing, TCP's acknowledgements. tcp_ip: the TCP and IP headers of all other segments.
+    payload: what the application handed over or got. framing: everything else that the protocol gave TCP to carry
+    (headers, framing, its own acknowledgements). tls: what TLS adds to both. ack: the headers of segments that carried
+    nothing, TCP's acknowledgements. tcp_ip: the TCP and IP headers of all other segments, and what TCP sent again.
     """
     wire = figures.run_wire
     if wire is None:
         return None
-    layers: dict[str, dict[str, int]] = {layer: {} for layer in LAYERS}
-    for name, way, messages in (("up", wire.up, figures.published_in_all), ("down", wire.down, figures.deliveries)):
+    layers: Layers = {layer: {} for layer in LAYERS}
+    ways = (
+        ("up", wire.up, figures.published_in_all, wire.retransmitted_bytes),
+        ("down", wire.down, figures.deliveries, 0),
+    )
+    for name, way, messages, again in ways:
         layers["payload"][name] = messages * payload_bytes
-        layers["framing"][name] = way.carried_bytes - messages * payload_bytes - way.tls_bytes
+        layers["framing"][name] = way.carried_bytes - again - messages * payload_bytes - way.tls_bytes
         layers["tls"][name] = way.tls_bytes
         layers["ack"][name] = way.ack_header_bytes
-        layers["tcp_ip"][name] = way.header_bytes - way.ack_header_bytes
+        layers["tcp_ip"][name] = way.header_bytes - way.ack_header_bytes + again
     return layers
 
 
-def _layer(trials: Sequence[Measured], payload_bytes: int, layer: str, ways: Sequence[str]) -> float | None:
-    """Return the bytes of a layer for each delivery, either way or both."""
+def predicted_layers(figures: TrialFigures, payload_bytes: int) -> Layers | None:
+    """Return what `layers_of` should be above TCP by the transport's wire format, and TLS where it shook hands."""
+    predicted = figures.predicted
+    if predicted is None:
+        return None
+    encrypted = figures.setup_wire is not None and figures.setup_wire.tls_handshake_bytes > 0
+    layers: Layers = {layer: {} for layer in ABOVE_TCP}
+    for name, flow, messages in (
+        ("up", predicted.up, figures.published_in_all),
+        ("down", predicted.down, figures.deliveries),
+    ):
+        layers["payload"][name] = messages * payload_bytes
+        layers["framing"][name] = flow.bytes - messages * payload_bytes
+        layers["tls"][name] = flow.units * RECORD_OVERHEAD_BYTES if encrypted else 0
+    return layers
 
-    def total(figures: TrialFigures) -> float | None:
-        layers = layers_of(figures, payload_bytes)
-        return None if layers is None else sum(n for way, n in layers[layer].items() if way in ways)
 
-    return _ratio(trials, total)
+def layer_columns(trials: Sequence[Measured], payload_bytes: int) -> dict[str, float | None]:
+    """Return the bytes a delivery by layer and way, those predicted, and how far both are apart."""
+
+    def mean(
+        layers_of: Callable[[TrialFigures, int], Layers | None], layers: Sequence[str], ways: Sequence[str]
+    ) -> float | None:
+        def total(figures: TrialFigures) -> float | None:
+            found = layers_of(figures, payload_bytes)
+            return None if found is None else sum(found[layer][way] for layer in layers for way in ways)
+
+        return _ratio(trials, total)
+
+    either = {"": WAYS, **{f"_{way}": (way,) for way in WAYS}}
+    apart = []
+    for way in WAYS:
+        measured, predicted = mean(layers_of, ABOVE_TCP, (way,)), mean(predicted_layers, ABOVE_TCP, (way,))
+        if measured is not None and predicted:
+            apart.append(100 * (measured / predicted - 1))
+    return {
+        **{
+            f"{layer}{n}_bytes_per_delivery": mean(layers_of, (layer,), w)
+            for n, w in either.items()
+            for layer in LAYERS
+        },
+        **{
+            f"predicted_{layer}{n}_bytes_per_delivery": mean(predicted_layers, (layer,), w)
+            for layer in ("framing", "tls")
+            for n, w in either.items()
+        },
+        "above_tcp_difference_percent": max(apart, key=abs, default=None),
+    }
 
 
 def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
     """Return what deliveries cost, over some trials: bytes, requests, CPU, memory."""
-    layers = {
-        f"{layer}{name}_bytes_per_delivery": _layer(trials, payload_bytes, layer, ways)
-        for name, ways in (("", WAYS), *((f"_{way}", (way,)) for way in WAYS))
-        for layer in LAYERS
-    }
+    layers = layer_columns(trials, payload_bytes)
     wire = _ratio(trials, lambda f: f.run_wire.ip_bytes if f.run_wire else None)
     connections = sum(t.figures.setup_wire.connections for t in trials if t.figures.setup_wire)
     setup = sum(t.figures.setup_wire.ip_bytes for t in trials if t.figures.setup_wire)
@@ -91,6 +136,7 @@ def costs(trials: Sequence[Measured], payload_bytes: int) -> dict[str, Any]:
         "server_rss_mb": max(memory) / 1e6 if memory else None,
         "client_cpu_us_per_delivery": _ratio(trials, lambda f: f.client_cpu_ns, 1e-3),
         **layers,
+        "keep_alive_bytes": sum(t.figures.keep_alive_bytes for t in trials),
         "empty_request_share": empty / requests if requests else None,
         "setup_bytes_per_connection": setup / connections if connections else None,
         "tls_handshake_bytes_per_connection": handshakes / connections if connections else None,

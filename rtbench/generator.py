@@ -12,6 +12,7 @@ import os
 import random
 import time
 from array import array
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -73,6 +74,10 @@ class Usage:
     waiting_ns: int | None = None  # for a core; None where the system does not tell
     requests: int = 0
     empty_requests: int = 0
+    requests_on_wire: int = 0  # made while the bytes were counted, as were `batches` and keep-alives: a little longer
+    batches: Counter[int] = field(default_factory=Counter)
+    keep_alives: int = 0
+    keep_alive_bytes: int = 0
     nagle: int = 0
     errors: list[str] = field(default_factory=list)
     realtime_ahead_ns: tuple[int, int] = (0, 0)  # CLOCK_REALTIME less CLOCK_MONOTONIC, at start and end
@@ -317,6 +322,7 @@ async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
         kernel.waiting_ns(os.getpid()),
         time.process_time_ns(),
     )
+    batches, pings, ping_bytes = meter.batches.copy(), meter.keep_alives, meter.keep_alive_bytes
     yield
     usage.cpu_ns = time.process_time_ns() - cpu_ns
     usage.waiting_ns = kernel.grown(waiting_ns, kernel.waiting_ns(os.getpid()))
@@ -330,6 +336,8 @@ async def _spending(meter: Meter, usage: Usage) -> AsyncIterator[None]:
         if meter.totals() == before:
             break
     total = meter.totals()
+    usage.requests_on_wire, usage.batches = meter.requests - requests, meter.batches - batches
+    usage.keep_alives, usage.keep_alive_bytes = meter.keep_alives - pings, meter.keep_alive_bytes - ping_bytes
     if total is not None and usage.setup_wire is not None:
         usage.run_wire = total - usage.setup_wire
 

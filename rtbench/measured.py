@@ -5,16 +5,20 @@ Everything is derived from what is saved, so that a saved result gives the same 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rtbench import transport
 from rtbench.age import mean_age_ms
 from rtbench.generator import ACKED
 from rtbench.ledger import Deliveries, Ledger, Publishes, account
 from rtbench.meter import Wire
+from rtbench.prediction import Predicted, Traffic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +39,7 @@ class TrialFigures:
     `unfinished` publishes never came to an end; `pace` is the rate at which the others did, of the rate offered.
     `run_*` is the wire of publishers and subscribers from start to end, `setup_*` that of opening their connections,
     `closing_*` that of closing them.
+    `predicted` is what TCP should have carried in `run_*` (`rtbench.prediction`), None where the client does not say.
     """
 
     index: int
@@ -72,6 +77,8 @@ class TrialFigures:
     subscriber_setup_wire: Wire | None
     subscriber_run_wire: Wire | None
     subscriber_closing_wire: Wire | None
+    keep_alive_bytes: int
+    predicted: Predicted | None
 
     @property
     def achieved(self) -> float:
@@ -284,8 +291,40 @@ def measured(trial: Trial) -> Measured:
         subscriber_setup_wire=trial.subscriber.setup_wire,
         subscriber_run_wire=trial.subscriber.run_wire,
         subscriber_closing_wire=trial.subscriber.closing_wire,
+        keep_alive_bytes=sum(part.keep_alive_bytes for part in parts),
+        predicted=_predicted(trial, publishes, deliveries),
     )
     return Measured(figures, plan.workload, publishes, deliveries)
+
+
+def _predicted(trial: Trial, publishes: Publishes, deliveries: Deliveries) -> Predicted | None:
+    """Return the bytes that the transport's format needs for what the trial counted."""
+    variant, workload = trial.plan.variant, trial.plan.workload
+    predict = transport.client(variant.transport, variant.client).predict
+    if predict is None:
+        return None
+    speakers, listeners = workload.publisher_topics, workload.subscriber_topics
+    traffic = Traffic(
+        server_url=trial.server_url,
+        payload_bytes=workload.payload_bytes,
+        publishers=Counter(speakers),
+        subscribers=Counter(listeners),
+        published=_by_topic(speakers, publishes.publisher[publishes.sent_ns > 0]),
+        delivered=_by_topic(listeners, deliveries.subscriber),
+        requests=trial.subscriber.requests_on_wire,
+        batches=trial.subscriber.batches,
+        publisher_keep_alives=trial.publisher.keep_alives,
+        subscriber_keep_alives=trial.subscriber.keep_alives,
+    )
+    return predict(traffic, **variant.options)
+
+
+def _by_topic(topics: Sequence[str], connections: NDArray[np.int64]) -> Counter[str]:
+    """Count what went over each of the connections, whose topics these are."""
+    found: Counter[str] = Counter()
+    for topic, count in zip(topics, np.bincount(connections, minlength=len(topics)), strict=True):
+        found[topic] += int(count)
+    return found
 
 
 def _pace(publishes: Publishes) -> float:

@@ -14,6 +14,7 @@ import ssl
 import struct
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -277,6 +278,9 @@ class Meter:
         self.tls = tls
         self.requests = 0  # requests made to ask for messages: a client counts them here
         self.empty_requests = 0  # those of them whose answer brought none
+        self.batches: Counter[int] = Counter()  # answers, or chunks of a stream, by how many messages they brought
+        self.keep_alives = 0  # pings that the client's library sent, each answered
+        self.keep_alive_bytes = 0  # of both
         self._open: dict[AnySocket, Wire] = {}
         self._closed = Wire()
         self._closing: list[socket.socket] = []  # closed by the client, and looked at through another descriptor

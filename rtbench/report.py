@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rtbench.prediction import WORTH_A_WORD_PERCENT
 from rtbench.table import Table, significant
 from rtbench.verdict import VALID
 
@@ -62,15 +63,40 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _remarks(row: Mapping[str, Any]) -> list[str]:
-    """Return what else is to be said of a variant."""
+def _remarks(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what else is to be said of a variant."""
     due, sent = row["latency_p99_ms"], row["latency_from_sent_p99_ms"]
-    if due is None or sent is None or due < _WAITED * sent:
-        return []
-    return [
-        f"messages waited for their turn to be sent: p99 is {significant(due)} ms from when they were due, and "
-        f"{significant(sent)} ms from when they were sent, which is what a tool would see that waits for each answer"
-    ]
+    if due is not None and sent is not None and due >= _WAITED * sent:
+        yield (
+            f"messages waited for their turn to be sent: p99 is {significant(due)} ms from when they were due, and "
+            f"{significant(sent)} ms from when they were sent, as a tool would see it that waits for each answer"
+        )
+    percent = row["above_tcp_difference_percent"]
+    if percent is not None and abs(percent) > WORTH_A_WORD_PERCENT:
+        yield _apart_from_prediction(row, percent)
+
+
+def _apart_from_prediction(row: Mapping[str, Any], percent: float) -> str:
+    """Say where bytes above TCP are not those of the wire format, and what to make of it."""
+    found = {}
+    for way, words in (("up", "client to server"), ("down", "server to client")):
+        columns = ("framing", "tls")
+        measured, predicted = (
+            row[f"payload_{way}_bytes_per_delivery"] + sum(row[f"{p}{c}_{way}_bytes_per_delivery"] for c in columns)
+            for p in ("", "predicted_")
+        )
+        if predicted:
+            found[words] = (measured, predicted)
+    words = max(found, key=lambda words: abs(found[words][0] / found[words][1] - 1))
+    meaning = (
+        "server or library write what the format does not need, or more messages went over the wire than were counted"
+        if percent > 0
+        else "server or library write less than the format says, or messages did not get onto the wire"
+    )
+    return (
+        f"bytes above TCP, {words}: {found[words][0]:.5g} a delivery measured, {found[words][1]:.5g} predicted from "
+        f"the wire format ({percent:+.1f} %): {meaning}"
+    )
 
 
 def _hanging(head: str, text: str) -> str:

@@ -34,6 +34,7 @@ from rtbench.errors import ResultError, UsageError
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.measured import Measured, TrialFigures
 from rtbench.meter import Way, Wire
+from rtbench.prediction import Flow, Predicted
 from rtbench.settings import Given
 from rtbench.variant import Variant
 from rtbench.workload import Workload
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from rtbench.results import Result
 
-SCHEMA = 2
+SCHEMA = 3
 
 _T = TypeVar("_T")
 _REMEDY = "copy the whole directory again, or measure again"
@@ -190,6 +191,8 @@ def _trial(directory: Path, content: dict[str, Any], files: Mapping[str, Any], w
     for name, value in content.items():
         if name.endswith("_wire") and value is not None:
             content[name] = Wire(**{**value, "up": Way(**value["up"]), "down": Way(**value["down"])})
+    if content["predicted"] is not None:
+        content["predicted"] = Predicted(**{name: Flow(**flow) for name, flow in content["predicted"].items()})
     figures = TrialFigures(**content)
     return Measured(figures, workload, publishes, deliveries)
 

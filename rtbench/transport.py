@@ -28,6 +28,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, Protocol
 
 from rtbench.errors import UsageError
+from rtbench.prediction import Predicted
 
 DEFAULT_SERVER = "embedded"
 DEFAULT_CLIENT = "library"
@@ -106,6 +107,8 @@ class Client:
         software(): what runs, with its version.
         observation(seen): one sentence on what a run showed, in plain words; `seen` is the row of `summary.csv` as
             a mapping, together with the client's options.
+        predict(traffic, **options): the bytes above TCP that the format needs for what was counted (a
+            `rtbench.prediction.Predicted` for a `Traffic`), to be held against those measured.
     """
 
     transport: str
@@ -118,6 +121,7 @@ class Client:
     slot: int | None
     control: bool
     observation: Callable[[Mapping[str, Any]], str] | None
+    predict: Callable[..., Predicted] | None
 
 
 def _options(function: Callable[..., Any]) -> dict[str, Any]:
@@ -195,6 +199,7 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         getattr(module, "SLOT", None),
         bool(getattr(module, "CONTROL", False)),
         getattr(module, "observation", None),
+        getattr(module, "predict", None),
     )
 
 

@@ -106,6 +106,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         "subscriber_setup_wire": Wire(),
         "subscriber_run_wire": Wire(),
         "subscriber_closing_wire": Wire(),
+        "predicted": None,
     }
     figures |= changed
     every: dict[str, Any] = {field.name: figures.get(field.name, 0) for field in fields(TrialFigures)}

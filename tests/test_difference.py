@@ -65,6 +65,7 @@ def trial_of(variant: str, block: int, workload: Workload, scale: float, spread:
         "server_cpu_ns": round(50_000 * scale * luck * DELIVERIES),
         **{f.name: Wire() for f in fields(TrialFigures) if f.name.endswith("_wire")},
         "subscriber_run_wire": Wire(down=Way(200 * DELIVERIES, header_bytes=52 * DELIVERIES + block)),
+        "predicted": None,
     }
     publishes = Publishes(zeros, sequence, due, due + 1000, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
     return Measured(TrialFigures(**figures), workload, publishes, deliveries)

@@ -72,7 +72,7 @@ def test_the_files_have_the_columns_of_the_design(comparison: Path) -> None:
     with (comparison / "summary.csv").open() as file:
         columns = next(csv.reader(file))
     assert [column for column in columns if column in DESIGNED] == DESIGNED
-    assert json.loads((comparison / "result.json").read_text())["schema"] == 2
+    assert json.loads((comparison / "result.json").read_text())["schema"] == 3
 
 
 def test_trials_come_in_blocks_of_all_variants_in_changing_order(result: Result) -> None:

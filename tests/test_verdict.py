@@ -53,6 +53,7 @@ def trial(latency_ms: Any = 1.0, lag_ms: float = 0.1, messages: int = COUNT, **f
         **{"offered": messages, "published_in_all": messages, "deliveries": len(message), "wall_s": 2.0},
         **{"pace": 1.0, "client_cpu": 0.1, "others_cpu": 0.02, "server_cpu_ns": 10**8, "server_rss_bytes": 10**7},
         **{f"{part}_{when}_wire": wire for part in ("publisher", "subscriber") for when in ("setup", "run", "closing")},
+        "predicted": None,
     }
     return Measured(TrialFigures(**{**usual, **figures}), WORKLOAD, publishes, deliveries)
 

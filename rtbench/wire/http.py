@@ -1,4 +1,4 @@
-"""What our relays say in HTTP, without I/O: several messages in one body, and how long a client will wait.
+"""What our relays say in HTTP, without I/O: several messages in one body, how long a client will wait, and sizes.
 
 One message is a response body as it is. Several are `multipart/mixed` (RFC 2046 section 5.1.3) with parts that have no
 header: the standard way to put independent bodies of any content, newlines included, into one.
@@ -7,7 +7,7 @@ header: the standard way to put independent bodies of any content, newlines incl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 GAP_HEADER = "RTBench-Missed"  # how many messages the feed had dropped before the first of this response
 
@@ -53,3 +53,18 @@ def wait_s(prefer: str | None) -> int:
     """Return the seconds of `Prefer: wait=N` (RFC 7240 section 4.3), 0 without one."""
     match = _WAIT.search(prefer or "")
     return int(match[2]) if match else 0
+
+
+def head_bytes(start_line: str, fields: Mapping[str, str]) -> int:
+    """Return the size of a message up to its body, as RFC 9112 section 2.1 lays it out, one blank after each colon."""
+    return len(start_line) + 2 + sum(len(name) + 2 + len(value) + 2 for name, value in fields.items()) + 2
+
+
+def joined_bytes(message_bytes: int, count: int) -> int:
+    """Return the size of the body that `join` makes of messages without a boundary in them."""
+    return message_bytes if count == 1 else count * (len("--m\r\n\r\n") + message_bytes + len("\r\n")) + len("--m--")
+
+
+def chunk_bytes(data_bytes: int) -> int:
+    """Return the size of a chunk: its size in hexadecimal, the data, two line ends (RFC 9112 section 7.1)."""
+    return len(f"{data_bytes:x}") + 2 + data_bytes + 2

@@ -33,6 +33,9 @@ SERVER_UNAVAILABLE = 3
 BAD_CREDENTIALS = 4
 NOT_AUTHORIZED = 5
 
+ACKNOWLEDGEMENT_BYTES = 4  # PUBACK, PUBREC, PUBREL, PUBCOMP: fixed header and packet id, sections 3.4 to 3.7
+PING_BYTES = 2  # PINGREQ, PINGRESP: sections 3.12 and 3.13
+
 DUP = 0x08  # a flag in the first byte of PUBLISH, section 3.3.1.1
 SUBSCRIPTION_FAILED = 0x80  # a return code of SUBACK, section 3.9.3
 
@@ -459,6 +462,13 @@ def publish_head(topic: str, payload_size: int, qos: int, *, retain: bool = Fals
         raise MalformedPacket(f"no QoS {qos} with DUP {dup}")  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
     first = 0x30 | dup << 3 | qos << 1 | retain
     return _fixed_header(first, len(name) + (2 if qos else 0) + payload_size) + name
+
+
+def publish_bytes(topic: str, payload_bytes: int, qos: int) -> int:
+    """Return the size of a PUBLISH: fixed header, topic, packet id above QoS 0, payload (section 3.3)."""
+    remaining = 2 + len(topic.encode()) + (2 if qos else 0) + payload_bytes
+    digits = 1 + (remaining > 0x7F) + (remaining > 0x3FFF) + (remaining > 0x1F_FFFF)  # table 2.4
+    return 1 + digits + remaining
 
 
 def _fixed_header(first: int, length: int) -> bytes:

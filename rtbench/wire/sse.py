@@ -42,6 +42,11 @@ def encode(data: bytes, id: str, kind: str = "") -> bytes:
     return b"%sid: %s\ndata: %s\n\n" % (head, id.encode(), data.replace(b"\n", b"\ndata: "))
 
 
+def event_bytes(data_bytes: int, id_bytes: int) -> int:
+    """Return the size of an event with an id and one line of data."""
+    return len("id: \n") + id_bytes + len("data: \n") + data_bytes + len("\n")
+
+
 class Decoder:
     """Takes a stream in any chunks and gives its events; `last_event_id` is that of the last whole event."""
 
