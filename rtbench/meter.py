@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _TCPI_OPT_TIMESTAMPS = 1
 _SO_TIMESTAMPNS = 35
-_TIMESPEC = struct.Struct("=qq")
-_ANCILLARY_BYTES = 64
+_timespec = struct.Struct("=qq").unpack
+_ANCILLARY_BYTES = 32  # CMSG_SPACE of a timespec
+_recv, _recvmsg = socket.socket.recv, socket.socket.recvmsg  # bound to no instance, which is faster
 _FIRST_BYTES = 5  # of a packet, as paho reads them one by one
 _PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 _CLOSED = 7
@@ -162,11 +163,6 @@ def _way(carried: int, segments: int, acks: int, header: int, tls: Direction) ->
     )
 
 
-def _nanoseconds(timespec: bytes) -> int:
-    seconds, nanoseconds = _TIMESPEC.unpack(timespec)
-    return int(seconds * 1_000_000_000 + nanoseconds)
-
-
 class MeteredSocket(socket.socket):
     """A TCP socket that leaves its counts with the meter when it is closed, and notes when what it reads had arrived.
 
@@ -185,20 +181,20 @@ class MeteredSocket(socket.socket):
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Read as usual, and keep the stamp; not for the first bytes of a packet, whose end will bring its own."""
         if size <= _FIRST_BYTES:
-            return super().recv(size, flags)
-        data, ancillary, _, _ = self.recvmsg(size, _ANCILLARY_BYTES, flags)
-        for _, kind, stamp in ancillary:
-            if kind == _SO_TIMESTAMPNS:
-                self.arrived_ns = _nanoseconds(stamp)
+            return _recv(self, size, flags)
+        data, ancillary, _, _ = _recvmsg(self, size, _ANCILLARY_BYTES, flags)
+        if ancillary:  # the stamp is all that was asked for
+            seconds, nanoseconds = _timespec(ancillary[0][2])
+            self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
         return data
 
     def recv_into(self, buffer: WriteableBuffer, size: int = 0, flags: int = 0, /) -> int:
         """Read as usual, and keep the stamp."""
         into = memoryview(buffer)[: size or None]
         count, ancillary, _, _ = self.recvmsg_into([into], _ANCILLARY_BYTES, flags)
-        for _, kind, stamp in ancillary:
-            if kind == _SO_TIMESTAMPNS:
-                self.arrived_ns = _nanoseconds(stamp)
+        if ancillary:
+            seconds, nanoseconds = _timespec(ancillary[0][2])
+            self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
         return count
 
     def close(self) -> None:
