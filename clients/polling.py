@@ -61,7 +61,8 @@ def observation(seen: Mapping[str, Any]) -> str:
     return (
         f"waits half its interval: {format_seconds(seen['latency_mean_ms'] / 1e3)} measured, "
         f"{format_seconds(half)} expected; {seen['requests_per_delivery']:.2g} requests a delivery, "
-        f"{seen['empty_request_share'] or 0:.0%} of them for nothing"
+        f"{seen['empty_request_share'] or 0:.0%} of them for nothing; the newest a subscriber has is "
+        f"{format_seconds((seen['age_mean_ms'] or 0) / 1e3)} old on average"
     )
 
 

@@ -34,6 +34,7 @@ from rtbench.generator import ACKED
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.measured import Measured, TrialFigures
 from rtbench.meter import Way, Wire
+from rtbench.prediction import Flow, Predicted
 from rtbench.results import COMPLETE, Result
 from rtbench.settings import resolve, workload_of
 from rtbench.variant import Variant
@@ -296,6 +297,14 @@ def test_layers_add_up_to_the_total(comparison: Result) -> None:
         assert axes.texts[at].get_text() == f"{row['wire_bytes_per_delivery']:,.0f}"
     legend = [text.get_text() for text in chart.figure.legends[0].get_texts()]
     assert "segments that carry only a TCP acknowledgement" in legend
+
+
+def test_a_line_is_drawn_where_bytes_should_end_and_only_where_that_is_known() -> None:
+    said = Predicted(publish_up=Flow(1000), subscribe_down=Flow(5000))
+    known = {row[0]: {"predicted": said} for row in SEVEN if row[0] in ("sse", "websocket")}
+    lines = seven(**known).chart("bytes-per-delivery").figure.axes[0].lines
+    assert [np.asarray(line.get_xdata()).tolist() for line in lines] == [[6000 / DELIVERIES] * 2] * 2
+    assert len(drawn("seven", "bytes-per-delivery").figure.axes[0].lines) == 0
 
 
 def test_server_cpu_shows_each_trial(comparison: Result) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+import rtbench as package
+from rtbench import trial
+from rtbench.generator import Part
 from tests.conftest import Program, until
 
 LONG = ("--trials", "3", "--duration", "1s", "--warmup", "100ms", "--out", "out")
@@ -105,3 +110,17 @@ def test_a_killed_server_process_takes_its_program_with_it(rtbench: Program) -> 
     process.kill()
     process.communicate()
     assert until(lambda: rtbench.processes() == [], within_s=10.0)
+
+
+def test_a_topic_that_lets_nothing_through_fails_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = trial._parts
+
+    def apart(*given: Any) -> tuple[Part, Part]:
+        publisher, subscriber = usual(*given)
+        return publisher, replace(subscriber, topics=["elsewhere" for _ in subscriber.topics])
+
+    monkeypatch.setattr(trial, "_parts", apart)
+    monkeypatch.setattr(trial, "_SET_UP_WITHIN_S", 0.5)
+    result = package.run(transport="websocket", trials=1, duration="100ms")
+    assert result.exit_code == 1
+    assert "a canary was sent and not received" in str(result.trials[0].figures.error)

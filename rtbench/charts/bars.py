@@ -41,6 +41,12 @@ def stack(page: Page, at: int, row: Row, widths: Mapping[str, float], tints: Map
         left += widths[part]
 
 
+def mark(page: Page, at: int, value: float) -> None:
+    """Draw a line across one bar."""
+    p = page.preset
+    page.axes.plot([value] * 2, [at - BAR * 0.65, at + BAR * 0.65], color=p.ink, linewidth=p.line_pt, zorder=5)
+
+
 def legend(page: Page, names: Mapping[str, str], tints: Mapping[str, float]) -> list[Patch]:
     """Return what names the parts, in tints of the ink."""
     from matplotlib.patches import Patch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtbench.charts import words
-from rtbench.charts.bars import BAR, known, legend, name_bars, names, stack, variant_of, write_values
+from rtbench.charts.bars import BAR, known, legend, mark, name_bars, names, stack, variant_of, write_values
 from rtbench.charts.page import Page
 from rtbench.charts.style import mixed
 from rtbench.figures import LAYERS
@@ -42,8 +42,14 @@ def bytes_per_delivery(result: Result, preset: Preset) -> Chart:
     tints = dict(zip(layers, _TINTS[len(layers)], strict=True))
     for at, row in enumerate(rows):
         stack(page, at, row, {layer: float(row[f"{layer}_bytes_per_delivery"]) for layer in tints}, tints)
+    predicted = {at: end for at, row in enumerate(rows) if (end := _predicted_end(row)) is not None}
+    for at, end in predicted.items():
+        mark(page, at, end)
     name_bars(page, rows, "bytes at the IP layer for each delivery")
     notes = ["Both hops: publisher to server, server to subscriber; connections were open before."]
+    if predicted:
+        above = "framing and TLS" if "tls" in layers else "framing"
+        notes.append(f"The line across a bar is where {above} should end by the wire format.")
     notes += words.missing(result, names(rows), "their bytes not being known")
     page.frame("Bytes on the wire for each delivery", notes, legend(page, _LAYER_NAMES, tints))
     totals = [float(row["wire_bytes_per_delivery"]) for row in rows]
@@ -58,6 +64,13 @@ def bytes_per_delivery(result: Result, preset: Preset) -> Chart:
         ),
     )
     return page.chart("bytes-per-delivery", alt)
+
+
+def _predicted_end(row: Row) -> float | None:
+    """Return how far payload, framing and TLS should reach."""
+    names = ("payload_bytes_per_delivery", "predicted_framing_bytes_per_delivery", "predicted_tls_bytes_per_delivery")
+    values = [row[name] for name in names]
+    return None if None in values else float(sum(values))
 
 
 def no_bytes(result: Result) -> str:
