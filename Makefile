@@ -8,7 +8,8 @@ compare: .venv/ready
 	$(BIN)/rtbench compare --chart
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not alone" --numprocesses 2
+	$(BIN)/python -m pytest -m alone
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

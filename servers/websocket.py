@@ -17,8 +17,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import unquote
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import websockets
 from websockets.asyncio.server import ServerConnection, broadcast
@@ -110,6 +111,12 @@ async def serve(
     """Relay over WebSocket until left; yield the URL."""
     topics: dict[str, Topic] = {}
     cursors: WeakKeyDictionary[ServerConnection, int] = WeakKeyDictionary()
+    everyone: WeakSet[ServerConnection] = WeakSet()
+
+    class Connection(ServerConnection):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            everyone.add(self)
 
     def address(request: Request) -> tuple[Topic, str]:
         path, _, query = request.path.partition("?")
@@ -144,6 +151,7 @@ async def serve(
         sock=listener,
         ssl=tls,
         backlog=BACKLOG,
+        create_connection=Connection,
         process_response=answer,
         subprotocols=[SUBPROTOCOL],
         select_subprotocol=lambda _, offered: SUBPROTOCOL if SUBPROTOCOL in offered else None,
@@ -155,3 +163,6 @@ async def serve(
         host, port = listener.getsockname()[:2]
         yield f"{'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
         server.close(close_connections=True)
+        for connection in everyone:
+            if connection.state is State.CONNECTING:  # it would be waited for until its handshake has timed out
+                connection.transport.abort()

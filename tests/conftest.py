@@ -14,7 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+# modules whose figures need the machine to themselves; all others can run side by side (pytest-xdist)
+ALONE = ("laws", "measuring", "precision", "process", "rerun", "sabotage", "verdict")
 RTBENCH = [str(Path(sys.executable).with_name("rtbench"))]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is to run alone, for `-m alone` and `-m "not alone"`."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in ALONE:
+            item.add_marker(pytest.mark.alone)
 
 
 class Program:
