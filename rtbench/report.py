@@ -54,7 +54,7 @@ def report(result: Result) -> str:
     for variant, row in zip(result.variants, result.summary, strict=True):
         sentence = result.observations.get(variant.name) or "was not measured to its end"
         lines.append(_hanging(variant.name.ljust(width), sentence))
-        for remark in _remarks(row):
+        for remark in remarks(row):
             lines.append(_hanging(" " * width, remark))
         if row["verdict"] != VALID:
             lines.append(_hanging(" " * width, f"{row['verdict']}: {row['reasons']}"))
@@ -63,10 +63,11 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _remarks(row: Mapping[str, Any]) -> Iterator[str]:
+def remarks(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield what else is to be said of a variant."""
     due, sent = row["latency_p99_ms"], row["latency_from_sent_p99_ms"]
-    if due is not None and sent is not None and due >= _WAITED * sent:
+    their_turn = due is not None and row["lag_p99_ms"] >= _WAITED * row["generator_lag_p99_ms"]
+    if their_turn and due >= _WAITED * sent:
         yield (
             f"messages waited for their turn to be sent: p99 is {significant(due)} ms from when they were due, and "
             f"{significant(sent)} ms from when they were sent, as a tool would see it that waits for each answer"

@@ -17,6 +17,7 @@ from rtbench.generator import ACKED
 from rtbench.ledger import Deliveries, Publishes
 from rtbench.measured import Measured, TrialFigures
 from rtbench.meter import Way, Wire
+from rtbench.report import remarks
 from rtbench.variant import Variant
 from rtbench.verdict import CHECKS, INVALID, SUSPECT, VALID
 from rtbench.workload import Workload
@@ -103,6 +104,15 @@ def test_what_is_wrong_is_found_and_nothing_else(trials: list[Measured], verdict
     assert len(reasons.split("; ")) <= 2  # a finding and what would help
 
 
+@pytest.mark.parametrize(("ready", "remarked"), [("due_ns", True), ("sent_ns", False)])
+def test_waiting_for_a_turn_is_remarked_and_a_late_generator_is_not_taken_for_it(ready: str, remarked: bool) -> None:
+    held_back = trial(latency_ms=40.0, lag_ms=30.0)
+    ready_ns = getattr(held_back.publishes, ready)
+    held_back.publishes = dataclasses.replace(held_back.publishes, ready_ns=ready_ns)
+    said = " ".join(remarks(summary_row(VARIANT, [held_back], WORKLOAD)))
+    assert ("waited for their turn" in said) == remarked
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_every_check_has_a_row_that_trips_it(check: Any) -> None:
     assert any(check(summary_row(VARIANT, row[1], WORKLOAD), row[1]) for row in TRIPPED)
@@ -115,6 +125,7 @@ def test_what_the_kernel_does_not_tell_is_not_held_against_anybody() -> None:
 
 CLEAN = [
     ("one trial", [trial()]),
+    ("a probe that overtook an acknowledgement", [trial(server_retransmitted_bytes=100)]),
     ("five alike", [trial(1.0 + n % 2 / 10) for n in range(5)]),
     ("a burst of others in one trial", [trial(), trial(), trial(others_cpu=0.4)]),
     ("a polling client's even spread across 40 ms", [trial(SPREAD)]),
