@@ -76,23 +76,24 @@ async def serve(
     """Run mosquitto where `listener` is bound until left; yield the URL."""
     host, port = listener.getsockname()[:2]
     listener.close()  # mosquitto opens its own
-    with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
-        configuration = Path(directory) / "mosquitto.conf"
-        tls = f"certfile {tls_cert}\nkeyfile {tls_key}\n" if tls_cert else ""
-        configuration.write_text(_CONFIGURATION.format(host=host, port=port, user=getpass.getuser()) + tls)
-        process = await asyncio.create_subprocess_exec(
-            _program(),
-            *("-c", str(configuration)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
-        try:
+    tls = f"certfile {tls_cert}\nkeyfile {tls_key}\n" if tls_cert else ""
+    process = None
+    try:
+        with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:  # gone before anybody can be killed
+            configuration = Path(directory) / "mosquitto.conf"
+            configuration.write_text(_CONFIGURATION.format(host=host, port=port, user=getpass.getuser()) + tls)
+            process = await asyncio.create_subprocess_exec(
+                _program(),
+                *("-c", str(configuration)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
             await _answering(process, host, port, _anybody() if tls_cert else None)
-            configuration.unlink()
-            yield f"{'mqtts' if tls_cert else 'mqtt'}://{host}:{port}"
-        finally:
+        yield f"{'mqtts' if tls_cert else 'mqtt'}://{host}:{port}"
+    finally:
+        if process is not None:
             await _end(process)
 
 

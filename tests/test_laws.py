@@ -233,7 +233,7 @@ def test_the_wait_for_the_next_poll_is_spread_evenly_over_the_interval(polled: P
 def test_a_stall_is_charged_to_all_that_was_due_in_it_and_hardly_seen_from_the_time_of_sending(
     rtbench: Program, flags: tuple[str, ...]
 ) -> None:
-    load = ("--rate", "2000", "--subscribers", "1", "--trials", "1", "--duration", "4s", "--warmup", "0")
+    load = ("--rate", "2000", "--subscribers", "1", "--trials", "1", "--duration", "8s", "--warmup", "0")
     process = rtbench.start("run", "--transport", *flags, *load, "--out", "out")
     frozen_ms = 1000 * rtbench.freeze_server(1.4)
     out, err = process.communicate(timeout=60)

@@ -124,3 +124,14 @@ def test_a_topic_that_lets_nothing_through_fails_the_trial(monkeypatch: pytest.M
     result = package.run(transport="websocket", trials=1, duration="100ms")
     assert result.exit_code == 1
     assert "a canary was sent and not received" in str(result.trials[0].figures.error)
+
+
+@needs_mosquitto
+def test_nothing_is_left_on_disk_once_mosquitto_answers(rtbench: Program) -> None:
+    rtbench.environment["TMPDIR"] = str(rtbench.directory)
+    process = rtbench.start("serve", "mqtt", "--server", "mosquitto")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith('{"url"')
+    assert list(rtbench.directory.iterdir()) == []
+    process.terminate()
+    process.communicate()
