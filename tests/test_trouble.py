@@ -131,7 +131,7 @@ def test_nothing_is_left_on_disk_once_mosquitto_answers(rtbench: Program) -> Non
     rtbench.environment["TMPDIR"] = str(rtbench.directory)
     process = rtbench.start("serve", "mqtt", "--server", "mosquitto")
     assert process.stdout is not None
-    assert process.stdout.readline().startswith('{"url"')
+    assert '"url"' in process.stdout.readline()
     assert list(rtbench.directory.iterdir()) == []
     process.terminate()
     process.communicate()
