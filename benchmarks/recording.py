@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import aiomqtt
 import websockets
 
-from rtbench import payload, serving, transport
+from rtbench import malloc, payload, serving, transport
 from rtbench.generator import Part, Received, record_deliveries
 from rtbench.meter import Meter, MeteredSocket
 
@@ -73,7 +73,7 @@ async def subscribe(name: str, url: str, messages: int, recording: bool) -> int:
         sys.stdin.readline()
         began_ns = time.process_time_ns()
         task = asyncio.create_task(work)
-        while not task.done() and len(record.received_ns) < messages:
+        while not task.done() and len(record) < messages:
             await asyncio.sleep(0.01)
         spent_ns = time.process_time_ns() - began_ns
         task.cancel()
@@ -133,6 +133,7 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=20_000, help="a turn")
     parser.add_argument("--turns", type=int, default=7)
     given = parser.parse_args()
+    malloc.keep_freed()
     turns = [
         (read_us(socket.socket, given.messages), read_us(MeteredSocket, given.messages)) for _ in range(given.turns)
     ]

@@ -44,7 +44,7 @@ class HttpSession:
 
     @property
     def arrived_ns(self) -> int:
-        """When the kernel had what was read last: see `Message.arrived_ns`."""
+        """When the kernel had what was read last: see `Message`."""
         return max((sock.arrived_ns for sock in self.sockets), default=0)
 
     async def publish(self, topic: str, payload: bytes) -> bool:
@@ -78,10 +78,8 @@ class HttpSession:
             return validators, []
         payloads = http.split(response.headers.get("Content-Type", ""), body)
         self.meter.batches[len(payloads)] += 1
-        arrived_ns = self.arrived_ns
-        messages = [Message(topic, payload, 0, arrived_ns) for payload in payloads]
-        if missed := int(response.headers.get(http.GAP_HEADER, 0)):
-            messages[0] = messages[0]._replace(missed=missed)
+        arrived_ns, missed = self.arrived_ns, int(response.headers.get(http.GAP_HEADER, 0))
+        messages = [(topic, payload, 0 if i else missed, arrived_ns) for i, payload in enumerate(payloads)]
         return conditional(response), messages
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -66,38 +67,39 @@ class Mqtt:
     async def _publishing_client(self) -> aiomqtt.Client:
         async with self._opening:  # also when it is open: whoever waits for the opening comes first
             if self._publisher is None:
-                self._publisher, _ = await self._open()
+                self._publisher = await self._open()
             return self._publisher
 
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to a topic filter, `+` and `#` allowed; the broker's SUBACK must grant the QoS."""
-        client, sock = await self._open()
+        client = await self._open()
         granted = await client.subscribe(topic, qos=self._qos)
         codes = [getattr(code, "value", code) for code in granted]
         if codes != [self._qos]:
             raise Refused(f"the broker granted {codes} for QoS {self._qos} on {topic}")
-        return self._read(client, sock)
+        return cast(AsyncIterator[Message], client.messages)
 
-    async def _open(self) -> tuple[aiomqtt.Client, MeteredSocket]:
+    async def _open(self) -> aiomqtt.Client:
+        opened: list[MeteredSocket] = []
         client = aiomqtt.Client(
             self._url.hostname or "",
             self._url.port or 1883,
             max_inflight_messages=_IN_FLIGHT,
             keepalive=_KEEP_ALIVE_S,
+            queue_type=_queue_of(opened),
         )
-        opened: list[MeteredSocket] = []
         # paho has no public way to be given a socket, and its own has Nagle's algorithm on
         paho: Any = client._client
-        paho._create_socket_connection = lambda: self._connect(opened)
+        paho._create_socket_connection = lambda: self._connect(paho, opened)
         ping = paho._send_pingreq
         paho._send_pingreq = lambda: self._count(ping())
         try:
             await self._stack.enter_async_context(client)
         except aiomqtt.MqttError as error:
             raise Refused(f"CONNECT: {error}") from error
-        return client, opened[-1]
+        return client
 
-    def _connect(self, opened: list[MeteredSocket]) -> MeteredSocket | TlsSocket:
+    def _connect(self, paho: Any, opened: list[MeteredSocket]) -> MeteredSocket | TlsSocket:
         host = self._url.hostname or ""
         address = socket.getaddrinfo(host, self._url.port or 1883, type=socket.SOCK_STREAM)[0]
         sock = self._meter.socket(*address[:3])
@@ -110,6 +112,8 @@ class Mqtt:
             sock.close()
             raise
         opened.append(sock)
+        if tls is None:
+            paho._sock_recv = _packet_reader(paho, sock)
         return tls or sock
 
     def _count(self, result: MQTTErrorCode) -> MQTTErrorCode:
@@ -118,10 +122,46 @@ class Mqtt:
         self._meter.keep_alive_bytes += 2 * PING_BYTES
         return result
 
-    @staticmethod
-    async def _read(client: aiomqtt.Client, sock: MeteredSocket) -> AsyncIterator[Message]:
-        async for message in client.messages:
-            yield Message(message.topic.value, bytes(message.payload or b""), 0, sock.arrived_ns)
+
+def _queue_of(opened: list[MeteredSocket]) -> type[asyncio.Queue[Any]]:
+    """Return the queue for a client of the library: what it holds are messages of ours, each stamped when it was read.
+
+    `opened` holds the client's socket once it is connected.
+    """
+
+    class Deliveries(asyncio.Queue[Any]):
+        _queue: deque[Message]
+
+        def _put(self, message: aiomqtt.Message) -> None:
+            self._queue.append((message.topic.value, message.payload, 0, opened[0].arrived_ns))
+
+    return Deliveries
+
+
+def _packet_reader(paho: Any, sock: MeteredSocket) -> Callable[[int], bytes]:
+    """Return what paho reads a packet with: at first a byte, a byte at a time of its length, then the rest.
+
+    Every packet starts with at least two bytes (MQTT 3.1.1 section 2.2), which are read at once here: what that saves
+    pays for the stamp, which comes with the rest. Nothing of the next packet is read.
+    """
+    recv = super(MeteredSocket, sock).recv
+    second = b""
+
+    def read(size: int) -> bytes:
+        nonlocal second
+        if second:
+            byte, second = second, b""
+            return byte
+        packet = paho._in_packet
+        if packet["have_remaining"]:
+            return sock.recv(size)
+        if packet["command"]:
+            return recv(1)
+        start = recv(2)
+        second = start[1:]
+        return start[:1]
+
+    return read
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ class EventStream(HttpSession):
                             if event.kind == "missed":
                                 missed += int(event.data)
                             else:
-                                yield Message(topic, event.data, missed, arrived_ns)
+                                yield topic, event.data, missed, arrived_ns
                                 missed = 0
                 except aiohttp.ClientPayloadError:
                     pass

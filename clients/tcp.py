@@ -84,7 +84,7 @@ class Tcp:
                 if length == _GAP:
                     missed += int.from_bytes(buffer[start + 4 : end], "big")
                 else:
-                    yield Message(topic, buffer[start + 4 : end], missed, sock.arrived_ns)
+                    yield topic, buffer[start + 4 : end], missed, sock.arrived_ns
                     missed = 0
                 start = end
             buffer = buffer[start:]

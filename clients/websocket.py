@@ -94,7 +94,7 @@ class WebSocket:
         missed = 0
         async for frame in connection:
             if isinstance(frame, bytes):
-                yield Message(topic, frame, missed, sock.arrived_ns)
+                yield topic, frame, missed, sock.arrived_ns
                 missed = 0
             else:
                 missed += int(json.loads(frame)["missed"])

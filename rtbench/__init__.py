@@ -20,6 +20,7 @@ The map of the program, in reading order:
       generator.py    what the client processes do; pacer.py wakes the publisher, meter.py counts the bytes
       tls.py          the certificate of a measurement, who trusts it, and what TLS adds
       process.py      what the server's processes cost; kernel.py: waiting, and what was turned away
+      malloc.py       the same price of a read in every process
       gate.py         how the processes of a trial start and stop together; conductor.py leads them
       trial.py        one variant measured once
       comparison.py   all trials, in which order; precision.py says when they are enough

@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from struct import Struct, calcsize
 from typing import Any, TypeVar
 
-from rtbench import kernel, payload, transport
+from rtbench import kernel, malloc, payload, transport
 from rtbench.errors import Refused
 from rtbench.gate import Gate, GateClosed, through
 from rtbench.meter import Meter, Wire
@@ -32,6 +33,9 @@ _TICKS_A_REPORT = 5
 _CONNECT_AT_ONCE = 50
 _DELAYED_ACK_S = 0.045  # Linux delays an acknowledgement by at most 40 ms on a quiet connection (TCP_DELACK_MIN)
 _SETTLE_AT_MOST = 4
+
+_DELIVERY = Struct(f"=qqi{payload.HEADER_BYTES}s")  # a row of `Received`
+_TIMES_BYTES = calcsize("=qq")
 
 T = TypeVar("T")
 
@@ -99,15 +103,21 @@ class Published:
 
 @dataclass
 class Received:
-    """A subscriber process's record: one entry a delivery, in order of arrival, canaries included."""
+    """A subscriber process's record: one row a delivery, in order of arrival, canaries included.
 
-    headers: bytearray = field(default_factory=bytearray)
-    arrived_ns: array[int] = field(default_factory=lambda: array("q"))  # of CLOCK_REALTIME; 0: not known
-    subscriber: array[int] = field(default_factory=lambda: array("i"))
-    received_ns: array[int] = field(default_factory=lambda: array("q"))
+    A row is when it was received (int64, nanoseconds of CLOCK_MONOTONIC), when it had arrived (int64, nanoseconds of
+    CLOCK_REALTIME, 0 where that is not known), the subscription (int32), and what the payload begins with
+    (HEADER_BYTES, ended with zeros where it is shorter), in native byte order and without gaps.
+    """
+
+    rows: bytearray = field(default_factory=bytearray)
     corrupt: list[int] = field(default_factory=list)  # positions of deliveries whose padding or size is wrong
     missed: int = 0  # messages that servers said they had skipped
     usage: Usage = field(default_factory=Usage)
+
+    def __len__(self) -> int:
+        """How many deliveries there are."""
+        return len(self.rows) // _DELIVERY.size
 
 
 def publish(part: Part) -> Published:
@@ -204,7 +214,7 @@ async def _subscribe(part: Part) -> Received:
         gate.say(done="canary")
         await gate.step("go")
         async with _spending(meter, record.usage):
-            await _obeying(gate, _report(part, gate, record, len(record.received_ns)))
+            await _obeying(gate, _report(part, gate, record, len(record)))
         record.usage.errors.extend(repr(t.exception()) for t in readers if t.done() and t.exception())
     return record
 
@@ -213,22 +223,12 @@ async def record_deliveries(
     i: int, stream: AsyncIterator[Message], part: Part, record: Received, open_paths: asyncio.Event
 ) -> None:
     """Record every delivery of one subscription; what this costs a delivery is in benchmarks/recording.py."""
-    size, padding, header = part.payload_bytes, payload.padding(part.payload_bytes), payload.HEADER_BYTES
-    append_subscriber, append_time, append_arrival = (
-        record.subscriber.append,
-        record.received_ns.append,
-        record.arrived_ns.append,
-    )
-    headers, canaries, clock = record.headers, part.canaries, time.monotonic_ns
+    size, padding = part.payload_bytes, payload.padding(part.payload_bytes)
+    rows, row, canaries, clock = record.rows, _DELIVERY.pack, part.canaries, time.monotonic_ns
     async for _, content, missed, arrived_ns in stream:
-        append_time(clock())
-        append_arrival(arrived_ns)
-        append_subscriber(i)
-        if len(content) == size and content.endswith(padding):
-            headers += content[:header]
-        else:
-            headers += content[:header].ljust(header)
-            record.corrupt.append(len(record.subscriber) - 1)
+        rows += row(clock(), arrived_ns, i, content)
+        if len(content) != size or not content.endswith(padding):
+            record.corrupt.append(len(record) - 1)
         if missed:
             record.missed += missed
         if canaries[i] > 0 and payload.is_canary(content):
@@ -242,9 +242,9 @@ async def _report(part: Part, gate: Gate, record: Received, canaries: int) -> No
     """Tell how many deliveries there are, until all that can be expected are; a second copy stands for no other."""
     copies = 0
     for tick in itertools.count():
-        count = len(record.received_ns) - canaries
+        count = len(record) - canaries
         if count - copies >= part.expected:
-            copies = len(record.received_ns) - _distinct(record)
+            copies = len(record) - _distinct(record)
         if tick % _TICKS_A_REPORT == 0:
             gate.say(count=count)
         if count - copies >= part.expected:
@@ -255,14 +255,14 @@ async def _report(part: Part, gate: Gate, record: Received, canaries: int) -> No
 
 def _distinct(record: Received) -> int:
     """Count the pairs of message and subscriber; what is corrupt counts as what its header says."""
-    size, headers = payload.HEADER_BYTES, bytes(record.headers)
-    starts = range(0, len(headers), size)
-    return len({(i, headers[at : at + size]) for i, at in zip(record.subscriber, starts, strict=True)})
+    size, rows = _DELIVERY.size, bytes(record.rows)
+    return len({rows[at + _TIMES_BYTES : at + size] for at in range(0, len(rows), size)})
 
 
 @asynccontextmanager
 async def _open_connections(part: Part, gate: Gate, usage: Usage) -> AsyncIterator[tuple[Meter, list[Connection]]]:
     """Open a connection for each topic once the server is up, and note what closing them takes."""
+    malloc.keep_freed()
     server = await gate.step("url")
     url, meter = server["url"], Meter(trusting(server["ca"]))
     random.seed(part.seed)

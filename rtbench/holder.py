@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtbench import transport
+from rtbench import malloc, transport
 from rtbench.errors import TrialError
 from rtbench.gate import Gate, through
 from rtbench.meter import Meter, Wire
@@ -63,6 +63,7 @@ async def _hold(part: Part) -> Held:
     readers: list[asyncio.Task[None]] = []
     async with through(part.gate, part.token, ROLE) as gate, AsyncExitStack() as stack:
         stack.push_async_callback(_end, readers)
+        malloc.keep_freed()
         server = await gate.step("url")
         url, tls = server["url"], trusting(server["ca"])
         await _open(part, url, [Meter(tls)], readers, stack)
@@ -107,8 +108,8 @@ async def _open(
 
 
 async def _read(stream: AsyncIterator[Message]) -> None:
-    async for message in stream:
-        raise TrialError(f"a message of {len(message.payload)} bytes came, though nobody published")
+    async for _, content, _, _ in stream:
+        raise TrialError(f"a message of {len(content)} bytes came, though nobody published")
     raise ConnectionError("a subscription was ended by the server")
 
 

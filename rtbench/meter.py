@@ -31,8 +31,7 @@ _TCPI_OPT_TIMESTAMPS = 1
 _SO_TIMESTAMPNS = 35
 _timespec = struct.Struct("=qq").unpack
 _ANCILLARY_BYTES = 32  # CMSG_SPACE of a timespec
-_recv, _recvmsg = socket.socket.recv, socket.socket.recvmsg  # bound to no instance, which is faster
-_FIRST_BYTES = 5  # of a packet, as paho reads them one by one
+_recvmsg = socket.socket.recvmsg  # bound to no instance, which is faster
 _PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 _CLOSED = 7
 
@@ -179,9 +178,7 @@ class MeteredSocket(socket.socket):
             self.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Read as usual, and keep the stamp; not for the first bytes of a packet, whose end will bring its own."""
-        if size <= _FIRST_BYTES:
-            return _recv(self, size, flags)
+        """Read as usual, and keep the stamp."""
         data, ancillary, _, _ = _recvmsg(self, size, _ANCILLARY_BYTES, flags)
         if ancillary:  # the stamp is all that was asked for
             seconds, nanoseconds = _timespec(ancillary[0][2])

@@ -43,20 +43,22 @@ def is_canary(payload: bytes) -> bool:
 
 
 def parse(
-    headers: bytes,
+    headers: NDArray[np.uint8],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Parse n concatenated headers; return publisher, sequence, due_ns (int64, shape (n,)) and well-formed (bool)."""
+    """Parse headers, shape (n, HEADER_BYTES).
+
+    Return publisher, sequence, due_ns (int64, nanoseconds) and well-formed (bool), each of shape (n,).
+    """
     import numpy as np
 
-    table = np.frombuffer(headers, dtype=np.uint8).reshape(-1, HEADER_BYTES)
-    good = np.ones(len(table), dtype=bool)
+    good = np.ones(len(headers), dtype=bool)
     for offset, mark in _MARKS.items():
-        good &= table[:, offset] == mark[0]
+        good &= headers[:, offset] == mark[0]
 
     def number(field: slice) -> NDArray[np.int64]:
-        value = np.zeros(len(table), dtype=np.int64)
+        value = np.zeros(len(headers), dtype=np.int64)
         for column in range(field.start, field.stop):
-            digit = table[:, column].astype(np.int64) - ord("0")
+            digit = headers[:, column].astype(np.int64) - ord("0")
             np.logical_and(good, (digit >= 0) & (digit <= 9), out=good)
             value = value * 10 + digit
         return value

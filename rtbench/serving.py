@@ -20,7 +20,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
-from rtbench import transport
+from rtbench import malloc, transport
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.tls import certificate_files
 
@@ -63,6 +63,7 @@ async def serve(
     """
     implementation = transport.server(name, server)
     check_options(implementation, options or {})
+    malloc.keep_freed()
     with listen(host, port) as listener:
         async with implementation.serve(listener, **(options or {})) as url:
             yield url

@@ -232,8 +232,19 @@ def _publishes(record: Published) -> Publishes:
     )
 
 
+_DELIVERY = np.dtype(
+    [
+        ("received_ns", np.int64),
+        ("arrived_ns", np.int64),
+        ("subscriber", np.int32),
+        ("header", np.uint8, payload.HEADER_BYTES),
+    ]
+)
+
+
 def _deliveries(record: Received) -> Deliveries:
-    publisher, sequence, due_ns, well_formed = payload.parse(bytes(record.headers))
+    rows = np.frombuffer(record.rows, dtype=_DELIVERY)
+    publisher, sequence, due_ns, well_formed = payload.parse(rows["header"])
     intact = well_formed.copy()
     intact[record.corrupt] = False
     kept = ~(well_formed & (sequence == payload.CANARY))
@@ -241,20 +252,22 @@ def _deliveries(record: Received) -> Deliveries:
         publisher[kept],
         sequence[kept],
         due_ns[kept],
-        _int64(record.subscriber)[kept],
-        _int64(record.received_ns)[kept],
+        rows["subscriber"][kept].astype(np.int64),
+        rows["received_ns"][kept],
         intact[kept],
-        _arrivals(record)[kept] if any(record.arrived_ns) else np.zeros(0, dtype=np.int64),
+        _arrivals(rows["arrived_ns"][kept], record.usage),
     )
 
 
-def _arrivals(record: Received) -> Any:
-    """Return the kernel's stamps on CLOCK_MONOTONIC; none where the clock they were taken from was stepped meanwhile.
+def _arrivals(stamps: Any, usage: Usage) -> Any:
+    """Return the kernel's stamps on CLOCK_MONOTONIC; 0 where the clock they were taken from was stepped meanwhile.
 
-    Both clocks run at the same rate (adjtimex(2) slews both); only a step parts them.
+    Where there are none at all, the shape is (0,). Both clocks run at the same rate (adjtimex(2) slews both); only a
+    step parts them.
     """
-    before_ns, after_ns = record.usage.realtime_ahead_ns
-    stamps = _int64(record.arrived_ns)
+    if not stamps.any():
+        return np.zeros(0, dtype=np.int64)
+    before_ns, after_ns = usage.realtime_ahead_ns
     if abs(after_ns - before_ns) > CLOCK_STEP_NS:
         return np.zeros_like(stamps)
     return np.where(stamps > 0, stamps - (before_ns + after_ns) // 2, 0)

@@ -162,9 +162,10 @@ class missing_program_skipped:  # noqa: N801 - reads as a statement
 async def hear(stream: AsyncIterator[Message], end: bytes = b"end") -> list[bytes]:
     """Return the payloads that come until `end`."""
     heard = []
-    while (message := await anext(stream)).payload != end:
-        assert message.missed == 0
-        heard.append(message.payload)
+    while (message := await anext(stream))[1] != end:
+        _, content, missed, _ = message
+        assert missed == 0
+        heard.append(content)
     return heard
 
 
@@ -228,7 +229,7 @@ def test_a_subscriber_hears_what_is_published_after_it_has_subscribed_and_nothin
         publisher, witness, newcomer = [await relay.connect() for _ in range(3)]
         witnessed = await witness.subscribe("topic")
         await publisher.publish("topic", b"before")
-        assert (await anext(witnessed)).payload == b"before"  # it is not under way any more
+        assert (await anext(witnessed))[1] == b"before"  # it is not under way any more
         stream = await newcomer.subscribe("topic")
         await publisher.publish("topic", b"after")
         await publisher.publish("topic", b"end")
@@ -244,7 +245,7 @@ def test_many_subscriptions_in_a_row_are_each_ready_when_they_say_so(subject: Su
         for payload in numbered(10):
             stream = await listener.subscribe("topic")
             await publisher.publish("topic", payload)
-            assert (await anext(stream)).payload == payload
+            assert (await anext(stream))[1] == payload
 
     run(subject, scenario)
 
@@ -403,7 +404,7 @@ def test_several_publishers_and_subscribers_all_hear_all_and_each_publisher_in_o
 
         await asyncio.gather(*(speak(participant, name) for participant, name in zip(room, "abcd", strict=True)))
         for stream in streams:
-            heard = [(await anext(stream)).payload for _ in range(4 * 15)]
+            heard = [(await anext(stream))[1] for _ in range(4 * 15)]
             for name in "abcd":
                 assert [p for p in heard if p.startswith(name.encode())] == numbered(15, name)
 
@@ -418,7 +419,7 @@ def test_a_subscriber_that_leaves_disturbs_nobody(subject: Subject) -> None:
         async with relay.connection() as leaves:
             left = await leaves.subscribe("topic")
             await publisher.publish("topic", b"both")
-            assert (await anext(left)).payload == b"both"
+            assert (await anext(left))[1] == b"both"
             waiting = asyncio.ensure_future(anext(left))
             await asyncio.sleep(0)
             waiting.cancel()
@@ -452,7 +453,7 @@ def test_wildcards_work_where_the_client_says_so_and_are_refused_elsewhere(subje
             await publisher.publish(topic, topic.encode())
         for wildcard, stream in streams.items():
             heard = [await anext(stream) for _ in filters[wildcard]]
-            assert [(m.topic, m.payload.decode()) for m in heard] == [(t, t) for t in filters[wildcard]]
+            assert [(topic, content.decode()) for topic, content, _, _ in heard] == [(t, t) for t in filters[wildcard]]
 
     run(subject, scenario)
 
@@ -464,7 +465,7 @@ def test_a_message_names_its_topic(subject: Subject) -> None:
         stream = await both.subscribe("a/b")
         await both.publish("a/b", b"x")
         message = await anext(stream)
-        assert message == Message("a/b", b"x", 0, message.arrived_ns)
+        assert message[:3] == ("a/b", b"x", 0)
 
     run(subject, scenario)
 
@@ -508,7 +509,7 @@ def test_a_client_that_is_left_leaves_no_task_and_no_connection(subject: Subject
                 both = await relay.connect()
                 streams = [await both.subscribe(topic) for topic in ("left", "right")]
                 await both.publish("left", b"x")
-                assert (await anext(streams[0])).payload == b"x"
+                assert (await anext(streams[0]))[1] == b"x"
                 assert ends(relay.port) > 0
             await until(lambda: asyncio.all_tasks() <= before)
             await until(lambda: ends(relay.port) == 0)
@@ -544,7 +545,7 @@ def test_a_server_that_ends_before_its_clients_leaves_no_task_and_no_listener(su
                 both = await relay.connect()
                 stream = await both.subscribe("topic")
                 await both.publish("topic", b"x")
-                assert (await anext(stream)).payload == b"x"
+                assert (await anext(stream))[1] == b"x"
             finally:
                 await server.__aexit__(None, None, None)
             with pytest.raises(OSError, match=r"."):
