@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rtbench import stats
+from rtbench import environment, stats
 from rtbench.errors import UsageError
 from rtbench.stats import Estimate, Pooled
 from rtbench.table import Table, significant
@@ -32,7 +32,6 @@ WIDTH = 100
 SAME = "no difference shown"
 ENOUGH = 5  # trials a side
 ALARM = 1 / 20  # how often at most a row shows a difference where there is none
-MACHINE = ("system", "kernel", "machine", "processor", "cores", "governor", "python", "link")
 IMPLEMENTATION = ("transport", "server", "client", "server_software", "client_software")
 
 Trials = Sequence["Measured"]
@@ -216,7 +215,7 @@ def _conclusion(rows: Sequence[Mapping[str, Any]], pairs: Mapping[str, tuple[Tri
 def differing_conditions(a: Result, b: Result) -> list[str]:
     """Say what was not alike when two results were measured, leaving out variants that only one of them has."""
     found = _unlike(asdict(a.workload), asdict(b.workload))
-    found += _unlike(_machine(a), _machine(b))
+    found += _unlike(environment.conditions(a.environment), environment.conditions(b.environment))
     others = {v.name: v for v in b.variants}
     concerned: dict[str, list[str]] = {}
     for variant in a.variants:
@@ -224,11 +223,6 @@ def differing_conditions(a: Result, b: Result) -> list[str]:
             for text in _unlike(_fixed(variant), _fixed(others[variant.name])):
                 concerned.setdefault(text, []).append(variant.name)
     return found + [f"{', '.join(names)}: {text}" for text, names in concerned.items()]
-
-
-def _machine(result: Result) -> dict[str, Any]:
-    libraries = result.environment.get("libraries", {})
-    return {**{key: result.environment.get(key) for key in MACHINE}, "rtbench": libraries.get("rtbench")}
 
 
 def _fixed(variant: Variant) -> dict[str, Any]:

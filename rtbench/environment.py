@@ -14,7 +14,7 @@ import ssl
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
@@ -37,6 +37,20 @@ LIBRARIES = (
     "psutil",
     "trustme",
     "yarl",
+)
+# recorded, but no condition of a measurement: they say where to look when two differ for no reason that shows
+_NO_CONDITION = frozenset(
+    {
+        "memory_bytes",
+        "memory_limit_bytes",
+        "clock.function",
+        "clock.resolution_ns",
+        "limits.open_files",
+        "limits.open_files_hard",
+        "packages_sha256",
+        "missing",
+        *(f"libraries.{name}" for name in LIBRARIES if name != "rtbench"),  # those that a variant uses are its software
+    }
 )
 _MACHINES = (
     "kvm",
@@ -79,6 +93,22 @@ def describe(tls: bool = False) -> dict[str, Any]:
         "link": link(tls),
         "missing": missing_columns(),
     }
+
+
+def entries(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a description on one level: `{"clock": {"source": ...}}` has the entry `clock.source`."""
+    found: dict[str, Any] = {}
+    for name, value in environment.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": one for inner, one in entries(value).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries that must be the same in two measurements that are to be compared."""
+    return {name: value for name, value in entries(environment).items() if name not in _NO_CONDITION}
 
 
 def link(tls: bool) -> str:

@@ -12,10 +12,11 @@ once in ten times.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rtbench import environment
 from rtbench.comparison import chosen_variants
 from rtbench.errors import ResultError, UsageError
 from rtbench.results import COMPLETE, Result
@@ -132,15 +133,7 @@ def _stands_on(result: Result) -> dict[str, Any]:
     software = {
         f"{kind} of {v.name}": getattr(v, f"{kind}_software") for v in result.variants for kind in ("server", "client")
     }
-    return {**dict(_flat(result.environment)), **software}
-
-
-def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in entries.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    return {**environment.entries(result.environment), **software}
 
 
 def table(found: Sequence[Agreement]) -> Table:

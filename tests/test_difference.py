@@ -192,7 +192,11 @@ CONDITIONS = [
     pytest.param(on(cores=8), "cores 4 and 8", id="cores"),
     pytest.param(on(python="CPython 3.13.0"), "python CPython 3.11.7 and CPython 3.13.0", id="python"),
     pytest.param(on(link="wifi"), "link loopback and wifi", id="link"),
-    pytest.param(on(libraries={"rtbench": "2"}), "rtbench 1 and 2", id="rtbench"),
+    pytest.param(on(libraries={"rtbench": "2"}), "libraries.rtbench 1 and 2", id="rtbench"),
+    pytest.param(on(affinity="0"), "affinity unknown and 0", id="cores that may be used"),
+    pytest.param(on(cpu_quota_cores=0.5), "cpu_quota_cores unknown and 0.5", id="a quota"),
+    pytest.param(on(network={"congestion_control": "bbr"}), "network.congestion_control unknown and bbr", id="TCP"),
+    pytest.param(on(python_build={"debug": True}), "python_build.debug unknown and True", id="how python was built"),
 ]
 
 
@@ -207,6 +211,16 @@ def test_results_measured_otherwise_are_refused_by_name(change: Callable[[Result
     assert list(found.conditions) == [said]
     assert str(found).startswith(f"NOT MEASURED ALIKE, so a difference may come from any of these:\n- {said}\n\n")
     assert said in found._repr_html_()
+
+
+def test_what_cannot_reach_the_figures_is_no_condition() -> None:
+    other: dict[str, Any] = {
+        "memory_bytes": 1,
+        "limits": {"open_files": 9},
+        "packages_sha256": "f",
+        "libraries": {"rtbench": "1", "click": "9"},
+    }
+    assert not between(result_of({"sse": 1.0}), result_of({"sse": 1.0}, **other)).conditions
 
 
 def test_all_that_differs_is_named_in_one_line() -> None:
