@@ -29,11 +29,11 @@ COUNT = 200
 WAY = Way(100_000, 2000, 500, 104_000, 26_000)
 
 
-def trial(latency_ms: Any = 1.0, lag_ms: float = 0.1, messages: int = COUNT, **figures: Any) -> Measured:
+def trial(latency_ms: Any = 1.0, lag_ms: Any = 0.1, messages: int = COUNT, **figures: Any) -> Measured:
     """Return a trial in which everything arrived `latency_ms` after it was due."""
     sequence = np.arange(messages)
     due_ns = sequence * 10_000_000
-    sent_ns = due_ns + round(lag_ms * 1e6) + 1
+    sent_ns = due_ns + (np.broadcast_to(lag_ms, messages) * 1e6).astype(np.int64) + 1
     publishes = Publishes(
         np.zeros(messages, dtype=np.int64), sequence, due_ns, sent_ns, sent_ns, sent_ns + 1, np.full(messages, ACKED)
     )
@@ -69,6 +69,7 @@ RISING = np.repeat(np.arange(COUNT) * 10.0, 10)  # milliseconds, by as many as g
 FROZEN = np.where((0 <= np.repeat(np.arange(COUNT) * 10.0 - 700, 10)) & (RISING < 1100), 1100 - RISING, 1.0)
 SPREAD = np.random.default_rng(1).uniform(0.5, 500, COUNT * 10)
 HEAP = np.where(np.arange(COUNT * 10) % 10 == 0, 41.0, 1.0)
+SOME_LATE = np.where(np.arange(COUNT) % 40 == 0, 1.5, 0.1)  # five of them
 TRIPPED = [
     ("a failed trial", [trial(), trial(error="the server died")], INVALID, "1 of 2 trials failed: the server died"),
     ("an overload", [trial(unfinished=20)], INVALID, "90% of the offered rate was achieved; lower --rate"),
@@ -78,7 +79,8 @@ TRIPPED = [
     ("one very busy trial", [trial(), trial(), trial(others_cpu=0.8)], INVALID, "other processes used 80% of a core"),
     ("Nagle's algorithm", [trial(nagle_sockets=2)], INVALID, "2 sockets without TCP_NODELAY"),
     ("a heap at 40 ms", [trial(HEAP)], SUSPECT, "10% of the latencies lie at 40 ms"),
-    ("a late publisher", [trial(latency_ms=4.0, lag_ms=3.0)], SUSPECT, "lag p99 3 ms beside a latency of 4 ms"),
+    ("a late publisher", [trial(latency_ms=4.0, lag_ms=3.0)], SUSPECT, "late: 200 of 200 messages by more than 2 ms, beside a latency of 4 ms"),
+    ("a publisher that is late now and then", [trial(lag_ms=SOME_LATE), trial()], SUSPECT, "late: 5 of 400 messages by more than 1 ms"),
     ("an overload without acknowledgements", [trial(1.0 + RISING * 0.5)], INVALID, "67% of the offered rate was achieved"),
     ("a server that waits for a core", [trial(server_waiting_ns=120_000_000)] * 3, SUSPECT, "the server waited for a core for 0.6 ms a message, 6% of the time, beside a latency of 1 ms"),
     ("a server that waits long for a core", [trial(30.0, server_waiting_ns=600_000_000)], SUSPECT, "30% of the time"),
@@ -131,6 +133,8 @@ CLEAN = [
     ("a polling client's even spread across 40 ms", [trial(SPREAD)]),
     ("latencies that all are a little above 40 ms", [trial(np.linspace(30, 60, COUNT * 10))]),
     ("trials that differ in no order", [trial(1.0), trial(2.5), trial(1.1)]),
+    ("a publisher that is late in one of a hundred", [trial(lag_ms=SOME_LATE)] + [trial()] * 2),
+    ("a hiccup in a short trial", [trial(lag_ms=np.where(np.arange(100) < 2, 5.0, 0.1), messages=100)]),
     ("a lag that is small beside the latency", [trial(latency_ms=250.0, lag_ms=3.0)]),
     ("deliveries that come as fast as they are due, later and later by a hair", [trial(1.0 + RISING * 0.02)]),
     ("a polling client that happens to poll later after what is due late", [trial(1.0 + (600 - RISING) % 1000)]),
