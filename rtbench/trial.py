@@ -36,6 +36,14 @@ CLOCK_STEP_NS = 1_000_000  # by which the two clocks may part in a trial; slewin
 _SET_UP_WITHIN_S = 20.0
 _RETURN_WITHIN_S = 10.0
 _LEAD_NS = 20_000_000  # from the word "go" to the start of the schedule
+_DELIVERY = np.dtype(  # a row of `Received`
+    [
+        ("received_ns", np.int64),
+        ("arrived_ns", np.int64),
+        ("subscriber", np.int32),
+        ("header", np.uint8, payload.HEADER_BYTES),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -230,16 +238,6 @@ def _publishes(record: Published) -> Publishes:
         _int64(record.done_ns),
         _int64(record.status),
     )
-
-
-_DELIVERY = np.dtype(
-    [
-        ("received_ns", np.int64),
-        ("arrived_ns", np.int64),
-        ("subscriber", np.int32),
-        ("header", np.uint8, payload.HEADER_BYTES),
-    ]
-)
 
 
 def _deliveries(record: Received) -> Deliveries:
