@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -21,7 +20,7 @@ from rtbench.report import remarks
 from rtbench.variant import Variant
 from rtbench.verdict import CHECKS, INVALID, SUSPECT, VALID
 from rtbench.workload import Workload
-from tests.conftest import Program, until
+from tests.conftest import Program
 
 WORKLOAD = Workload(subscribers=10, rate_hz=100, duration_s=2, warmup_s=0)
 VARIANT = Variant("websocket", "websocket", "embedded", "library")
@@ -179,28 +178,17 @@ def test_more_than_a_publisher_can_send_is_an_overload(rtbench: Program) -> None
 
 
 def test_a_frozen_server_is_charged_for_every_message_that_was_due_meanwhile(rtbench: Program) -> None:
-    flags = ("--rate", "200", "--subscribers", "1", "--trials", "1", "--duration", "2s", "--warmup", "0")
+    flags = ("--rate", "200", "--subscribers", "1", "--trials", "1", "--duration", "3s", "--warmup", "0")
     process = rtbench.start("run", "--transport", "websocket", *flags, "--out", "out")
-    assert until(lambda: len(_executors(rtbench)) == 2)
-    assert until(lambda: any("rtbench.serving" in " ".join(p.cmdline()) for p in rtbench.processes()))
-    server = next(p for p in rtbench.processes() if "rtbench.serving" in " ".join(p.cmdline()))
-    assert until(lambda: sum(server.cpu_times()[:2]) > 0 and len(server.net_connections("tcp")) >= 3)
-    assert until(lambda: server.num_ctx_switches().voluntary > 60)  # in the midst of it
-    server.send_signal(signal.SIGSTOP)
-    until(lambda: False, within_s=0.8)
-    server.send_signal(signal.SIGCONT)
+    frozen_ms = 1000 * rtbench.freeze_server(0.8)
     process.communicate(timeout=60)
     from rtbench.storage import load
 
     result = load(rtbench.directory / "out")
     latency_ms = result.latency_ms("websocket")
     longest = latency_ms.max()
-    assert longest > 600  # the freeze, of 800 ms; the sends went on
+    assert longest > 0.75 * frozen_ms  # the sends went on
     assert result.summary["websocket"]["lag_p99_ms"] < longest / 5
     assert "stood still" in result.summary["websocket"]["reasons"]
     # messages were due evenly all through the freeze, so a quarter of it was waited by three quarters of those
     assert (latency_ms > longest / 4).sum() > 0.5 * 200 * longest / 1000 * 0.75
-
-
-def _executors(rtbench: Program) -> list[object]:
-    return [p for p in rtbench.processes() if "rtbench.executor" in " ".join(p.cmdline())]
