@@ -19,20 +19,14 @@ from rtbench import transport
 from rtbench.meter import Meter, MeteredSocket
 from rtbench.serving import server_process
 from rtbench.tls import trusting
+from rtbench.wire import mqtt
 
 PATIENCE_S = 20.0
 PINGRESP = b"\xd0\x00"
 
 
-def publish(topic: bytes, content: bytes) -> bytes:
-    """Encode a PUBLISH at QoS 0 by hand (MQTT 3.1.1 sections 2.2.3 and 3.3)."""
-    body, length = len(topic).to_bytes(2, "big") + topic + content, b""
-    rest = len(body)
-    while True:
-        rest, digit = divmod(rest, 128)
-        length += bytes([digit | (128 if rest else 0)])
-        if not rest:
-            return b"\x30" + length + body
+def publish(content: bytes) -> bytes:
+    return mqtt.encode(mqtt.Publish("t", content))
 
 
 class Reader:
@@ -70,7 +64,7 @@ CONTENTS = [b"", b"x", b"y" * 120, b"z" * 130, b"w" * 20_000]
 
 @pytest.mark.parametrize("content", CONTENTS, ids=[f"{len(c)} bytes" for c in CONTENTS])
 def test_a_packet_is_read_however_it_is_cut(content: bytes) -> None:
-    packet = publish(b"t", content)
+    packet = publish(content)
     with connected() as (broker, sock, reader):
         for cut in range(1, min(len(packet), 12)):
             for part in (packet[:cut], packet[cut:]):
@@ -83,7 +77,7 @@ def test_a_packet_is_read_however_it_is_cut(content: bytes) -> None:
 
 def test_a_packet_that_comes_byte_by_byte_is_read() -> None:
     with connected() as (broker, sock, reader):
-        for byte in publish(b"t", b"a" * 200) + PINGRESP + publish(b"t", b"b"):
+        for byte in publish(b"a" * 200) + PINGRESP + publish(b"b"):
             broker.sendall(bytes([byte]))
             while not sock.recv(1, socket.MSG_PEEK):
                 pass
@@ -93,8 +87,8 @@ def test_a_packet_that_comes_byte_by_byte_is_read() -> None:
 
 def test_nothing_of_the_next_packet_is_read() -> None:
     with connected() as (broker, sock, reader):
-        second = publish(b"t", b"second")
-        broker.sendall(publish(b"t", b"first") + PINGRESP + second)
+        second = publish(b"second")
+        broker.sendall(publish(b"first") + PINGRESP + second)
         reader.paho._packet_read()
         reader.paho._packet_read()
         assert reader.heard == [b"first"]
