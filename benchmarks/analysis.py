@@ -13,12 +13,12 @@ import time
 
 import numpy as np
 
-from rtbench.ledger import Deliveries, Publishes
-from rtbench.measured import Measured, TrialFigures
-from rtbench.results import Result
-from rtbench.settings import resolve
-from rtbench.variant import Variant
-from rtbench.workload import Workload
+from rtbench.analysis.ledger import Deliveries, Publishes
+from rtbench.analysis.measured import Measured, TrialCounts
+from rtbench.plan.settings import resolve
+from rtbench.plan.variant import Variant
+from rtbench.plan.workload import Workload
+from rtbench.result.result import Result
 
 VARIANTS, TRIALS, SUBSCRIBERS, MESSAGES = 5, 5, 100, 400
 
@@ -39,7 +39,7 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
         due_ns[message] + latency_ns,
         np.ones(len(message), dtype=bool),
     )
-    figures = TrialFigures(
+    figures = TrialCounts(
         index=index, block=0, variant=variant, server_url="", error=None,
         offered=MESSAGES, unfinished=0, pace=1.0, lost_in_warmup=0, published_in_all=MESSAGES, deliveries=len(message),
         missed_told=0, requests=0, empty_requests=0, nagle_sockets=0, server_retransmitted_bytes=0,
@@ -62,7 +62,7 @@ def main() -> None:
     random = np.random.default_rng(1)
     for index in range(VARIANTS * TRIALS):
         result.trials.append(synthetic_trial(index, variants[index % VARIANTS].name, workload, random))
-    deliveries = sum(trial.figures.deliveries for trial in result.trials)
+    deliveries = sum(trial.counts.deliveries for trial in result.trials)
     began = time.perf_counter()
     text = result.report()
     result.trial_table.to_csv()

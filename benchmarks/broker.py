@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rtbench import transport
+from rtbench.transports import registry as transport
 from rtbench.wire import mqtt
 
 TARGETS = {0: 2.0, 2: 4.0}  # by QoS: times mosquitto's CPU time a delivery, at most

@@ -28,10 +28,13 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 import websockets
+from rtbench.trial.generator import Part, Received, record_deliveries
 
-from rtbench import malloc, payload, serving, transport
-from rtbench.generator import Part, Received, record_deliveries
-from rtbench.meter import Meter, MeteredSocket
+from rtbench.plan import payload
+from rtbench.system import malloc
+from rtbench.system.meter import Meter, MeteredSocket
+from rtbench.transports import registry as transport
+from rtbench.trial.trial import server_process as serving
 
 TARGET_US = 2.0
 TOPIC = "t"

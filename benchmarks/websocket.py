@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 import psutil
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
-from rtbench import serving
-from rtbench.process import cpu_ns
+from rtbench.system.process import cpu_ns
+from rtbench.trial.trial import server_process as serving
 
 TARGET = 1.2  # times the bare loop's CPU time a delivery, at most
 PAYLOAD = b"x" * 100

@@ -15,10 +15,10 @@ from aiohttp.http import SERVER_SOFTWARE
 from yarl import URL
 
 from rtbench.errors import Refused
-from rtbench.meter import Meter, MeteredSocket
-from rtbench.prediction import Predicted, Traffic, flow, mean_digits, total
-from rtbench.transport import Message
+from rtbench.system.meter import Meter, MeteredSocket
+from rtbench.transports import Message
 from rtbench.wire import http
+from rtbench.wire.traffic import Predicted, Traffic, flow, mean_digits, total
 
 
 def software() -> str:
@@ -29,7 +29,7 @@ def software() -> str:
 class HttpSession:
     """Publishes with `POST /topic`, one request after the other so that messages keep their order."""
 
-    window = 1
+    in_flight_limit = 1
 
     def __init__(self, session: aiohttp.ClientSession, url: str, meter: Meter, sockets: list[MeteredSocket]) -> None:
         """Use an open session, whose connections are `sockets`."""

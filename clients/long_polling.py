@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from rtbench.meter import Meter
-from rtbench.prediction import Predicted, Traffic
-from rtbench.transport import Message, refuse_wildcards
+from rtbench.system.meter import Meter
+from rtbench.transports import Message, refuse_wildcards
+from rtbench.wire.traffic import Predicted, Traffic
 
 from .http_session import HttpSession, open_session, predict_asking, software
 

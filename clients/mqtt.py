@@ -14,26 +14,27 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 import aiomqtt
 from paho.mqtt.enums import MQTTErrorCode
 
 from rtbench.errors import Refused
-from rtbench.meter import Meter, MeteredSocket
-from rtbench.prediction import Flow, Predicted, Traffic, flow, total
-from rtbench.tls import TlsSocket
-from rtbench.transport import Message
+from rtbench.system.meter import Meter, MeteredSocket
+from rtbench.system.tls import TlsSocket
+from rtbench.transports import Message, Option
 from rtbench.wire.mqtt import ACKNOWLEDGEMENT_BYTES, PING_BYTES, publish_bytes
+from rtbench.wire.traffic import Flow, Predicted, Traffic, flow, total
 
 VARIANTS = ({"qos": 0}, {"qos": 1}, {"qos": 2})
 WILDCARDS = True
+QoS = Annotated[int, Option("quality of service; a comparison measures all three", metavar="0|1|2")]
 SLOT = 4
 
 _CONNECT_WITHIN_S = 10.0
 _KEEP_ALIVE_S = 60
-_IN_FLIGHT = 20  # what paho and mosquitto allow by default: the window of QoS 1 and 2
+_IN_FLIGHT = 20  # what paho and mosquitto allow by default: the in-flight limit of QoS 1 and 2
 
 
 def software() -> str:
@@ -50,7 +51,7 @@ class Mqtt:
         self._tls = self._url.scheme == "mqtts"
         self._meter = meter
         self._qos = qos
-        self.window = _IN_FLIGHT if qos else None
+        self.in_flight_limit = _IN_FLIGHT if qos else None
         self._stack = stack
         self._publisher: aiomqtt.Client | None = None
         self._opening = asyncio.Lock()
@@ -165,7 +166,7 @@ def _packet_reader(paho: Any, sock: MeteredSocket) -> Callable[[int], bytes]:
 
 
 @asynccontextmanager
-async def connect(url: str, meter: Meter, *, qos: int = 0) -> AsyncIterator[Mqtt]:
+async def connect(url: str, meter: Meter, *, qos: QoS = 0) -> AsyncIterator[Mqtt]:
     """Open MQTT clients as they are needed, all at one QoS."""
     async with AsyncExitStack() as stack:
         yield Mqtt(url, meter, qos, stack)

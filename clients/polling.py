@@ -11,18 +11,19 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from rtbench.meter import Meter
-from rtbench.prediction import Predicted, Traffic
-from rtbench.transport import Message, refuse_wildcards
+from rtbench.system.meter import Meter
+from rtbench.transports import Message, Option, refuse_wildcards
 from rtbench.units import format_seconds
+from rtbench.wire.traffic import Predicted, Traffic
 
 from .http_session import HttpSession, open_session, predict_asking, software
 
-__all__ = ["SLOT", "Polling", "connect", "observation", "predict", "software"]
+__all__ = ["SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software"]
 
 SLOT = 0
+Interval = Annotated[float, Option("from one poll to the next", metavar="TIME", above=0)]
 
 
 class Polling(HttpSession):
@@ -48,11 +49,16 @@ class Polling(HttpSession):
 
 
 @asynccontextmanager
-async def connect(url: str, meter: Meter, *, interval_s: float = 0.5) -> AsyncIterator[Polling]:
+async def connect(url: str, meter: Meter, *, interval_s: Interval = 0.5) -> AsyncIterator[Polling]:
     """Open a connection that polls every `interval_s` seconds."""
     async with open_session(Polling, url, meter) as polling:
         polling.interval_s = interval_s
         yield polling
+
+
+def drain_timeout_s(*, interval_s: float) -> float:
+    """Return how long a trial waits for a delivery: two polls, and the usual time."""
+    return 2.0 + 2.0 * interval_s
 
 
 def observation(seen: Mapping[str, Any]) -> str:

@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 
 from rtbench.errors import Refused
-from rtbench.meter import Meter
-from rtbench.prediction import Predicted, Traffic, flow, mean_digits, total
-from rtbench.transport import Message, refuse_wildcards
+from rtbench.system.meter import Meter
+from rtbench.transports import Message, refuse_wildcards
 from rtbench.wire import http, sse
+from rtbench.wire.traffic import Predicted, Traffic, flow, mean_digits, total
 
 from .http_session import MARK, HttpSession, open_session, predict_publishing, software
 

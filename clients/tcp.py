@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from rtbench.meter import Meter, MeteredSocket
-from rtbench.prediction import Predicted, Traffic, flow
-from rtbench.transport import Message, refuse_wildcards
+from rtbench.system.meter import Meter, MeteredSocket
+from rtbench.transports import Message, refuse_wildcards
+from rtbench.wire.traffic import Predicted, Traffic, flow
 
 SLOT = 9
 CONTROL = True
@@ -31,7 +31,7 @@ def software() -> str:
 class Tcp:
     """One connection for each topic published on, opened with the first publish, and one for each subscription."""
 
-    window = None
+    in_flight_limit = None
 
     def __init__(self, url: str, meter: Meter) -> None:
         """Start with no connection."""

@@ -19,9 +19,9 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.typing import Subprotocol
 
 from rtbench.errors import Refused
-from rtbench.meter import Meter, MeteredSocket
-from rtbench.prediction import Predicted, Traffic, flow
-from rtbench.transport import Message, refuse_wildcards
+from rtbench.system.meter import Meter, MeteredSocket
+from rtbench.transports import Message, refuse_wildcards
+from rtbench.wire.traffic import Predicted, Traffic, flow
 from rtbench.wire.websocket import frame_bytes
 
 SLOT = 3
@@ -35,7 +35,7 @@ def software() -> str:
 class WebSocket:
     """One WebSocket for each topic published on, opened with the first publish, and one for each subscription."""
 
-    window = None
+    in_flight_limit = None
 
     def __init__(self, url: str, meter: Meter, stack: AsyncExitStack) -> None:
         """Close with `stack` what is opened."""

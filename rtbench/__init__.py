@@ -7,48 +7,24 @@
     result.latency_ecdf().save("latency.svg")   # every chart is a method
     result.latency_ms("websocket")              # the samples, as numpy arrays
 
-The map of the program, in reading order:
+The map of the program, in reading order; the first lines of each package list its files:
 
-    What is measured
-      payload.py      the content of every message
-      workload.py     who publishes what to whom
-      schedule.py     when each message is due
-      transport.py    what a transport is, and where the installed ones are found
-      variant.py      a transport with everything about it fixed
-    How it is measured
-      serving.py      a server in a process of its own
-      generator.py    what the client processes do; pacer.py wakes the publisher, meter.py counts the bytes
-      tls.py          the certificate of a measurement, who trusts it, and what TLS adds
-      process.py      what the server's processes cost; kernel.py: waiting, and what was turned away
-      malloc.py       the same price of a read in every process
-      gate.py         how the processes of a trial start and stop together; conductor.py leads them
-      trial.py        one variant measured once
-      comparison.py   all trials, in which order; precision.py says when they are enough
-      idle.py         what connections cost while nothing is sent; holder.py holds them
-      executor.py     where the work runs
-    What comes out
-      ledger.py       the fate of every message
-      stats.py        figures with their doubt
-      prediction.py   the bytes that a wire format needs, to be held against those measured
-      age.py          how old the newest is that a subscriber has
-      verdict.py      whether a run is fit to conclude from
-      measured.py     a trial with its samples; figures.py makes a row a trial, a row a variant
-      results.py      the result and what can be had from it; storage.py keeps it on disk
-      difference.py   two results, or the variants of one, by ratios
-      rerun.py        a saved result measured again, and whether it agrees
-      hgrm.py         a distribution for HdrHistogram's plotter; result.schema.json describes result.json
-      report.py       the table and the sentences; table.py lays out rows
-      charts/         the pictures
-    How it is asked for
-      settings.py     every option once
-      cli/            one file a command
-    What it stands on
-      errors.py, units.py, environment.py, feed.py (what the servers store), wire/ (formats without I/O)
+    plan/          what is asked for: settings, workload, schedule, payload, variant (pure)
+    wire/          wire formats: bytes in, values out (pure)
+    system/        what the operating system tells and gives: bytes, CPU time, memory, TLS, environment
+    transports/    the one door for a transport: contract, options, registry, feed
+    trial/         the processes of one trial, and how they are led
+    analysis/      numbers computed from numbers: ledger, statistics, metrics, verdict (pure)
+    charts/        the pictures
+    result/        a result in memory and on disk, and what is printed of it
+    experiments/   what a user asks for, one file each, on one runner
+    cli/           one file a command
+    errors.py      every error, and what it means for the exit code
+    table.py       rows as text, HTML and CSV; units.py reads and writes times
 
 `servers/` and `clients/`, beside this folder in the repository, hold one file a transport. They are installed as
-`rtbench.servers` and `rtbench.clients`, and the program reaches them only through their entry points, as it does a
-stranger's. Arrows point one way: servers, clients -> rtbench; in it cli -> charts, results, trial -> stats, ledger,
-schedule -> wire.
+`rtbench.servers` and `rtbench.clients`, and the program reaches them only through their entry points, as it reaches
+anybody's. The packages are layers: each imports only from those above it in this list (`make lint` checks that).
 """
 
 from __future__ import annotations
@@ -57,13 +33,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtbench.results import Result
+    from rtbench.experiments.runner import AnyResult, Experiment
+    from rtbench.result.comparison import Comparison
+    from rtbench.result.idle import IdleResult
+    from rtbench.result.result import Result
 
 __version__ = "0.1.0"
-__all__ = ["compare", "load", "run"]
+__all__ = ["compare", "idle", "load", "run"]
 
 
-def run(out: str | Path | None = None, **settings: Any) -> Result:
+def run(out: str | Path | None = None, **settings: Any) -> Comparison:
     """Measure one variant: `rtbench.run(transport="mqtt", qos=2)`.
 
     Args:
@@ -71,33 +50,47 @@ def run(out: str | Path | None = None, **settings: Any) -> Result:
         **settings: the options of `rtbench run`, e.g. `rate=100`, `duration="5s"`, `trials=5`.
 
     Raises:
-        UsageError: an option that does not exist, or cannot be.
+        UsageError: an option that does not exist, or a value that is not possible.
     """
-    return _measure("run", out, settings)
+    from rtbench.experiments.compare import RUN
+
+    return _measure(RUN, out, settings)
 
 
-def compare(out: str | Path | None = None, **settings: Any) -> Result:
+def compare(out: str | Path | None = None, **settings: Any) -> Comparison:
     """Measure several variants, all by default: `rtbench.compare(transport=["sse", "websocket"])`.
 
     Args and errors as those of `run`; `transport`, `qos` and `server` also take a list.
     """
-    return _measure("comparison", out, settings)
+    from rtbench.experiments.compare import COMPARISON
+
+    return _measure(COMPARISON, out, settings)
 
 
-def load(path: str | Path) -> Result:
+def idle(out: str | Path | None = None, **settings: Any) -> IdleResult:
+    """Measure what idle connections cost: `rtbench.idle(connections=500, transport=["sse", "mqtt"])`.
+
+    Args and errors as those of `run`, with the options of `rtbench idle`.
+    """
+    from rtbench.experiments.idle import IDLE
+
+    return _measure(IDLE, out, settings)
+
+
+def load(path: str | Path) -> Result[Any]:
     """Read a saved result.
 
     Raises:
         ResultError: there is none, or it is damaged.
     """
-    from rtbench.storage import load
+    from rtbench.experiments import load
 
     return load(path)
 
 
-def _measure(kind: str, out: str | Path | None, settings: dict[str, Any]) -> Result:
-    from rtbench.comparison import measure
-    from rtbench.settings import resolve
+def _measure(experiment: Experiment[AnyResult, Any], out: str | Path | None, settings: dict[str, Any]) -> AnyResult:
+    from rtbench.experiments.runner import run
+    from rtbench.plan.settings import resolve
 
     given = {name: (value, "argument") for name, value in settings.items()}
-    return measure(resolve(given), kind, Path(out) if out is not None else None)
+    return run(experiment, resolve(given, experiment.settings()), Path(out) if out is not None else None)

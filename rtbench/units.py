@@ -1,4 +1,4 @@
-"""Times as people write them: `500ms`, `2s`, `1m30s`, `250us`."""
+"""Times as people write them (`500ms`, `2s`, `1m30s`, `250us`), and numbers in sentences."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def parse_yes_or_no(text: str | bool) -> bool:
     if str(text).lower() not in known:
         raise ValueError(f"{text!r} is not yes or no")
     return known[str(text).lower()]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 trial`, `3 trials`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def format_seconds(seconds: float) -> str:

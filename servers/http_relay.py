@@ -16,9 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from rtbench.errors import UsageError
-from rtbench.feed import Batch, Feed, Feeds
-from rtbench.serving import BACKLOG
-from rtbench.transport import refuse_wildcards, tls_context
+from rtbench.transports import BACKLOG, Batch, Feed, Feeds, ServerContext, refuse_wildcards, server_url
 from rtbench.wire import http
 
 MAX_PAYLOAD_BYTES = 64 * 2**20
@@ -34,7 +32,7 @@ def software() -> str:
 
 def batch_response(request: web.Request, feeds: Feeds, batch: Batch[bytes]) -> web.Response:
     """Answer with everything queued; when there is nothing, 304 to a client that said what it has, else 204."""
-    headers = {"ETag": f'"{feeds.mark(batch.cursor)}"'}
+    headers = {"ETag": f'"{feeds.cursor_text(batch.cursor)}"'}
     if batch.missed:
         headers[http.GAP_HEADER] = str(batch.missed)
     if not batch.messages:
@@ -50,8 +48,7 @@ async def relay(
     get: Handler,
     *,
     capacity: int,
-    tls_cert: str | None,
-    tls_key: str | None,
+    tls: ServerContext | None,
     check: Check = len,
 ) -> AsyncIterator[str]:
     """Serve the feeds over HTTP, with `get` as the way out; `check` raises ValueError for a payload that cannot be
@@ -90,13 +87,11 @@ async def relay(
     app.router.add_post("/{topic:.+}", post_topic)
     app.router.add_head("/{topic:.+}", head_topic)
     app.router.add_get("/{topic:.+}", get_topic, allow_head=False)
-    tls = tls_context(tls_cert, tls_key)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
-        host, port = listener.getsockname()[:2]
-        yield f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        yield server_url("http", listener, tls)
     finally:
         await runner.cleanup()
 

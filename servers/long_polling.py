@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 from aiohttp import web
 
-from rtbench.feed import DEFAULT_CAPACITY, Feed, Feeds
+from rtbench.transports import Feed, Feeds, ServerContext
+from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 from rtbench.wire import http
 
 from .http_relay import batch_response, relay, software
@@ -32,9 +33,8 @@ async def long_poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> we
 def serve(
     listener: socket.socket,
     *,
-    capacity: int = DEFAULT_CAPACITY,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
+    capacity: Capacity = DEFAULT_CAPACITY,
+    tls: ServerContext | None = None,
 ) -> AbstractAsyncContextManager[str]:
     """Relay over HTTP long-polling until left; yield the URL."""
-    return relay(listener, long_poll, capacity=capacity, tls_cert=tls_cert, tls_key=tls_key)
+    return relay(listener, long_poll, capacity=capacity, tls=tls)

@@ -25,6 +25,8 @@ from functools import cache
 from pathlib import Path
 
 from rtbench.errors import MissingProgram, TrialError
+from rtbench.transports import ServerContext
+from rtbench.transports.serving import address_url
 
 _PR_SET_PDEATHSIG = 1
 _START_WITHIN_S = 10.0
@@ -70,18 +72,16 @@ def _program() -> str:
 
 
 @asynccontextmanager
-async def serve(
-    listener: socket.socket, *, tls_cert: str | None = None, tls_key: str | None = None
-) -> AsyncIterator[str]:
+async def serve(listener: socket.socket, *, tls: ServerContext | None = None) -> AsyncIterator[str]:
     """Run mosquitto where `listener` is bound until left; yield the URL."""
     host, port = listener.getsockname()[:2]
     listener.close()  # mosquitto opens its own
-    tls = f"certfile {tls_cert}\nkeyfile {tls_key}\n" if tls_cert else ""
+    certificate = f"certfile {tls.cert_file}\nkeyfile {tls.key_file}\n" if tls else ""
     process = None
     try:
         with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:  # gone before anybody can be killed
             configuration = Path(directory) / "mosquitto.conf"
-            configuration.write_text(_CONFIGURATION.format(host=host, port=port, user=getpass.getuser()) + tls)
+            configuration.write_text(_CONFIGURATION.format(host=host, port=port, user=getpass.getuser()) + certificate)
             process = await asyncio.create_subprocess_exec(
                 _program(),
                 *("-c", str(configuration)),
@@ -90,8 +90,8 @@ async def serve(
                 stderr=asyncio.subprocess.PIPE,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
-            await _answering(process, host, port, _anybody() if tls_cert else None)
-        yield f"{'mqtts' if tls_cert else 'mqtt'}://{host}:{port}"
+            await _answering(process, host, port, _anybody() if tls else None)
+        yield address_url("mqtt", host, port, tls)
     finally:
         if process is not None:
             await _end(process)

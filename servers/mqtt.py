@@ -24,8 +24,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from hmac import compare_digest
 from importlib.metadata import version
+from typing import Annotated
 
-from rtbench.transport import tls_context
+from rtbench.errors import UsageError
+from rtbench.transports import BACKLOG, Option, ServerContext, server_url
 from rtbench.wire import mqtt
 from rtbench.wire.topics import matches
 
@@ -33,9 +35,12 @@ from .mqtt_connection import Connection
 from .mqtt_session import Counters, Message, Session
 from .mqtt_topics import Subscriptions
 
-BACKLOG = 4096  # connections that the kernel accepts for us while we are busy
 REPORT_EVERY_S = 10.0  # seconds; mosquitto's default
 TLS_HANDSHAKE_WITHIN_S = 10.0  # seconds
+
+Username = Annotated[str | None, Option("the only user who may connect", metavar="NAME")]
+Password = Annotated[str | None, Option("that user's password", secret=True)]
+MaxQueued = Annotated[int, Option("messages queued for one client", metavar="N", above=0)]
 
 
 def software() -> str:
@@ -47,25 +52,26 @@ def software() -> str:
 async def serve(
     listener: socket.socket,
     *,
-    username: str | None = None,
-    password: str | None = None,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
-    max_queued: int = 100_000,
+    username: Username = None,
+    password: Password = None,
+    max_queued: MaxQueued = 100_000,
+    tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay between MQTT clients on a bound socket, and yield the URL.
 
     Args:
         listener: bound, not yet listening.
         username: the one user who may connect; None for everybody.
-        password: that user's password; None for any.
-        tls_cert: certificate chain in PEM; with it, connections are TLS only.
-        tls_key: the certificate's private key in PEM.
+        password: that user's password.
         max_queued: messages that wait for one client while it is away or slow; what comes beyond them is
             dropped, and counted on `$SYS/broker/publish/messages/dropped`.
+        tls: with it, connections are TLS only.
+
+    Raises:
+        UsageError: a user name without a password, or the other way round.
     """
-    tls = tls_context(tls_cert, tls_key)
-    host, port = listener.getsockname()[:2]
+    if (username is None) != (password is None):
+        raise UsageError("--username and a password (--password-file or RTBENCH_PASSWORD) go together; one is missing")
     broker = Broker(username=username, password=password, max_queued=max_queued)
     try:
         server = await asyncio.get_running_loop().create_server(
@@ -76,7 +82,7 @@ async def serve(
             ssl_handshake_timeout=TLS_HANDSHAKE_WITHIN_S if tls else None,
         )
         try:
-            yield f"{'mqtts' if tls else 'mqtt'}://{host}:{port}"
+            yield server_url("mqtt", listener, tls)
         finally:
             server.close()
     finally:

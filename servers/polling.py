@@ -11,7 +11,8 @@ from contextlib import AbstractAsyncContextManager
 
 from aiohttp import web
 
-from rtbench.feed import DEFAULT_CAPACITY, Feed, Feeds
+from rtbench.transports import Feed, Feeds, ServerContext
+from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 
 from .http_relay import batch_response, relay, software
 
@@ -27,9 +28,8 @@ async def poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Res
 def serve(
     listener: socket.socket,
     *,
-    capacity: int = DEFAULT_CAPACITY,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
+    capacity: Capacity = DEFAULT_CAPACITY,
+    tls: ServerContext | None = None,
 ) -> AbstractAsyncContextManager[str]:
     """Relay over HTTP polling until left; yield the URL."""
-    return relay(listener, poll, capacity=capacity, tls_cert=tls_cert, tls_key=tls_key)
+    return relay(listener, poll, capacity=capacity, tls=tls)

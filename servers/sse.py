@@ -11,7 +11,8 @@ from contextlib import AbstractAsyncContextManager
 
 from aiohttp import web
 
-from rtbench.feed import DEFAULT_CAPACITY, Batch, Feed, Feeds
+from rtbench.transports import Batch, Feed, Feeds, ServerContext
+from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 from rtbench.wire import sse
 
 from .http_relay import relay, software
@@ -35,18 +36,17 @@ async def stream(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.S
 def events(feeds: Feeds, batch: Batch[bytes]) -> bytes:
     """Return a batch as events; the id of an event is the cursor of whoever has seen it."""
     first = batch.cursor - len(batch.messages)
-    gap = [sse.encode(str(batch.missed).encode(), feeds.mark(first), "missed")] if batch.missed else []
+    gap = [sse.encode(str(batch.missed).encode(), feeds.cursor_text(first), "missed")] if batch.missed else []
     return b"".join(
-        gap + [sse.encode(m, feeds.mark(number)) for number, m in enumerate(batch.messages, start=first + 1)]
+        gap + [sse.encode(m, feeds.cursor_text(number)) for number, m in enumerate(batch.messages, start=first + 1)]
     )
 
 
 def serve(
     listener: socket.socket,
     *,
-    capacity: int = DEFAULT_CAPACITY,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
+    capacity: Capacity = DEFAULT_CAPACITY,
+    tls: ServerContext | None = None,
 ) -> AbstractAsyncContextManager[str]:
     """Relay over an event stream until left; yield the URL."""
-    return relay(listener, stream, capacity=capacity, tls_cert=tls_cert, tls_key=tls_key, check=sse.check_payload)
+    return relay(listener, stream, capacity=capacity, tls=tls, check=sse.check_payload)

@@ -15,9 +15,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import cast
 
-from rtbench.feed import DEFAULT_CAPACITY, Feed, Feeds
-from rtbench.serving import BACKLOG
-from rtbench.transport import tls_context
+from rtbench.transports import BACKLOG, Feed, Feeds, ServerContext, server_url
+from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 
 SLOW_BYTES = 2**20  # unsent bytes of a connection beyond which it waits, and is caught up from the feed
 GAP = 2**32 - 1  # as a length: the next four bytes are the number of messages that were missed
@@ -119,19 +118,16 @@ class Connection(asyncio.Protocol):
 async def serve(
     listener: socket.socket,
     *,
-    capacity: int = DEFAULT_CAPACITY,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
+    capacity: Capacity = DEFAULT_CAPACITY,
+    tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay over bare TCP until left; yield the URL."""
-    tls = tls_context(tls_cert, tls_key)
     everyone: set[Connection] = set()
     listeners: dict[str, set[Connection]] = defaultdict(set)
     make = partial(Connection, Feeds(capacity), listeners, everyone)
     server = await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG, ssl=tls)
-    host, port = listener.getsockname()[:2]
     try:
-        yield f"{'tcps' if tls else 'tcp'}://{host}:{port}"
+        yield server_url("tcp", listener, tls)
     finally:
         server.close()
         while everyone:

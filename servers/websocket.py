@@ -29,9 +29,8 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from rtbench.errors import UsageError
-from rtbench.feed import DEFAULT_CAPACITY, Feed
-from rtbench.serving import BACKLOG
-from rtbench.transport import refuse_wildcards, tls_context
+from rtbench.transports import BACKLOG, Feed, ServerContext, refuse_wildcards, server_url
+from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 
 SUBPROTOCOL = Subprotocol("rtbench")
 MAX_PAYLOAD_BYTES = 64 * 2**20
@@ -104,9 +103,8 @@ class Topic:
 async def serve(
     listener: socket.socket,
     *,
-    capacity: int = DEFAULT_CAPACITY,
-    tls_cert: str | None = None,
-    tls_key: str | None = None,
+    capacity: Capacity = DEFAULT_CAPACITY,
+    tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay over WebSocket until left; yield the URL."""
     topics: dict[str, Topic] = {}
@@ -145,7 +143,6 @@ async def serve(
         finally:
             topic.leave(connection)
 
-    tls = tls_context(tls_cert, tls_key)
     async with serve_websockets(
         handle,
         sock=listener,
@@ -160,8 +157,7 @@ async def serve(
         close_timeout=0.5,
         max_size=MAX_PAYLOAD_BYTES,
     ) as server:
-        host, port = listener.getsockname()[:2]
-        yield f"{'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
+        yield server_url("ws", listener, tls)
         server.close(close_connections=True)
         for connection in everyone:
             if connection.state is State.CONNECTING:  # it would be waited for until its handshake has timed out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtbench.age import mean_age_ms
+from rtbench.analysis.age import mean_age_ms
 
 MS = 1_000_000
 

@@ -19,8 +19,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from rtbench import transport
 from rtbench.errors import UsageError
+from rtbench.transports import registry as transport
 from rtbench.wire import mqtt
 
 PATIENCE = 10.0  # seconds until a test gives up on something that must come

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rtbench import transport
 from rtbench.errors import MissingProgram
-from rtbench.results import Result
-from rtbench.storage import load
+from rtbench.result.result import Result
+from rtbench.result.storage import load
+from rtbench.transports import registry as transport
 from tests.capture import connections, packets, repeated_by_server
 from tests.conftest import RTBENCH
 
@@ -91,7 +91,7 @@ PARTS = (
 def test_a_capture_has_as_many_bytes_as_the_columns(captured: tuple[Result, Path], variant: str) -> None:
     result, capture = captured
     row = result.trial_table[variant]
-    figures = next(t.figures for t in result.trials if t.figures.variant == variant)
+    figures = next(t.counts for t in result.trials if t.counts.variant == variant)
     assert figures.setup_wire is not None
     port = _port(result, variant)
     # mosquitto's first is the look whether it answers

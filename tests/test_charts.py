@@ -21,24 +21,24 @@ from click.testing import CliRunner
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from numpy.typing import NDArray
+from rtbench.trial.generator import ACKED
 
-from rtbench import stats
+from rtbench.analysis import statistics
+from rtbench.analysis.ledger import Deliveries, Publishes
+from rtbench.analysis.measured import Measured, TrialCounts
+from rtbench.analysis.metrics import LAYERS
 from rtbench.charts import CHARTS, FORMATS, PRESETS, Chart, draw
 from rtbench.charts.placement import column
 from rtbench.charts.scale import plain, span, ticks
 from rtbench.charts.style import COLOURS, contrast_of, look
 from rtbench.cli.chart import command
 from rtbench.errors import UsageError
-from rtbench.figures import LAYERS
-from rtbench.generator import ACKED
-from rtbench.ledger import Deliveries, Publishes
-from rtbench.measured import Measured, TrialFigures
-from rtbench.meter import Way, Wire
-from rtbench.prediction import Flow, Predicted
-from rtbench.results import COMPLETE, Result
-from rtbench.settings import resolve, workload_of
-from rtbench.variant import Variant
-from rtbench.workload import Workload
+from rtbench.plan.settings import resolve, workload_of
+from rtbench.plan.variant import Variant
+from rtbench.plan.workload import Workload
+from rtbench.result.result import COMPLETE, Result
+from rtbench.system.meter import Way, Wire
+from rtbench.wire.traffic import Flow, Predicted
 
 MESSAGES, SUBSCRIBERS, WARMUP_S = 60, 5, 0.1
 DELIVERIES = MESSAGES * SUBSCRIBERS
@@ -110,8 +110,8 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         "predicted": None,
     }
     figures |= changed
-    every: dict[str, Any] = {field.name: figures.get(field.name, 0) for field in fields(TrialFigures)}
-    return Measured(TrialFigures(**every), workload, publishes, deliveries)
+    every: dict[str, Any] = {field.name: figures.get(field.name, 0) for field in fields(TrialCounts)}
+    return Measured(TrialCounts(**every), workload, publishes, deliveries)
 
 
 def result_of(
@@ -275,8 +275,8 @@ def test_percentiles_end_at_the_last_one_supported(comparison: Result) -> None:
         values = comparison.latency_ms(variant.name)
         x, y = line_of(chart, variant.name).get_data()
         percent = 100 * (1 - 1 / x)
-        assert stats.supported(len(values), percent[-1])
-        assert not stats.supported(len(values), percent[-1] + 0.01)
+        assert statistics.supported(len(values), percent[-1])
+        assert not statistics.supported(len(values), percent[-1] + 0.01)
         np.testing.assert_array_equal(y, np.percentile(values, percent, method="inverted_cdf"))
     shown = [tick.get_text() for tick in chart.figure.axes[0].get_xticklabels()]
     assert shown == ["0 %", "50 %", "90 %"]  # 900 deliveries do not support p99

@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from rtbench import transport
 from rtbench.errors import MissingProgram, Refused, UsageError
-from rtbench.meter import Meter
-from rtbench.process import ServerEnds, server_ends, serving_processes
-from rtbench.serving import serve, server_process
-from rtbench.tls import certificate_files, trusting
-from rtbench.transport import Client, Connection, Message
+from rtbench.system.meter import Meter
+from rtbench.system.process import ServerEnds, server_ends, serving_processes
+from rtbench.system.tls import certificate_files, trusting
+from rtbench.transports import registry as transport
+from rtbench.transports.registry import Client, Connection, Message
+from rtbench.trial.server_process import serve, server_process
 
 PATIENCE_S = 15.0  # until a test gives up on something that must come
 FAST = {"interval_s": 0.01}  # options that only decide how long a message may take

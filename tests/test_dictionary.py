@@ -12,7 +12,7 @@ import pytest
 
 import rtbench
 from rtbench.cli.export import delivery_lines
-from rtbench.results import Result
+from rtbench.result.result import Result
 
 REPOSITORY = Path(__file__).parents[1]
 TEXT = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")

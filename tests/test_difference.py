@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from rtbench.result.difference import METRICS, SAME, between, noise_floor, ratios, verdict
+from rtbench.trial.generator import ACKED
 
-from rtbench import stats
+from rtbench.analysis import statistics
+from rtbench.analysis.ledger import Deliveries, Publishes
+from rtbench.analysis.measured import Measured, TrialCounts
+from rtbench.analysis.statistics import Estimate
 from rtbench.cli.diff import command
-from rtbench.difference import METRICS, SAME, between, noise_floor, ratios, verdict
 from rtbench.errors import Error, UsageError
-from rtbench.generator import ACKED
-from rtbench.ledger import Deliveries, Publishes
-from rtbench.measured import Measured, TrialFigures
-from rtbench.meter import Way, Wire
-from rtbench.results import COMPLETE, INCOMPLETE, Result
-from rtbench.settings import resolve, workload_of
-from rtbench.stats import Estimate
-from rtbench.variant import Variant
-from rtbench.workload import Workload
+from rtbench.plan.settings import resolve, workload_of
+from rtbench.plan.variant import Variant
+from rtbench.plan.workload import Workload
+from rtbench.result.result import COMPLETE, INCOMPLETE, Result
+from rtbench.system.meter import Way, Wire
 from tests.conftest import Program
 
 MESSAGES, SUBSCRIBERS = 60, 5
@@ -50,7 +50,7 @@ def trial_of(variant: str, block: int, workload: Workload, scale: float, spread:
         received_ns=due[many] + latency,
         intact=np.ones(DELIVERIES, dtype=bool),
     )
-    figures: dict[str, Any] = {field.name: 0 for field in fields(TrialFigures)} | {
+    figures: dict[str, Any] = {field.name: 0 for field in fields(TrialCounts)} | {
         "index": block,
         "block": block,
         "variant": variant,
@@ -63,12 +63,12 @@ def trial_of(variant: str, block: int, workload: Workload, scale: float, spread:
         "pace": 1.0,
         "wall_s": 1.0,
         "server_cpu_ns": round(50_000 * scale * luck * DELIVERIES),
-        **{f.name: Wire() for f in fields(TrialFigures) if f.name.endswith("_wire")},
+        **{f.name: Wire() for f in fields(TrialCounts) if f.name.endswith("_wire")},
         "subscriber_run_wire": Wire(down=Way(200 * DELIVERIES, header_bytes=52 * DELIVERIES + block)),
         "predicted": None,
     }
     publishes = Publishes(zeros, sequence, due, due + 1000, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
-    return Measured(TrialFigures(**figures), workload, publishes, deliveries)
+    return Measured(TrialCounts(**figures), workload, publishes, deliveries)
 
 
 def result_of(
@@ -130,7 +130,7 @@ def test_latencies_and_costs_of_one_and_a_half_show_one_and_a_half() -> None:
 
 def test_a_failed_trial_is_left_out_and_its_variant_named() -> None:
     a, b = result_of({"sse": 1.0}), result_of({"sse": 1.0})
-    b.trials[0].figures = replace(b.trials[0].figures, error="broke", server_cpu_ns=10**15)
+    b.trials[0].counts = replace(b.trials[0].counts, error="broke", server_cpu_ns=10**15)
     found = between(a, b)
     assert found.rows[-1]["verdict"] == SAME
     assert not found.fit
@@ -139,7 +139,7 @@ def test_a_failed_trial_is_left_out_and_its_variant_named() -> None:
 
 def test_what_is_missing_is_no_figure() -> None:
     a, b = result_of({"sse": 1.0}, trials=1), result_of({"sse": 1.0}, trials=2)
-    b.trials[0].figures = replace(b.trials[0].figures, subscriber_run_wire=None, server_cpu_ns=None)
+    b.trials[0].counts = replace(b.trials[0].counts, subscriber_run_wire=None, server_cpu_ns=None)
     assert [row["verdict"] for row in between(a, b)] == [
         "no interval: one trial, or nothing in one",
         "no interval: one trial, or nothing in one",
@@ -260,9 +260,9 @@ def test_ratios_are_those_to_the_baseline() -> None:
 def test_the_noise_floor_sets_odd_blocks_against_even_ones() -> None:
     result = result_of({"sse": 1.0}, trials=5)
     row = result.noise_floor()["sse"]
-    groups = [[t.latency_ms for t in result.trials if t.figures.block % 2 == odd] for odd in (0, 1)]
-    even, odd = (stats.pooled_percentile(group, 50) for group in groups)
-    expected = stats.ratio(odd, even)
+    groups = [[t.latency_ms for t in result.trials if t.counts.block % 2 == odd] for odd in (0, 1)]
+    even, odd = (statistics.pooled_percentile(group, 50) for group in groups)
+    expected = statistics.ratio(odd, even)
     assert expected is not None
     assert (row["ratio"], row["ratio_low"], row["ratio_high"]) == (expected.value, expected.low, expected.high)
 
@@ -350,7 +350,7 @@ def test_json_has_the_rows_the_conditions_and_the_notes(saved: dict[str, Result]
 
 def test_an_invalid_variant_is_exit_code_4(saved: dict[str, Result]) -> None:
     saved["A"] = result_of({"sse": 1.0})
-    saved["A"].trials[0].figures = replace(saved["A"].trials[0].figures, nagle_sockets=3)
+    saved["A"].trials[0].counts = replace(saved["A"].trials[0].counts, nagle_sockets=3)
     code, text = said("A", "--aa")
     assert code == 4
     assert "sse is invalid: 3 sockets without TCP_NODELAY" in text
@@ -411,7 +411,7 @@ def test_the_interval_of_a_figure_covers_the_truth_less_often_than_it_says(
     covered = dict.fromkeys(truths, 0)
     for seed in range(300):
         drawn = simulated(random, trials)
-        for name, estimate in (("mean", stats.mean(drawn, seed)), ("p50", stats.percentile(drawn, 50, seed))):
+        for name, estimate in (("mean", statistics.mean(drawn, seed)), ("p50", statistics.percentile(drawn, 50, seed))):
             assert estimate is not None
             assert estimate.low is not None
             assert estimate.high is not None
@@ -426,12 +426,12 @@ def false_alarms(
     """Return how many of some pairs, alike by construction, show a difference."""
     random = np.random.default_rng(1000 + trials)
 
-    def figure(count: int) -> stats.Pooled | None:
+    def figure(count: int) -> statistics.Pooled | None:
         drawn = unit(simulated(random, count))
-        return stats.pooled_mean(drawn) if percent is None else stats.pooled_percentile(drawn, percent)
+        return statistics.pooled_mean(drawn) if percent is None else statistics.pooled_percentile(drawn, percent)
 
-    found = [stats.ratio(figure(trials), figure(others), seed=seed) for seed in range(pairs)]
-    return sum(map(stats.differs, found)) / pairs
+    found = [statistics.ratio(figure(trials), figure(others), seed=seed) for seed in range(pairs)]
+    return sum(map(statistics.differs, found)) / pairs
 
 
 def of_trials(drawn: Trials) -> Trials:
@@ -472,9 +472,9 @@ def test_a_difference_that_is_there_is_mostly_shown(trials: int, scale: float, l
     random = np.random.default_rng(7)
     shown = 0
     for seed in range(100):
-        b = stats.pooled_mean([scale * t for t in simulated(random, trials)])
-        found = stats.ratio(b, stats.pooled_mean(simulated(random, trials)), seed=seed)
-        shown += stats.differs(found)
+        b = statistics.pooled_mean([scale * t for t in simulated(random, trials)])
+        found = statistics.ratio(b, statistics.pooled_mean(simulated(random, trials)), seed=seed)
+        shown += statistics.differs(found)
     assert shown >= least
 
 
@@ -505,7 +505,7 @@ def test_an_aa_comparison_as_a_whole_finds_a_difference_in_one_of_twenty_at_most
 def test_an_aa_comparison_finds_a_machine_that_alternates(factor: float) -> None:
     result = result_of(VARIANTS, 10, spread=0.03)
     result.trials = [
-        trial_of(t.figures.variant, t.figures.block, t.workload, factor, 0.03, 0) if t.figures.block % 2 else t
+        trial_of(t.counts.variant, t.counts.block, t.workload, factor, 0.03, 0) if t.counts.block % 2 else t
         for t in result.trials
     ]
     text = " ".join(str(noise_floor(result)).split())

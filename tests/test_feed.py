@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtbench.feed import Batch, Feed, Feeds
+from rtbench.transports.feed import Batch, Feed, Feeds
 
 
 def feed_of(count: int, capacity: int = 10_000) -> Feed[bytes]:

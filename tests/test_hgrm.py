@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import rtbench as package
 from rtbench.cli import _main
-from rtbench.hgrm import lines, percentiles
+from rtbench.result.hgrm import lines, percentiles
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 HEADER = ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]

@@ -13,9 +13,9 @@ from email.message import EmailMessage, Message
 
 import pytest
 
-from rtbench import transport
-from rtbench.meter import Meter
-from rtbench.serving import serve
+from rtbench.system.meter import Meter
+from rtbench.transports import registry as transport
+from rtbench.trial.server_process import serve
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl, the client of these tests, is not on PATH")
 

@@ -17,15 +17,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 import rtbench.idle
+
 from rtbench.cli import _main
 from rtbench.cli.idle import report, sentence
-from rtbench.conductor import Conductor
 from rtbench.errors import UsageError
-from rtbench.holder import Part, hold
-from rtbench.serving import ServerProcess
 from rtbench.table import Table
+from rtbench.trial.coordinator import Conductor
+from rtbench.trial.idle_client import Part, hold
+from rtbench.trial.server_process import ServerProcess
 from tests.conftest import Program, until
 
 FEW, MORE = 20, 60

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rtbench import kernel
+from rtbench.system import kernel
 from tests.conftest import until
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of this on Linux only")

@@ -19,12 +19,11 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from scipy import stats
 
 import rtbench
-from rtbench import transport
-from rtbench.meter import Meter
-from rtbench.serving import serve
+from rtbench.system.meter import Meter
+from rtbench.transports import registry as transport
+from rtbench.trial.server_process import serve
 from rtbench.wire import mqtt
 from tests.conftest import Program
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rtbench.trial.generator import ACKED, FAILED, INDETERMINATE
 
-from rtbench.generator import ACKED, FAILED, INDETERMINATE
-from rtbench.ledger import Deliveries, Ledger, Publishes, account
-from rtbench.workload import PATTERNS, Workload
+from rtbench.analysis.ledger import Deliveries, Ledger, Publishes, account
+from rtbench.plan.workload import PATTERNS, Workload
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allo
 READ_BYTES = 2**18  # as asyncio reads
 FAULTS_OF_100_READS = f"""
 import resource, socket
-from rtbench import malloc
+from rtbench.system import malloc
 KEEP
 here, there = socket.socketpair()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rtbench
-from rtbench.results import Result
+from rtbench.result.result import Result
 
 DESIGNED = [
     "variant",
@@ -76,14 +76,14 @@ def test_the_files_have_the_columns_of_the_design(comparison: Path) -> None:
 
 
 def test_trials_come_in_blocks_of_all_variants_in_changing_order(result: Result) -> None:
-    names = [trial.figures.variant for trial in result.trials]
+    names = [trial.counts.variant for trial in result.trials]
     assert sorted(names[:8]) == sorted(names[8:]) == sorted(VARIANTS)
     assert names[:8] != names[8:]
 
 
 def test_all_variants_of_a_block_have_the_same_schedule(result: Result) -> None:
     for block in (0, 1):
-        schedules = [t.publishes.due_ns.tolist() for t in result.trials if t.figures.block == block]
+        schedules = [t.publishes.due_ns.tolist() for t in result.trials if t.counts.block == block]
         assert all(schedule == schedules[0] for schedule in schedules)
 
 
@@ -95,8 +95,8 @@ def test_polling_waits_half_its_interval_and_no_longer_than_all_of_it(result: Re
 
 
 def test_polling_asks_once_an_interval_and_long_polling_once_a_delivery(result: Result) -> None:
-    for trial in (t for t in result.trials if t.figures.variant == "polling"):
-        assert trial.figures.requests == pytest.approx(10 * trial.figures.wall_s / 0.2, rel=0.3)
+    for trial in (t for t in result.trials if t.counts.variant == "polling"):
+        assert trial.counts.requests == pytest.approx(10 * trial.counts.wall_s / 0.2, rel=0.3)
     assert result.summary["long-polling"]["requests_per_delivery"] == pytest.approx(1, abs=0.4)
     assert result.summary["websocket"]["requests_per_delivery"] == 0
 
@@ -153,7 +153,7 @@ def test_a_websocket_delivery_costs_its_frame_and_no_more(result: Result) -> Non
 
 
 def test_every_end_of_every_connection_has_nagle_off(result: Result) -> None:
-    assert all(trial.figures.nagle_sockets == 0 for trial in result.trials)
+    assert all(trial.counts.nagle_sockets == 0 for trial in result.trials)
 
 
 def test_a_saved_result_gives_the_same_report_and_tables_again(comparison: Path, result: Result) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rtbench.meter import Meter, Way, Wire, read_wire
+from rtbench.system.meter import Meter, Way, Wire, read_wire
 from tests.capture import FIN, packets, start
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is read as Linux lays it out")

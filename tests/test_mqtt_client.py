@@ -15,10 +15,10 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
-from rtbench import transport
-from rtbench.meter import Meter, MeteredSocket
-from rtbench.serving import server_process
-from rtbench.tls import trusting
+from rtbench.system.meter import Meter, MeteredSocket
+from rtbench.system.tls import trusting
+from rtbench.transports import registry as transport
+from rtbench.trial.server_process import server_process
 from rtbench.wire import mqtt
 
 PATIENCE_S = 20.0

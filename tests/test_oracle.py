@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rtbench import transport
+from rtbench.transports import registry as transport
 from tests import oracle
 from tests.conftest import Program
 from tests.oracle import Faults

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rtbench import pacer
+from rtbench.trial.trial import pacer
 
 LATE_NS = 230_000  # how late an alarm rings on a core that was idle
 TURN_NS = 10_000  # of the event loop

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rtbench import payload
+from rtbench.plan import payload
 
 publishers = st.integers(0, 99_999)
 sequences = st.integers(0, payload.CANARY)

@@ -13,15 +13,15 @@ import pytest
 from numpy.typing import NDArray
 
 import rtbench as package
-from rtbench import stats
+from rtbench.analysis import statistics
+from rtbench.analysis.precision import LEAST_TO_PROJECT, LEAST_TRIALS, Precision, Width
 from rtbench.cli.measuring import ProgressLine
-from rtbench.comparison import Progress, plans
 from rtbench.errors import UsageError
-from rtbench.precision import LEAST_TO_PROJECT, LEAST_TRIALS, Precision, Width
-from rtbench.rerun import settings_of
-from rtbench.results import Result
-from rtbench.settings import Given, resolve
-from rtbench.variant import Variant
+from rtbench.experiments.compare import Progress, plans
+from rtbench.experiments.rerun import settings_of
+from rtbench.plan.settings import Given, resolve
+from rtbench.plan.variant import Variant
+from rtbench.result.result import Result
 from tests.conftest import Program, until
 from tests.test_difference import BETWEEN, SIZE, WITHIN, result_of, trial_of
 from tests.test_trouble import _measured_trials
@@ -87,11 +87,11 @@ def test_most_trials_are_never_exceeded() -> None:
 
 def test_a_trial_that_failed_is_exit_code_1_and_an_unfit_one_4() -> None:
     result = grown({"sse": 0.5}, 0.01, most_trials=6)
-    figures = result.trials[0].figures
-    result.trials[0].figures = type(figures)(**{**vars(figures), "nagle_sockets": 3})
+    figures = result.trials[0].counts
+    result.trials[0].counts = type(figures)(**{**vars(figures), "nagle_sockets": 3})
     result._forget()
     assert result.exit_code == 4
-    result.trials[0].figures = type(figures)(**{**vars(figures), "error": "broke"})
+    result.trials[0].counts = type(figures)(**{**vars(figures), "error": "broke"})
     result._forget()
     assert result.exit_code == 1
 
@@ -169,7 +169,7 @@ def test_stopping_when_it_is_narrow_favours_what_is_narrow_by_chance() -> None:
         width = Width("a", 0, None)
         while not (trials and Precision(0.07, 30, [width]).enough(len(trials))):
             trials.append(np.exp(random.normal(0, BETWEEN) + random.normal(0, WITHIN, SIZE)))
-            found = stats.percentile(trials, 50)
+            found = statistics.percentile(trials, 50)
             assert found is not None
             if found.low is not None and found.high is not None:
                 width = Width("a", len(trials), (found.high - found.low) / 2 / found.value)
@@ -256,7 +256,7 @@ def test_a_comparison_that_cannot_be_says_what_it_would_take(rtbench: Program) -
         assert line.startswith(f"precision: {name} ±")
         assert "% after 6 trials, about " in line
     result = package.load(rtbench.directory / "out")
-    names = [trial.figures.variant for trial in result.trials]
+    names = [trial.counts.variant for trial in result.trials]
     assert names == [plan.variant.name for plan in plans(result.variants, result.workload, 30, 1)[:12]]
     assert result.precision is not None
     assert not result.precision.reached

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 import rtbench
-from rtbench import transport
+from rtbench.analysis.measured import TrialCounts
 from rtbench.errors import MissingProgram
-from rtbench.measured import TrialFigures
-from rtbench.meter import Meter
-from rtbench.prediction import Flow, Predicted, Traffic, digits, flow, mean_digits
-from rtbench.results import Result
-from rtbench.serving import serve
-from rtbench.storage import load as saved
+from rtbench.result.result import Result
+from rtbench.result.storage import load as saved
+from rtbench.system.meter import Meter
+from rtbench.transports import registry as transport
+from rtbench.trial.server_process import serve
 from rtbench.wire import http, mqtt, sse
+from rtbench.wire.traffic import Flow, Predicted, Traffic, digits, flow, mean_digits
 from rtbench.wire.websocket import frame_bytes
 from tests.conftest import Program
 
@@ -223,7 +223,7 @@ def test_digits_of_cursors_are_a_mean_over_topics() -> None:
 # Beside real trials
 
 
-def flows_of(figures: TrialFigures) -> list[tuple[str, int, int, int]]:
+def flows_of(figures: TrialCounts) -> list[tuple[str, int, int, int]]:
     """Measured and predicted bytes, of each direction on each hop, and in how many units."""
     publisher, subscriber, expected = figures.publisher_run_wire, figures.subscriber_run_wire, figures.predicted
     assert publisher is not None
@@ -236,7 +236,7 @@ def flows_of(figures: TrialFigures) -> list[tuple[str, int, int, int]]:
 
 
 def check(result: Result) -> None:
-    assert [trial.figures.error for trial in result.trials if trial.figures.error] == []
+    assert [trial.counts.error for trial in result.trials if trial.counts.error] == []
     for figures in figures_of(result):
         for name, measured, expected, units in flows_of(figures):
             # where nothing is asked for, the counts determine every byte; else a request may be half-way at the end
@@ -248,8 +248,8 @@ def check(result: Result) -> None:
     assert "predicted" not in result.report()
 
 
-def figures_of(result: Result) -> list[TrialFigures]:
-    return [trial.figures for trial in result.trials if not trial.figures.error]
+def figures_of(result: Result) -> list[TrialCounts]:
+    return [trial.counts for trial in result.trials if not trial.counts.error]
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO")
@@ -402,11 +402,11 @@ def test_a_difference_above_one_percent_has_a_line_in_the_report(
 ) -> None:
     result = rtbench.load(comparison)
     for trial in result.trials_of("websocket"):
-        expected = trial.figures.predicted
+        expected = trial.counts.predicted
         assert expected is not None
         right: Flow = getattr(expected, name)
         wrong: Any = {name: replace(right, bytes=round(right.bytes * factor))}
-        trial.figures = replace(trial.figures, predicted=replace(expected, **wrong))
+        trial.counts = replace(trial.counts, predicted=replace(expected, **wrong))
     report = " ".join(result.report().split())
     if line is None:
         assert "bytes above TCP" not in report
@@ -419,11 +419,11 @@ def test_what_tcp_sends_again_is_not_above_it(comparison: Path) -> None:
     result = rtbench.load(comparison)
     once = dict(rtbench.load(comparison).summary["websocket"])
     for trial in result.trials_of("websocket"):
-        wire = trial.figures.publisher_run_wire
+        wire = trial.counts.publisher_run_wire
         assert wire is not None
         up = replace(wire.up, carried_bytes=wire.up.carried_bytes + 5000)
         again = replace(wire, up=up, retransmitted_bytes=wire.retransmitted_bytes + 5000)
-        trial.figures = replace(trial.figures, publisher_run_wire=again)
+        trial.counts = replace(trial.counts, publisher_run_wire=again)
     twice = result.summary["websocket"]
     assert twice["tcp_ip_up_bytes_per_delivery"] > once["tcp_ip_up_bytes_per_delivery"]
     for name in ("framing_bytes_per_delivery", "above_tcp_difference_percent"):
@@ -440,7 +440,7 @@ def test_the_prediction_of_a_layer_is_that_of_both_directions(comparison: Path, 
 def test_without_a_prediction_the_columns_are_empty(comparison: Path) -> None:
     result = rtbench.load(comparison)
     for trial in result.trials:
-        trial.figures = replace(trial.figures, predicted=None)
+        trial.counts = replace(trial.counts, predicted=None)
     for row in result.summary:
         assert row["framing_bytes_per_delivery"] > 0
         for name in ("framing", "framing_up", "tls_down"):
@@ -451,6 +451,6 @@ def test_without_a_prediction_the_columns_are_empty(comparison: Path) -> None:
 
 def test_a_prediction_is_saved_and_read_again(comparison: Path) -> None:
     for trial in rtbench.load(comparison).trials:
-        assert isinstance(trial.figures.predicted, Predicted)
-        assert isinstance(trial.figures.predicted.subscribe_down, Flow)
-        assert trial.figures.predicted.subscribe_down.bytes > 0
+        assert isinstance(trial.counts.predicted, Predicted)
+        assert isinstance(trial.counts.predicted.subscribe_down, Flow)
+        assert trial.counts.predicted.subscribe_down.bytes > 0

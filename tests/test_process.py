@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from rtbench import process
+from rtbench.system import process
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the sockets of another process are seen on Linux only")
 

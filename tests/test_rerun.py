@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import rtbench as package
-from rtbench import comparison, stats, storage
+from rtbench.analysis import statistics
 from rtbench.cli import _main
 from rtbench.errors import ResultError
-from rtbench.rerun import agreements, differences, settings_of
-from rtbench.results import Result
-from rtbench.settings import Given
+from rtbench.experiments import compare as comparison
+from rtbench.experiments.rerun import agreements, differences, settings_of
+from rtbench.plan.settings import Given
+from rtbench.result import storage
+from rtbench.result.result import Result
 from tests.conftest import Program
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
@@ -32,7 +34,7 @@ def doctored(result: Result, variant: str, factor: float = 1.0, dropped: int = 0
     """The same result with the latencies of a variant multiplied, and some deliveries of each of its trials gone."""
     trials = []
     for trial in result.trials:
-        if trial.figures.variant == variant:
+        if trial.counts.variant == variant:
             kept = slice(None, len(trial.deliveries.due_ns) - dropped)
             d = trial.deliveries
             arrays = {f.name: getattr(d, f.name)[kept] for f in dataclasses.fields(d)}
@@ -109,7 +111,7 @@ def test_a_failed_trial_is_exit_code_1(
     reference: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = dataclasses.replace(reference, trials=list(reference.trials))
-    failed = dataclasses.replace(again.trials[0].figures, error="the server ended")
+    failed = dataclasses.replace(again.trials[0].counts, error="the server ended")
     again.trials[0] = dataclasses.replace(again.trials[0], figures=failed)
     monkeypatch.setattr(comparison, "measure", lambda *_: again)
     assert _main(["rerun", str(REFERENCE)]) == 1
@@ -193,8 +195,8 @@ def test_the_medians_are_compared_by_the_ratio_that_stats_forms(reference: Resul
     again = doctored(reference, "sse", 1.25)
     found = next(a for a in agreements(reference, again) if a.variant == "sse")
     before, after = (
-        stats.pooled_percentile([t.latency_ms for t in result.trials_of("sse")], 50) for result in (reference, again)
+        statistics.pooled_percentile([t.latency_ms for t in result.trials_of("sse")], 50) for result in (reference, again)
     )
-    assert found.ratio == stats.ratio(after, before, stats.bonferroni(8))
+    assert found.ratio == statistics.ratio(after, before, statistics.bonferroni(8))
     assert found.ratio is not None
     assert found.ratio.value == pytest.approx(1.25, rel=1e-6)

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from rtbench import comparison as running
-from rtbench import generator, kernel
-from rtbench.results import Result
-from rtbench.settings import resolve
-from rtbench.verdict import INVALID, SUSPECT, VALID
+from rtbench.analysis.verdict import INVALID, SUSPECT, VALID
+from rtbench.experiments import compare as running
+from rtbench.plan.settings import resolve
+from rtbench.result.result import Result
+from rtbench.system import kernel
+from rtbench.trial.trial import generator
 from tests import sabotage
 from tests.conftest import RTBENCH, Program
 from tests.sabotage import clients

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
-from rtbench.schedule import due_times
-from rtbench.workload import ARRIVALS, Workload
+from rtbench.plan.schedule import due_times
+from rtbench.plan.workload import ARRIVALS, Workload
 
 BOTH = pytest.mark.parametrize("arrivals", ARRIVALS)
 THREE = Workload(pattern="room", publishers=3, subscribers=3, rate_hz=200, duration_s=4, warmup_s=1)

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import rtbench
-from rtbench import storage
-from rtbench.environment import describe, packages_sha256, ranges
+from rtbench.result import storage
+from rtbench.system.environment import describe, packages_sha256, ranges
 
 jsonschema = importlib.import_module("jsonschema")  # has no type hints
 

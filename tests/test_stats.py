@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from rtbench import stats
-from rtbench.stats import Estimate
+from rtbench.analysis import statistics
+from rtbench.analysis.statistics import Estimate
 
 Trials = list[NDArray[np.float64]]
 PERCENTS = (50, 90, 95, 99)
@@ -49,7 +49,7 @@ def nearest_rank(values: NDArray[np.float64], percent: float) -> float:
     ],
 )
 def test_a_percentile_is_that_of_the_pooled_values(trials: Trials, percent: float) -> None:
-    estimate = stats.percentile(trials, percent)
+    estimate = statistics.percentile(trials, percent)
     assert estimate is not None
     assert estimate.value == np.percentile(np.concatenate(trials), percent, method="inverted_cdf")
 
@@ -60,9 +60,9 @@ def test_a_percentile_is_that_of_the_pooled_values(trials: Trials, percent: floa
 )
 def test_a_percentile_is_the_nearest_rank_in_exact_arithmetic(rows: list[list[int]], percent: int) -> None:
     trials = [np.array(row, dtype=float) for row in rows]
-    estimate = stats.percentile(trials, percent)
+    estimate = statistics.percentile(trials, percent)
     pooled = np.concatenate(trials)
-    if stats.supported(len(pooled), percent):
+    if statistics.supported(len(pooled), percent):
         assert estimate is not None
         assert estimate.value == nearest_rank(pooled, percent)
     else:
@@ -72,7 +72,7 @@ def test_a_percentile_is_the_nearest_rank_in_exact_arithmetic(rows: list[list[in
 @pytest.mark.parametrize(("percent", "count"), [(99.9, 41_000), (99.9, 82_000), (99.9, 10_000), (99.99, 100_000)])
 def test_a_percentile_on_the_border_of_a_rank_is_not_moved_by_rounding(percent: float, count: int) -> None:
     values = np.arange(float(count))  # 41000 * 99.9 / 100 is a little more than 40959 to a computer
-    estimate = stats.percentile([values], percent)
+    estimate = statistics.percentile([values], percent)
     assert estimate is not None
     assert estimate.value == nearest_rank(values, percent)
 
@@ -82,17 +82,17 @@ def test_weighted_percentiles_are_those_of_the_trials_pooled_that_often(percent:
     trials = [np.sort(np.round(t, 2)) for t in trials_of(6, count=6, size=80)]
     weights = np.random.default_rng(0).multinomial(6, np.full(6, 1 / 6), size=300).astype(float)
     pooled = [np.concatenate([np.repeat(t, int(w)) for t, w in zip(trials, row, strict=True)]) for row in weights]
-    fast = stats._weighted_percentiles(trials, weights, percent)
+    fast = statistics._weighted_percentiles(trials, weights, percent)
     assert fast.tolist() == [nearest_rank(values, percent) for values in pooled]
 
 
 def test_the_mean_is_that_of_the_pooled_values_not_of_the_means() -> None:
     trials = [np.full(10, 1.0), np.full(90, 2.0), np.empty(0)]
-    estimate = stats.mean(trials)
+    estimate = statistics.mean(trials)
     assert estimate is not None
     assert estimate.value == pytest.approx(1.9, rel=1e-12)
-    assert stats.mean([]) is None
-    assert stats.mean([np.empty(0)]) is None
+    assert statistics.mean([]) is None
+    assert statistics.mean([np.empty(0)]) is None
 
 
 def bootstrap(trials: Trials, statistic: Any) -> tuple[float, float]:
@@ -116,9 +116,9 @@ def bootstrap(trials: Trials, statistic: Any) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        pytest.param(stats.mean, np.mean, id="the mean"),
-        pytest.param(lambda t: stats.percentile(t, 50), np.median, id="the median"),
-        pytest.param(lambda t: stats.percentile(t, 95), lambda v: np.percentile(v, 95), id="the 95th percentile"),
+        pytest.param(statistics.mean, np.mean, id="the mean"),
+        pytest.param(lambda t: statistics.percentile(t, 50), np.median, id="the median"),
+        pytest.param(lambda t: statistics.percentile(t, 95), lambda v: np.percentile(v, 95), id="the 95th percentile"),
     ],
 )
 def test_an_interval_is_that_of_another_bootstrap(ours: Any, theirs: Any, count: int) -> None:
@@ -133,40 +133,40 @@ def test_an_interval_is_that_of_another_bootstrap(ours: Any, theirs: Any, count:
 
 def test_the_trial_is_the_unit_so_a_million_messages_of_two_trials_are_no_certainty() -> None:
     apart = [np.full(5000, 1.0), np.full(5000, 3.0)]
-    for estimate in (stats.mean(apart), stats.percentile(apart, 99)):
+    for estimate in (statistics.mean(apart), statistics.percentile(apart, 99)):
         assert estimate is not None
         assert (estimate.low, estimate.high) == (1.0, 3.0)
 
 
 def test_one_trial_gives_no_interval() -> None:
-    for estimate in (stats.mean(trials_of(1, 1)), stats.percentile(trials_of(1, 1), 50)):
+    for estimate in (statistics.mean(trials_of(1, 1)), statistics.percentile(trials_of(1, 1), 50)):
         assert estimate is not None
         assert (estimate.low, estimate.high) == (None, None)
 
 
 def test_a_trial_without_a_delivery_is_no_second_trial() -> None:
-    estimate = stats.percentile([*trials_of(1, 1), np.empty(0)], 50)
+    estimate = statistics.percentile([*trials_of(1, 1), np.empty(0)], 50)
     assert estimate is not None
     assert (estimate.low, estimate.high) == (None, None)
 
 
 def test_trials_that_agree_give_an_interval_without_width() -> None:
-    estimate = stats.percentile([np.arange(1000.0)] * 5, 90)
-    assert estimate == stats.Estimate(899.0, 899.0, 899.0)
+    estimate = statistics.percentile([np.arange(1000.0)] * 5, 90)
+    assert estimate == statistics.Estimate(899.0, 899.0, 899.0)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     trials = trials_of(9, count=7)
-    assert stats.percentile(trials, 50, seed=1) == stats.percentile(trials, 50, seed=1)
-    assert stats.mean(trials, seed=1) == stats.mean(trials, seed=1)
-    assert stats.mean(trials, seed=1) != stats.mean(trials, seed=2)
+    assert statistics.percentile(trials, 50, seed=1) == statistics.percentile(trials, 50, seed=1)
+    assert statistics.mean(trials, seed=1) == statistics.mean(trials, seed=1)
+    assert statistics.mean(trials, seed=1) != statistics.mean(trials, seed=2)
 
 
 @given(st.permutations(range(4)))
 def test_messages_may_come_in_any_order(order: list[int]) -> None:
     trials = trials_of(10, count=4, size=200)
     turned = [np.random.default_rng(i).permutation(trials[i]) for i in order]
-    mine, theirs = stats.percentile(trials, 90), stats.percentile(turned, 90)
+    mine, theirs = statistics.percentile(trials, 90), statistics.percentile(turned, 90)
     assert mine is not None
     assert theirs is not None
     assert mine.value == theirs.value
@@ -184,22 +184,22 @@ def test_messages_may_come_in_any_order(order: list[int]) -> None:
     ],
 )
 def test_a_percentile_is_shown_only_where_ten_deliveries_lie_beyond_it(percent: float, least: int) -> None:
-    assert stats.supported(least, percent)
-    assert not stats.supported(least - 1, percent)
-    assert stats.percentile([np.arange(float(least))], percent) is not None
-    assert stats.percentile([np.arange(float(least - 1))], percent) is None
+    assert statistics.supported(least, percent)
+    assert not statistics.supported(least - 1, percent)
+    assert statistics.percentile([np.arange(float(least))], percent) is not None
+    assert statistics.percentile([np.arange(float(least - 1))], percent) is None
 
 
 def test_the_deliveries_of_all_trials_support_a_percentile_together() -> None:
-    assert stats.percentile([np.arange(250.0)] * 4, 99) is not None
-    assert stats.percentile([], 50) is None
+    assert statistics.percentile([np.arange(250.0)] * 4, 99) is not None
+    assert statistics.percentile([], 50) is None
 
 
 def test_values_are_left_as_they_were() -> None:
     trials = trials_of(11)
     before = [t.copy() for t in trials]
-    stats.percentile(trials, 50)
-    stats.mean(trials)
+    statistics.percentile(trials, 50)
+    statistics.mean(trials)
     assert all((t == b).all() for t, b in zip(trials, before, strict=True))
 
 
@@ -208,7 +208,7 @@ def test_a_million_values_take_memory_in_proportion() -> None:
     size = sum(t.nbytes for t in trials)
     tracemalloc.start()
     try:
-        stats.percentile(trials, 99)
+        statistics.percentile(trials, 99)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -218,8 +218,8 @@ def test_a_million_values_take_memory_in_proportion() -> None:
 # two groups of trials
 
 
-def cost_of(group: list[tuple[float, int]]) -> stats.Pooled | None:
-    return stats.pooled_cost([total for total, _ in group], [count for _, count in group])
+def cost_of(group: list[tuple[float, int]]) -> statistics.Pooled | None:
+    return statistics.pooled_cost([total for total, _ in group], [count for _, count in group])
 
 
 def variance_of_all_draws(group: list[tuple[float, int]]) -> float:
@@ -233,7 +233,7 @@ def variance_of_all_draws(group: list[tuple[float, int]]) -> float:
 def test_a_ratio_has_students_interval_with_the_error_of_all_draws(ours: int, theirs: int) -> None:
     random = np.random.default_rng(ours)
     a, b = ([(float(random.uniform(50, 90)), int(random.integers(8, 12))) for _ in range(n)] for n in (ours, theirs))
-    found = stats.ratio(cost_of(a), cost_of(b), 0.9)
+    found = statistics.ratio(cost_of(a), cost_of(b), 0.9)
     v, w = variance_of_all_draws(a), variance_of_all_draws(b)
     welch = (v + w) ** 2 / (v**2 / (ours - 1) + w**2 / (theirs - 1))
     half = scipy_stats.t.ppf(0.95, int(welch)) * np.sqrt(v + w)
@@ -249,7 +249,7 @@ def test_a_ratio_of_means_of_alike_trials_has_the_interval_of_welch(ours: int, t
     """Where trials are of one size and differ by little, the mean of the logarithms is nearly that of the pool."""
     random = np.random.default_rng(ours)
     x, y = np.exp(random.normal(0, 0.05, ours)), np.exp(random.normal(0, 0.05, theirs))
-    found = stats.ratio(stats.pooled_mean([np.full(9, v) for v in x]), stats.pooled_mean([np.full(9, v) for v in y]))
+    found = statistics.ratio(statistics.pooled_mean([np.full(9, v) for v in x]), statistics.pooled_mean([np.full(9, v) for v in y]))
     oracle = scipy_stats.ttest_ind(np.log(x), np.log(y), equal_var=False).confidence_interval(0.95)
     assert found is not None
     assert found.low is not None
@@ -260,13 +260,13 @@ def test_a_ratio_of_means_of_alike_trials_has_the_interval_of_welch(ours: int, t
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 30, 101])
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.9929, 0.999])
 def test_student_agrees_with_scipy(confidence: float, freedom: int) -> None:
-    assert stats.student_t(confidence, freedom) == pytest.approx(scipy_stats.t.ppf((1 + confidence) / 2, freedom))
+    assert statistics.student_t(confidence, freedom) == pytest.approx(scipy_stats.t.ppf((1 + confidence) / 2, freedom))
 
 
 def test_a_few_trials_that_happen_to_agree_are_not_taken_for_certain() -> None:
-    two = stats.pooled_mean([np.full(9, value) for value in (1.0, 1.001)])
-    ten = stats.pooled_mean([np.full(9, 1.2 + 0.05 * (i - 4.5)) for i in range(10)])
-    found = stats.ratio(ten, two)
+    two = statistics.pooled_mean([np.full(9, value) for value in (1.0, 1.001)])
+    ten = statistics.pooled_mean([np.full(9, 1.2 + 0.05 * (i - 4.5)) for i in range(10)])
+    found = statistics.ratio(ten, two)
     assert found is not None
     assert found.low is not None
     error = np.log(found.value / found.low) / scipy_stats.t.ppf(0.975, 2)
@@ -274,19 +274,19 @@ def test_a_few_trials_that_happen_to_agree_are_not_taken_for_certain() -> None:
 
 
 def test_what_never_varies_has_a_ratio_without_doubt() -> None:
-    def same(bytes_each: float) -> stats.Pooled | None:
-        return stats.pooled_cost([bytes_each * count for count in (7, 11, 13)], [7, 11, 13])
+    def same(bytes_each: float) -> statistics.Pooled | None:
+        return statistics.pooled_cost([bytes_each * count for count in (7, 11, 13)], [7, 11, 13])
 
-    assert stats.ratio(same(0.1), same(0.1)) == Estimate(1.0, 1.0, 1.0)
-    found = stats.ratio(same(0.3), same(0.1))
+    assert statistics.ratio(same(0.1), same(0.1)) == Estimate(1.0, 1.0, 1.0)
+    found = statistics.ratio(same(0.3), same(0.1))
     assert found is not None
     assert (found.low, found.high) == (found.value, found.value)
-    assert stats.differs(found)
+    assert statistics.differs(found)
 
 
 def test_a_ratio_of_two_trials_far_apart_is_wide_and_finite() -> None:
-    far = stats.pooled_cost([1e-9, 1e9], [1, 1])
-    found = stats.ratio(far, far, 0.99999)
+    far = statistics.pooled_cost([1e-9, 1e9], [1, 1])
+    found = statistics.ratio(far, far, 0.99999)
     assert found is not None
     assert found.low is not None
     assert found.high is not None
@@ -295,45 +295,45 @@ def test_a_ratio_of_two_trials_far_apart_is_wide_and_finite() -> None:
 
 
 def test_more_confidence_is_a_wider_interval() -> None:
-    a, b = stats.pooled_mean(trials_of(1)), stats.pooled_mean(trials_of(2))
-    usual, family = stats.ratio(a, b), stats.ratio(a, b, stats.bonferroni(48))
+    a, b = statistics.pooled_mean(trials_of(1)), statistics.pooled_mean(trials_of(2))
+    usual, family = statistics.ratio(a, b), statistics.ratio(a, b, statistics.bonferroni(48))
     assert usual is not None
     assert family is not None
     assert usual.low is not None
     assert family.low is not None
     assert family.low < usual.low < usual.value == family.value
-    assert stats.bonferroni(1) == stats.CONFIDENCE
-    assert stats.bonferroni(10) == pytest.approx(0.995)
+    assert statistics.bonferroni(1) == statistics.CONFIDENCE
+    assert statistics.bonferroni(10) == pytest.approx(0.995)
 
 
 @pytest.mark.parametrize("percent", PERCENTS)
 def test_a_ratio_of_percentiles_is_that_of_the_pooled_values(percent: float) -> None:
     a, b = trials_of(23), trials_of(24)
-    found = stats.ratio(stats.pooled_percentile(a, percent), stats.pooled_percentile(b, percent))
+    found = statistics.ratio(statistics.pooled_percentile(a, percent), statistics.pooled_percentile(b, percent))
     assert found is not None
     assert found.value == nearest_rank(np.concatenate(a), percent) / nearest_rank(np.concatenate(b), percent)
 
 
 def test_a_single_trial_on_either_side_gives_no_interval() -> None:
-    one, many = stats.pooled_mean(trials_of(1, 1)), stats.pooled_mean(trials_of(1, 5))
-    for found in (stats.ratio(one, many), stats.ratio(many, one)):
+    one, many = statistics.pooled_mean(trials_of(1, 1)), statistics.pooled_mean(trials_of(1, 5))
+    for found in (statistics.ratio(one, many), statistics.ratio(many, one)):
         assert found is not None
         assert (found.low, found.high) == (None, None)
-        assert not stats.differs(found)
+        assert not statistics.differs(found)
 
 
 def test_no_ratio_is_formed_with_zero_or_without_a_figure() -> None:
-    some, zero = stats.pooled_cost([1.0, 2.0], [1, 1]), stats.pooled_cost([0.0, 0.0], [1, 1])
-    assert stats.ratio(some, zero) is None
-    assert stats.ratio(some, None) is None
-    assert stats.ratio(None, some) is None
-    assert stats.ratio(zero, some) == Estimate(0.0)
-    assert stats.pooled_cost([1.0, None], [1, 1]) is None
-    assert stats.pooled_cost([1.0], [0]) is None
+    some, zero = statistics.pooled_cost([1.0, 2.0], [1, 1]), statistics.pooled_cost([0.0, 0.0], [1, 1])
+    assert statistics.ratio(some, zero) is None
+    assert statistics.ratio(some, None) is None
+    assert statistics.ratio(None, some) is None
+    assert statistics.ratio(zero, some) == Estimate(0.0)
+    assert statistics.pooled_cost([1.0, None], [1, 1]) is None
+    assert statistics.pooled_cost([1.0], [0]) is None
 
 
 def test_a_trial_that_delivered_nothing_leaves_the_interval_open() -> None:
-    idle, some = stats.pooled_cost([1.0, 2.0], [0, 1]), stats.pooled_cost([1.0, 2.0], [1, 1])
-    for found in (stats.ratio(idle, some), stats.ratio(some, idle)):
+    idle, some = statistics.pooled_cost([1.0, 2.0], [0, 1]), statistics.pooled_cost([1.0, 2.0], [1, 1])
+    for found in (statistics.ratio(idle, some), statistics.ratio(some, idle)):
         assert found is not None
         assert (found.low, found.high) == (None, None)

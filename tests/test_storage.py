@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import rtbench
-from rtbench import storage
 from rtbench.errors import ResultError
-from rtbench.results import Result
+from rtbench.result import storage
+from rtbench.result.result import Result
 from tests.conftest import Program
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
@@ -151,7 +151,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert read.description() == written.description()
     assert read.summary.to_csv() == written.summary.to_csv()
     for ours, theirs in zip(written.trials, read.trials, strict=True):
-        assert ours.figures == theirs.figures
+        assert ours.counts == theirs.counts
         for kind in ("publishes", "deliveries"):
             for name, array in vars(getattr(ours, kind)).items():
                 np.testing.assert_array_equal(array, getattr(getattr(theirs, kind), name))

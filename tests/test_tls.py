@@ -20,19 +20,19 @@ from typing import Any
 
 import pytest
 import trustme
+from rtbench.result.difference import differing_conditions
 
 import rtbench as package
-from rtbench import transport
-from rtbench.comparison import chosen_variants
-from rtbench.difference import differing_conditions
+from rtbench.analysis.metrics import LAYERS
 from rtbench.errors import UsageError
-from rtbench.figures import LAYERS
-from rtbench.meter import Meter, MeteredTlsSocket
-from rtbench.rerun import settings_of
-from rtbench.results import Result
-from rtbench.serving import server_process
-from rtbench.settings import resolve
-from rtbench.tls import RECORD_OVERHEAD_BYTES, Records, TlsSocket, certificate_files, trusting
+from rtbench.experiments.compare import chosen_variants
+from rtbench.experiments.rerun import settings_of
+from rtbench.plan.settings import resolve
+from rtbench.result.result import Result
+from rtbench.system.meter import Meter, MeteredTlsSocket
+from rtbench.system.tls import RECORD_OVERHEAD_BYTES, Records, TlsSocket, certificate_files, trusting
+from rtbench.transports import registry as transport
+from rtbench.trial.server_process import server_process
 from tests.conftest import Program
 
 PATIENCE_S = 20.0
@@ -402,12 +402,12 @@ def plain(comparison: Path) -> Result:
 
 
 def test_everything_is_delivered(encrypted: Result) -> None:
-    assert [t.figures.error for t in encrypted.trials] == [None] * len(encrypted.trials)
+    assert [t.counts.error for t in encrypted.trials] == [None] * len(encrypted.trials)
     assert {v.transport for v in encrypted.variants} >= {"polling", "long-polling", "sse", "websocket", "mqtt", "tcp"}
     for row in encrypted.summary:
         assert (row["delivered"], row["lost"], row["corrupt"]) == (row["expected"], 0, 0)
         assert row["expected"] > 0
-    assert {t.figures.server_url.split("://")[0] for t in encrypted.trials} == {"https", "wss", "mqtts", "tcps"}
+    assert {t.counts.server_url.split("://")[0] for t in encrypted.trials} == {"https", "wss", "mqtts", "tcps"}
 
 
 @on_linux

@@ -11,10 +11,10 @@ from typing import Any
 
 import psutil
 import pytest
+from rtbench.trial.generator import Part
 
 import rtbench as package
-from rtbench import trial
-from rtbench.generator import Part
+from rtbench.trial.trial import trial
 from tests.conftest import Program, until
 
 LONG = ("--trials", "3", "--duration", "1s", "--warmup", "100ms", "--out", "out")
@@ -123,7 +123,7 @@ def test_a_topic_that_lets_nothing_through_fails_the_trial(monkeypatch: pytest.M
     monkeypatch.setattr(trial, "_SET_UP_WITHIN_S", 0.5)
     result = package.run(transport="websocket", trials=1, duration="100ms")
     assert result.exit_code == 1
-    assert "a canary was sent and not received" in str(result.trials[0].figures.error)
+    assert "a canary was sent and not received" in str(result.trials[0].counts.error)
 
 
 @needs_mosquitto

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rtbench.trial.generator import ACKED
 
-from rtbench.figures import summary_row
-from rtbench.generator import ACKED
-from rtbench.ledger import Deliveries, Publishes
-from rtbench.measured import Measured, TrialFigures
-from rtbench.meter import Way, Wire
-from rtbench.report import remarks
-from rtbench.variant import Variant
-from rtbench.verdict import CHECKS, INVALID, SUSPECT, VALID
-from rtbench.workload import Workload
+from rtbench.analysis.ledger import Deliveries, Publishes
+from rtbench.analysis.measured import Measured, TrialCounts
+from rtbench.analysis.metrics import summary_row
+from rtbench.analysis.verdict import CHECKS, INVALID, SUSPECT, VALID
+from rtbench.plan.variant import Variant
+from rtbench.plan.workload import Workload
+from rtbench.result.report import remarks
+from rtbench.system.meter import Way, Wire
 from tests.conftest import Program
 
 WORKLOAD = Workload(subscribers=10, rate_hz=100, duration_s=2, warmup_s=0)
@@ -48,14 +48,14 @@ def trial(latency_ms: Any = 1.0, lag_ms: Any = 0.1, messages: int = COUNT, **fig
     )
     wire = Wire(11, WAY, WAY)
     usual: dict[str, Any] = {
-        **{field.name: 0 for field in dataclasses.fields(TrialFigures)},
+        **{field.name: 0 for field in dataclasses.fields(TrialCounts)},
         **{"error": None, "variant": "websocket", "server_url": "", "server_retransmitted_bytes": 0},
         **{"offered": messages, "published_in_all": messages, "deliveries": len(message), "wall_s": 2.0},
         **{"pace": 1.0, "client_cpu": 0.1, "others_cpu": 0.02, "server_cpu_ns": 10**8, "server_rss_bytes": 10**7},
         **{f"{part}_{when}_wire": wire for part in ("publisher", "subscriber") for when in ("setup", "run", "closing")},
         "predicted": None,
     }
-    return Measured(TrialFigures(**{**usual, **figures}), WORKLOAD, publishes, deliveries)
+    return Measured(TrialCounts(**{**usual, **figures}), WORKLOAD, publishes, deliveries)
 
 
 def verdict_of(*trials: Measured) -> tuple[str, str]:
@@ -182,7 +182,7 @@ def test_a_frozen_server_is_charged_for_every_message_that_was_due_meanwhile(rtb
     process = rtbench.start("run", "--transport", "websocket", *flags, "--out", "out")
     frozen_ms = 1000 * rtbench.freeze_server(0.8)
     process.communicate(timeout=60)
-    from rtbench.storage import load
+    from rtbench.result.storage import load
 
     result = load(rtbench.directory / "out")
     latency_ms = result.latency_ms("websocket")

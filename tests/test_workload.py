@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtbench.errors import UsageError
-from rtbench.payload import HEADER_BYTES
-from rtbench.workload import PATTERNS, Workload, participants
+from rtbench.plan.payload import HEADER_BYTES
+from rtbench.plan.workload import PATTERNS, Workload, participants
 
 
 def hears(pattern: str, publishers: int, subscribers: int) -> list[list[int]]:

@@ -11,6 +11,7 @@
     costs.py       bytes-per-delivery, server-cpu
     stages.py      latency-breakdown
     tradeoff.py    latency-against-bytes
+    idle.py        idle-memory, idle-bytes
 
 This is the only package that knows matplotlib, which is imported when a chart is drawn, not before, and whose global
 state is left as it was.
@@ -18,11 +19,12 @@ state is left as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from rtbench.charts.chart import FORMATS, Chart
 from rtbench.charts.costs import bytes_per_delivery, server_cpu
+from rtbench.charts.idle import idle_bytes, idle_memory
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
 from rtbench.charts.stages import latency_breakdown
 from rtbench.charts.style import PRESETS, Preset, settings
@@ -30,11 +32,11 @@ from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtbench.results import Result
+    from rtbench.analysis.view import Comparison, Drawn
 
-__all__ = ["CHARTS", "FORMATS", "PRESETS", "Chart", "draw"]
+__all__ = ["CHARTS", "FORMATS", "IDLE_CHARTS", "PRESETS", "Chart", "draw"]
 
-CHARTS: dict[str, Callable[[Result, Preset], Chart]] = {
+CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a comparison
     "latency-ecdf": latency_ecdf,
     "latency-percentiles": latency_percentiles,
     "latency-breakdown": latency_breakdown,
@@ -42,17 +44,24 @@ CHARTS: dict[str, Callable[[Result, Preset], Chart]] = {
     "server-cpu": server_cpu,
     "latency-against-bytes": latency_against_bytes,
 }
+IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connections
+    "idle-memory": idle_memory,
+    "idle-bytes": idle_bytes,
+}
+AnyResult = TypeVar("AnyResult")
 
 
-def draw(result: Result, name: str, preset: str = "slides") -> Chart:
-    """Draw one chart of a result.
+def draw(
+    charts: Mapping[str, Callable[[AnyResult, Preset], Chart]], result: AnyResult, name: str, preset: str = "slides"
+) -> Chart:
+    """Draw one of some charts of a result.
 
     Raises:
         UsageError: no such chart or preset, or the result has nothing to draw in it.
     """
-    if name not in CHARTS:
-        raise UsageError(f"no chart {name!r}; the charts are {', '.join(CHARTS)}")
+    if name not in charts:
+        raise UsageError(f"no chart {name!r}; the charts are {', '.join(charts)}")
     if preset not in PRESETS:
         raise UsageError(f"no preset {preset!r}; the presets are {', '.join(PRESETS)}")
     with settings():
-        return CHARTS[name](result, PRESETS[preset])
+        return charts[name](result, PRESETS[preset])

@@ -13,7 +13,7 @@ from rtbench.charts.style import mixed
 if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
-    from rtbench.results import Result
+    from rtbench.analysis.view import Drawn
 
     Row = Mapping[str, Any]
 
@@ -58,7 +58,7 @@ def legend(page: Page, names: Mapping[str, str], tints: Mapping[str, float]) -> 
     ]
 
 
-def known(result: Result, column: str) -> list[Row]:
+def known(result: Drawn, column: str) -> list[Row]:
     """Return the rows that have a column."""
     return [row for row in result.summary if row[column] is not None]
 
@@ -68,7 +68,7 @@ def names(rows: Sequence[Row]) -> list[str]:
     return [row["variant"] for row in rows]
 
 
-def variant_of(result: Result, row: Row) -> Any:
+def variant_of(result: Drawn, row: Row) -> Any:
     """Return the variant of a row."""
     return next(variant for variant in result.variants if variant.name == row["variant"])
 

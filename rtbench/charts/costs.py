@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rtbench.analysis.layers import LAYERS
 from rtbench.charts import words
 from rtbench.charts.bars import BAR, known, legend, mark, name_bars, names, stack, variant_of, write_values
 from rtbench.charts.page import Page
 from rtbench.charts.style import mixed
-from rtbench.figures import LAYERS
 from rtbench.table import significant
 
 if TYPE_CHECKING:
+    from rtbench.analysis.view import Comparison
     from rtbench.charts.chart import Chart
     from rtbench.charts.style import Preset
-    from rtbench.results import Result
 
     Row = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ _LAYER_NAMES = {
 _TINTS = {4: (1.0, 0.6, 0.32, 0.1), 5: (1.0, 0.66, 0.42, 0.2, 0.06)}
 
 
-def bytes_per_delivery(result: Result, preset: Preset) -> Chart:
+def bytes_per_delivery(result: Comparison, preset: Preset) -> Chart:
     """Draw bytes on the wire for each delivery, stacked by layer."""
     rows = known(result, "wire_bytes_per_delivery")
     if not rows:
@@ -73,14 +73,14 @@ def _predicted_end(row: Row) -> float | None:
     return None if None in values else float(sum(values))
 
 
-def no_bytes(result: Result) -> str:
+def no_bytes(result: Comparison) -> str:
     """Return why a result has no bytes."""
     if "wire_bytes_per_delivery" in result.environment.get("missing", []):
         return f"it was measured on {result.environment.get('system')}, which does not count wire bytes"
     return "no variant has wire bytes from a trial that ran to its end"
 
 
-def server_cpu(result: Result, preset: Preset) -> Chart:
+def server_cpu(result: Comparison, preset: Preset) -> Chart:
     """Draw the server's CPU time for each delivery, with each trial as a dot."""
     column = "server_cpu_us_per_delivery"
     rows = known(result, column)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtbench import stats
+from rtbench.analysis import statistics
 from rtbench.charts import words
 from rtbench.charts.page import Page
 from rtbench.charts.scale import plain, plain_log, span
@@ -14,9 +14,9 @@ from rtbench.charts.scale import plain, plain_log, span
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rtbench.analysis.view import Comparison
     from rtbench.charts.chart import Chart
     from rtbench.charts.style import Preset
-    from rtbench.results import Result
 
     Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -28,7 +28,7 @@ _POINTS_A_DECADE = 80
 _PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999)
 
 
-def latency_ecdf(result: Result, preset: Preset) -> Chart:
+def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
     """Draw which share of deliveries had arrived after which time."""
     curves = {v.name: ecdf(values) for v in result.variants if len(values := result.latency_ms(v.name))}
     if not curves:
@@ -59,10 +59,10 @@ def ecdf(values: NDArray[np.float64]) -> Curve:
     return np.concatenate([x[:1], x]), np.concatenate([[0.0], share])
 
 
-def latency_percentiles(result: Result, preset: Preset) -> Chart:
+def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     """Draw latency by percentile, as far into the tail as the sample supports."""
     samples = {v.name: result.latency_ms(v.name) for v in result.variants}
-    curves = {name: percentiles(values) for name, values in samples.items() if stats.supported(len(values), 50)}
+    curves = {name: percentiles(values) for name, values in samples.items() if statistics.supported(len(values), 50)}
     if not curves:
         raise words.refuse("latency-percentiles", "no variant has the twenty deliveries that a median needs")
     page = Page(result, preset)
@@ -76,7 +76,7 @@ def latency_percentiles(result: Result, preset: Preset) -> Chart:
     page.axes.xaxis.set_ticks([_reciprocal(p) for p in shown], [f"{plain(p)} %" for p in shown])
     page.grid("both")
     page.name_axes("percentile of deliveries (log of 1/(1-p))", "latency, ms (log)")
-    note = f"A line ends where fewer than {stats.BEYOND} deliveries lie beyond."
+    note = f"A line ends where fewer than {statistics.BEYOND} deliveries lie beyond."
     notes = [note, *words.missing(result, curves, "having fewer than 20 deliveries")]
     page.frame("Latency into the tail", notes)
     _room_on_the_right(page, end, list(curves))
@@ -90,7 +90,7 @@ def latency_percentiles(result: Result, preset: Preset) -> Chart:
 
 def percentiles(values: NDArray[np.float64]) -> Curve:
     """Return 1/(1-p) and the value at p, up to the last percentile that the sample supports."""
-    end = len(values) / stats.BEYOND
+    end = len(values) / statistics.BEYOND
     x = np.geomspace(1.0, end, max(int(np.log10(end) * _POINTS_A_DECADE), 2))
     percent = np.clip(100 * (1 - 1 / x), 0, 100)
     return x, np.percentile(values, percent, method="inverted_cdf")
@@ -176,7 +176,7 @@ def _room_on_the_right(page: Page, end: float, names: list[str]) -> None:
     page.axes.set_xlim(1, end ** (1 / (1 - min(room / width, 0.5))))
 
 
-def _alt(result: Result, what: str) -> str:
+def _alt(result: Comparison, what: str) -> str:
     rows = list(result.summary)
     figures = [f"Median: {words.each(rows, 'latency_p50_ms', 'ms')}."]
     if tail := words.each(rows, "latency_p99_ms", "ms"):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
     from numpy.typing import NDArray
 
-    from rtbench.results import Result
-    from rtbench.variant import Variant
+    from rtbench.analysis.view import Drawn
+    from rtbench.plan.variant import Variant
 
 _MARGIN = 0.022  # of the width
 _LEADER_FROM = 1.5  # gaps between a label and its line
@@ -31,7 +31,7 @@ _WATERMARK_ANGLE = 18.0
 class Page:
     """A figure with one pair of axes. Draw on `axes`, then `frame` it, then `label` and take the `chart`."""
 
-    def __init__(self, result: Result, preset: Preset) -> None:
+    def __init__(self, result: Drawn, preset: Preset) -> None:
         """Start an empty page."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rtbench.analysis.measured import STAGES
 from rtbench.charts import words
 from rtbench.charts.bars import known, legend, name_bars, names, stack, write_values
 from rtbench.charts.page import Page
-from rtbench.measured import STAGES
 from rtbench.table import significant
 
 if TYPE_CHECKING:
+    from rtbench.analysis.view import Comparison
     from rtbench.charts.chart import Chart
     from rtbench.charts.style import Preset
-    from rtbench.results import Result
 
 _STAGE_NAMES = {
     "lag": "lag of the publisher",
@@ -23,7 +23,7 @@ _STAGE_NAMES = {
 _TINTS = dict(zip(STAGES, (0.12, 1.0, 0.45), strict=True))
 
 
-def latency_breakdown(result: Result, preset: Preset) -> Chart:
+def latency_breakdown(result: Comparison, preset: Preset) -> Chart:
     """Draw the share of each stage in the mean latency of each variant."""
     rows = known(result, "client_mean_ms")
     if not rows:

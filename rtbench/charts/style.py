@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rtbench.transport import DEFAULT_CLIENT, DEFAULT_SERVER
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
 
 if TYPE_CHECKING:
-    from rtbench.variant import Variant
+    from rtbench.plan.variant import Variant
 
 # petroff10, as matplotlib has it: apart for every kind of colour blindness (Petroff 2021, arXiv:2107.02270)
 COLOURS = (

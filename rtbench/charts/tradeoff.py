@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rtbench.analysis.view import Comparison
     from rtbench.charts.chart import Chart
     from rtbench.charts.style import Preset
-    from rtbench.results import Result
-    from rtbench.variant import Variant
+    from rtbench.plan.variant import Variant
 
 
-def latency_against_bytes(result: Result, preset: Preset) -> Chart:
+def latency_against_bytes(result: Comparison, preset: Preset) -> Chart:
     """Draw a marker a variant: bytes on the wire to the right, median latency upwards, with its interval."""
     rows = {row["variant"]: row for row in result.summary if row["wire_bytes_per_delivery"] is not None}
     if not rows:
@@ -55,7 +55,7 @@ def _interval(row: Mapping[str, Any]) -> tuple[float, float]:
     return (value, value) if low is None or high is None else (float(low), float(high))
 
 
-def _interval_note(result: Result) -> list[str]:
+def _interval_note(result: Comparison) -> list[str]:
     trials = result.blocks
     if trials < 2:
         return ["One trial gives no interval."]
@@ -100,7 +100,7 @@ def _outline(
     return np.concatenate([around, ends]), sides, np.array([0.0, 0.3, 0.6, 0.6])
 
 
-def _alt(result: Result, rows: list[Mapping[str, Any]]) -> str:
+def _alt(result: Comparison, rows: list[Mapping[str, Any]]) -> str:
     return words.alternative(
         result,
         "Scatter chart, a marker a variant: median latency in ms against bytes on the wire for each delivery, both"

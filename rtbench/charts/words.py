@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rtbench.analysis.verdict import INVALID, SUSPECT
 from rtbench.errors import UsageError
+from rtbench.plan.variant import DEFAULT_SERVER
 from rtbench.table import significant
-from rtbench.transport import DEFAULT_SERVER
 from rtbench.units import format_seconds
-from rtbench.verdict import INVALID, SUSPECT
 
 if TYPE_CHECKING:
-    from rtbench.results import Result
-    from rtbench.variant import Variant
+    from rtbench.analysis.view import Drawn
+    from rtbench.plan.variant import Variant
 
 _MOST_NAMES = 4
 
 
-def subject(result: Result) -> str:
+def subject(result: Drawn) -> str:
     """Return what is compared: the transports, or the variants of the only one."""
     transports = list(dict.fromkeys(variant.transport for variant in result.variants))
     names = [variant.name for variant in result.variants] if len(transports) == 1 else transports
@@ -32,25 +32,9 @@ def joined(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
-def conditions(result: Result) -> str:
+def conditions(result: Drawn) -> str:
     """Return under what the figures were measured, in one sentence."""
-    w = result.workload
-    trials = result.blocks
-    parts = [
-        w.pattern,
-        _count(w.publishers, "publisher"),
-        _count(w.subscribers, "subscriber"),
-        f"{w.rate_hz:g} messages/s each ({w.arrivals})",
-        f"{w.payload_bytes}-byte payload",
-        f"{_count(trials, 'trial')} of {format_seconds(w.duration_s)}",
-        str(result.environment.get("link", "unknown link")),
-        *_options(result.variants),
-    ]
-    return f"Conditions: {', '.join(parts)}."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"Conditions: {', '.join([*result.conditions, *_options(result.variants)])}."
 
 
 def _options(variants: Iterable[Variant]) -> list[str]:
@@ -64,7 +48,7 @@ def _options(variants: Iterable[Variant]) -> list[str]:
     return list(found)
 
 
-def implementations(result: Result) -> str:
+def implementations(result: Drawn) -> str:
     """Return what served and what spoke the transports: a difference of libraries is not one of transports."""
     servers = _software((v.server, v.server_software, v) for v in result.variants)
     clients = _software((v.client, v.client_software, v) for v in result.variants)
@@ -86,7 +70,7 @@ def _software(used: Iterable[tuple[str, str, Variant]]) -> dict[str, str]:
     return {name: f" ({', '.join(names)})" if names else "" for name, names in software.items()}
 
 
-def findings(result: Result) -> list[str]:
+def findings(result: Drawn) -> list[str]:
     """Return what speaks against the figures: verdicts, losses, trials that are missing."""
     rows = list(result.summary)
     found = []
@@ -95,18 +79,18 @@ def findings(result: Result) -> list[str]:
     for verdict, words in ((INVALID, "Not fit to conclude"), (SUSPECT, "Suspect")):
         if names := [row["variant"] for row in rows if row["verdict"] == verdict]:
             found.append(f"{words}: {joined(names)}.")
-    if lost := [f"{row['variant']} {row['lost']} of {row['expected']}" for row in rows if row["lost"]]:
+    if lost := [f"{row['variant']} {row['lost']} of {row['expected']}" for row in rows if row.get("lost")]:
         found.append(f"Lost, and in no latency: {joined(lost)}.")
     return found
 
 
-def reasons(result: Result) -> list[str]:
+def reasons(result: Drawn) -> list[str]:
     """Return the reasons of every verdict that is not the best."""
     rows = [row for row in result.summary if row["reasons"]]
     return [f"{row['variant']} is {row['verdict']}: {row['reasons']}." for row in rows]
 
 
-def watermark(result: Result) -> str:
+def watermark(result: Drawn) -> str:
     """Return what stands across the chart, nothing when all is well."""
     lines = ["INCOMPLETE"] if result.status != "complete" else []
     invalid = [row["variant"] for row in result.summary if row["verdict"] == INVALID]
@@ -118,7 +102,7 @@ def watermark(result: Result) -> str:
     return "\n".join(lines)
 
 
-def missing(result: Result, drawn: Iterable[str], why: str) -> list[str]:
+def missing(result: Drawn, drawn: Iterable[str], why: str) -> list[str]:
     """Return a note that names the variants which are not in the picture."""
     there = set(drawn)
     absent = [variant.name for variant in result.variants if variant.name not in there]
@@ -131,7 +115,7 @@ def each(rows: Iterable[Mapping[str, Any]], column: str, unit: str) -> str:
     return ", ".join(f"{row['variant']} {significant(float(row[column]))} {unit}" for row in known)
 
 
-def alternative(result: Result, *sentences: str) -> str:
+def alternative(result: Drawn, *sentences: str) -> str:
     """Return the alternative text: the warnings first, then what the picture shows, then the conditions."""
     warnings = [*findings(result), *reasons(result)]
     return " ".join([*warnings, *sentences, conditions(result), implementations(result)])

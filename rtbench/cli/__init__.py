@@ -1,5 +1,7 @@
-"""The command line: one file a command, and here what all of them share: how an error becomes one line and an exit
-code.
+"""The command line: one file a command, found by its name, and what all commands share: errors and exit codes.
+
+A file of this package that defines `command` is a command. It is imported for `--help` too, so it imports at its top only
+what is quick to import, and the rest where it is used.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 fine, 1 a trial failed, 2 usage,
 3 a check did not hold, 4 measured but not fit to conclude, 130 interrupted.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import sys
 from typing import Any
 
@@ -16,35 +19,22 @@ import click
 
 from rtbench.errors import Error
 
-COMMANDS = {
-    "run": "Measure one variant.",
-    "compare": "Measure all variants side by side.",
-    "idle": "Measure what idle connections cost.",
-    "serve": "Run one server until SIGTERM.",
-    "chart": "Draw the charts of a saved result.",
-    "export": "Print the data of a saved result.",
-    "rerun": "Measure a saved result again, and say whether it agrees.",
-    "diff": "Compare two saved results, or the variants of one.",
-    "transports": "List what is installed.",
-    "doctor": "Tell what on this machine spoils a measurement.",
-}
+_FIRST = ("run", "compare")  # what a newcomer types first; the others follow by name
+_NO_COMMANDS = ("measuring", "options")
 
 
 class _Commands(click.Group):
-    """Imports a command's file when the command is used, so that `--help` is instant."""
+    """Finds the commands of this package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        names = [module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NO_COMMANDS]
+        return [*_FIRST, *sorted(name for name in names if name not in _FIRST)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        if name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"rtbench.cli.{name}").command
         return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -59,11 +49,12 @@ def group() -> None:
 
 
 def main() -> None:
-    """Be the program: every error is one line on standard error, and an exit code."""
-    sys.exit(_main())
+    """Run the program: every error is one line on standard error, and an exit code."""
+    sys.exit(run_program())
 
 
-def _main(arguments: list[str] | None = None) -> int:
+def run_program(arguments: list[str] | None = None) -> int:
+    """Run the program with some arguments, those of the process by default; return the exit code."""
     try:
         code: Any = group.main(args=arguments, prog_name="rtbench", standalone_mode=False)
         sys.stdout.flush()
@@ -71,18 +62,18 @@ def _main(arguments: list[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        return _say(error.format_message(), 2)
+        return _print_error(error.format_message(), 2)
     except Error as error:
-        return _say(str(error), error.exit_code)
+        return _print_error(str(error), error.exit_code)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return _say("interrupted", 130)
+        return _print_error("interrupted", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has closed the pipe
         return 0
     return code if isinstance(code, int) else 0
 
 
-def _say(text: str, code: int) -> int:
+def _print_error(text: str, code: int) -> int:
     line = " ".join(text.split())
     click.echo(f"rtbench: {line}", err=True)
     return code

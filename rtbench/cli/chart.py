@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from rtbench.results import Result
+    from rtbench.result.result import Result
 
 
-@click.command("chart")
+@click.command("chart", short_help="Draw the charts of a saved result.")
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option(
     "--chart",
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--format", "formats", multiple=True, metavar="png|svg|pdf", help="file format; repeatable [all]")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="write here [RESULT/charts]")
 def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[str, ...], out: Path | None) -> None:
-    """Draw the charts of RESULT, a directory that `rtbench run` or `rtbench compare` wrote.
+    """Draw the charts of RESULT, a directory that `rtbench run`, `compare` or `idle` wrote.
 
     Nothing is measured: the saved result is all it takes. The path of every chart is printed.
 
@@ -36,20 +36,22 @@ def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[s
     bytes-per-delivery     bytes on the wire for each delivery, by layer
     server-cpu             the server's CPU time for each delivery
     latency-against-bytes  latency against bytes: the comparison in one picture
+    idle-memory            of idle connections: the server's memory for each
+    idle-bytes             of idle connections: bytes on the wire for each in an hour
     """
-    from rtbench.charts import CHARTS, FORMATS, PRESETS
+    from rtbench.charts import FORMATS, PRESETS
     from rtbench.errors import UsageError
-    from rtbench.storage import load
+    from rtbench.experiments import load
 
+    loaded = load(result)
     for flag, given, known in (
-        ("--chart", charts, tuple(CHARTS)),
+        ("--chart", charts, loaded.charts),
         ("--preset", (preset,), tuple(PRESETS)),
         ("--format", formats, FORMATS),
     ):
         for value in given:
             if value not in known:
                 raise UsageError(f"{flag} must be one of {', '.join(known)}: got {value!r}")
-    loaded = load(result)
     assert loaded.path is not None
     directory = out if out is not None else loaded.path / "charts"
     for path in draw_charts(loaded, directory, preset, charts, formats):
@@ -57,7 +59,11 @@ def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[s
 
 
 def draw_charts(
-    result: Result, directory: Path, preset: str = "slides", charts: Sequence[str] = (), formats: Sequence[str] = ()
+    result: Result[Any],
+    directory: Path,
+    preset: str = "slides",
+    charts: Sequence[str] = (),
+    formats: Sequence[str] = (),
 ) -> Iterator[Path]:
     """Draw charts, all where none are named, and yield each path as it is written.
 
@@ -66,12 +72,12 @@ def draw_charts(
     Raises:
         UsageError: nothing can be drawn, or `directory` cannot be written.
     """
-    from rtbench.charts import CHARTS, FORMATS
+    from rtbench.charts import FORMATS
     from rtbench.errors import UsageError
 
     _make(directory)
     drawn = False
-    for name in dict.fromkeys(charts or CHARTS):
+    for name in dict.fromkeys(charts or result.charts):
         try:
             chart = result.chart(name, preset)
         except UsageError as error:

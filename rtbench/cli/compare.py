@@ -1,18 +1,24 @@
-"""`rtbench compare`."""
+"""`rtbench compare`: measure all variants side by side."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
+from rtbench.cli.measuring import experiment_command
 
-from rtbench.cli.measuring import measure_and_print
-from rtbench.cli.options import SHARED, measuring
+if TYPE_CHECKING:
+    from rtbench.experiments.runner import Experiment
 
 
-@click.command("compare")
-@measuring(many=True)
-@click.pass_context
-def command(ctx: click.Context, /, **options: Any) -> int:
-    """Measure variants side by side, all of them by default, in about a minute."""
-    return measure_and_print(ctx, "comparison", **{name: options[name] for name in SHARED})
+def _experiment() -> Experiment[Any, Any]:
+    from rtbench.experiments.compare import COMPARISON
+
+    return COMPARISON
+
+
+command = experiment_command(
+    "compare",
+    _experiment,
+    "Measure all variants side by side.",
+    "Measure variants side by side, all of them by default, in about a minute.",
+)

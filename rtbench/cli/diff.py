@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rtbench.difference import Difference
+    from rtbench.analysis.difference import Difference
 
 
-@click.command("diff")
+@click.command("diff", short_help="Compare two saved results, or the variants of one.")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path), required=False)
 @click.option("--baseline", metavar="VARIANT", help="compare the variants of A with this one")
@@ -53,10 +53,10 @@ def _check(b: Path | None, baseline: str | None, aa: bool, anyway: bool) -> None
 
 
 def _difference(a: Path, b: Path | None, baseline: str | None, anyway: bool) -> Difference:
-    from rtbench.difference import between, noise_floor, ratios
-    from rtbench.storage import load
+    from rtbench.analysis.difference import between, noise_floor, ratios
+    from rtbench.experiments.compare import load_comparison
 
-    first = load(a)
+    first = load_comparison(a)
     if b is not None:
-        return between(first, load(b), anyway)
+        return between(first, load_comparison(b), anyway)
     return noise_floor(first) if baseline is None else ratios(first, baseline)

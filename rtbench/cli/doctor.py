@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import click
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Tell what on this machine spoils a measurement.")
 def command() -> int:
     """Tell what on this machine spoils a measurement; exit 4 if something does."""
-    from rtbench.doctor import TROUBLE, examine
+    from rtbench.system.doctor import NOTE, TROUBLE, Symptom, examine
+    from rtbench.transports.registry import broken_servers
 
     spoiled = False
-    for symptom in examine():
+    unusable = (Symptom(NOTE, f"{name}, {server}", reason) for name, server, reason in broken_servers())
+    for symptom in chain(examine(), unusable):
         click.echo(f"{symptom.state:<8} {symptom.about:<16} {symptom.text}")
         spoiled |= symptom.state == TROUBLE
     return 4 if spoiled else 0

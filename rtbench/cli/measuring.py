@@ -1,4 +1,4 @@
-"""What `run` and `compare` do alike: measure with a live progress line, print the table, say where the result is."""
+"""What the commands that measure share: an experiment as a command, progress, report, charts, exit code."""
 
 from __future__ import annotations
 
@@ -6,44 +6,75 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtbench.cli.options import settings_from
+from rtbench.cli.options import MeasuringCommand, output_options, settings_from
 
 if TYPE_CHECKING:
-    from rtbench.comparison import Progress
-    from rtbench.results import Result
+    from rtbench.experiments.runner import Experiment, Progress
+    from rtbench.result.result import Result
 
 
-def measure_and_print(
-    ctx: click.Context,
-    kind: str,
-    out: Path | None,
-    config: Path | None,
-    chart: bool,
-    as_json: bool,
-    quiet: bool,
+def experiment_command(
+    name: str, experiment: Callable[[], Experiment[Any, Any]], short_help: str, help: str, many: bool = True
+) -> click.Command:
+    """Return the command that runs an experiment, which is imported when the command is used.
+
+    `many` lets options be repeated where several variants are measured.
+    """
+
+    @click.command(
+        name,
+        cls=MeasuringCommand,
+        settings=lambda: experiment().settings(),
+        many=many,
+        help=help,
+        short_help=short_help,
+    )
+    @output_options
+    @click.pass_context
+    def command(
+        ctx: click.Context,
+        /,
+        out: Path | None,
+        config: Path | None,
+        chart: bool,
+        as_json: bool,
+        quiet: bool,
+        **_settings: Any,
+    ) -> int:
+        from rtbench.experiments.runner import run
+
+        chosen = experiment()
+        given = settings_from(ctx, chosen.settings(), config)
+        directory = out or default_directory(chosen.kind)
+        return carry_out(lambda watch: run(chosen, given, directory, watch), chart, as_json, quiet)
+
+    return command
+
+
+def carry_out(
+    measure: Callable[[Callable[[Progress], None]], Result[Any]], chart: bool, as_json: bool, quiet: bool
 ) -> int:
-    """Do all of it; return the exit code."""
-    settings = settings_from(ctx, config)
-    from rtbench.comparison import measure
-    from rtbench.errors import Interrupted
+    """Measure with a progress line, print the result, draw its charts if asked to; return the exit code."""
+    from rtbench.experiments.runner import Stopped
 
     line = ProgressLine(shown=not quiet and sys.stderr.isatty())
     try:
-        result = measure(settings, kind, out or _default_directory(kind), line.show)
-    except Interrupted as interrupted:
+        result = measure(line.show)
+    except Stopped as stopped:
         line.clear()
-        stopped: Result | None = getattr(interrupted, "result", None)
-        if stopped is not None and stopped.trials:
-            _print(stopped, as_json)
+        if stopped.result.trials:
+            print_result(stopped.result, as_json)
         raise
-    line.clear()
-    _print(result, as_json)
+    finally:
+        line.clear()
+    print_result(result, as_json)
     if chart:
         _draw(result, quiet)
     if not quiet:
@@ -52,14 +83,15 @@ def measure_and_print(
     return result.exit_code
 
 
-def _print(result: Result, as_json: bool) -> None:
+def print_result(result: Result[Any], as_json: bool) -> None:
+    """Print the report, or the result as JSON with the rows of its summary."""
     if as_json:
         click.echo(json.dumps({**result.description(), "summary": list(result.summary)}, indent=1))
     else:
         click.echo(result.report())
 
 
-def _draw(result: Result, quiet: bool) -> None:
+def _draw(result: Result[Any], quiet: bool) -> None:
     from rtbench.cli.chart import draw_charts
 
     assert result.path is not None
@@ -68,7 +100,8 @@ def _draw(result: Result, quiet: bool) -> None:
             click.echo(f"drew {path}", err=True)
 
 
-def _default_directory(kind: str) -> Path:
+def default_directory(kind: str) -> Path:
+    """Return where a result is saved if the user does not say."""
     return Path("results") / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
@@ -78,24 +111,23 @@ class ProgressLine:
     _EVERY_S = 0.1
 
     def __init__(self, shown: bool) -> None:
-        """Write nothing unless `shown`."""
         self._shown = shown
         self._last = 0.0
 
     def show(self, progress: Progress) -> None:
         """Show where the measurement stands."""
         now = time.monotonic()
-        if not self._shown or (progress.deliveries and now - self._last < self._EVERY_S):
+        if not self._shown or (progress.note and now - self._last < self._EVERY_S):
             return
         self._last = now
         minutes, seconds = divmod(round(progress.left_s), 60)
-        open_ended = progress.most_trials > progress.trials
+        open_ended = progress.most_steps > progress.steps
         text = (
-            f"trial {progress.trial}/{progress.trials}{f' (at most {progress.most_trials})' if open_ended else ''}  "
-            f"{progress.variant:<16} {progress.deliveries:>8} messages  "
+            f"trial {progress.step}/{progress.steps}{f' (at most {progress.most_steps})' if open_ended else ''}  "
+            f"{progress.name:<16} {progress.note:<18}  "
             f"{'at least ' if open_ended else ''}{minutes}:{seconds:02d} left"
         )
-        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+        width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
         click.echo(f"\r\x1b[K{text[:width]}", err=True, nl=False)
 
     def clear(self) -> None:

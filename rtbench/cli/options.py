@@ -1,4 +1,4 @@
-"""The options that `run` and `compare` share, made from `rtbench.settings`, and where their values come from.
+"""The options of the commands that measure, made from the settings, and where their values come from.
 
 A flag beats an `RTBENCH_*` variable, which beats `--config FILE.toml`.
 """
@@ -6,7 +6,7 @@ A flag beats an `RTBENCH_*` variable, which beats `--config FILE.toml`.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,39 @@ import click
 from click.core import ParameterSource
 
 from rtbench.errors import UsageError
-from rtbench.settings import SETTINGS, Given, Setting, resolve
+from rtbench.plan.settings import Given, Setting, resolve
 
 _SOURCES = {ParameterSource.COMMANDLINE: "flag", ParameterSource.ENVIRONMENT: "environment"}
 
-Command = Callable[..., Any]
+Settings = Callable[[], Mapping[str, Setting]]
 
 
-def measuring(many: bool) -> Callable[[Command], Command]:
-    """Add the options of a measurement to a command; `many` lets some be repeated."""
+class MeasuringCommand(click.Command):
+    """A command with an option for each setting of an experiment; they are made when the command is used.
 
-    def decorate(function: Command) -> Command:
-        offered = [s for s in SETTINGS.values() if many or not s.compared]
-        for option in reversed([*(_option(s, many) for s in offered), *_shared_options]):
-            function = option(function)
-        return function
+    `many` lets some be repeated, and offers those that only a comparison has.
+    """
 
-    return decorate
+    def __init__(self, *args: Any, settings: Settings, many: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+        self.many = many
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the options of the settings, then those of all measuring commands."""
+        offered = [s for s in self.settings().values() if self.many or not s.compared]
+        return [*(_option(setting, self.many) for setting in offered), *super().get_params(ctx)]
 
 
-def _option(setting: Setting, many: bool) -> Callable[[Command], Command]:
+def _option(setting: Setting, many: bool) -> click.Option:
     variable = f"RTBENCH_{setting.name.upper()}"
     if isinstance(setting.default, bool):
         flags = f"{setting.flag}/--no-{setting.name}"
-        return click.option(flags, setting.name, default=setting.default, envvar=variable, help=setting.help)
+        return click.Option([flags, setting.name], default=setting.default, envvar=variable, help=setting.help)
     repeatable = many and setting.many
-    shown = "" if setting.default is None else f" [{_shown(setting.default)}{setting.unit}]"
-    return click.option(
-        setting.flag,
-        setting.name,
+    shown = f" [{setting.shown_default}]" if setting.shown_default else ""
+    return click.Option(
+        [setting.flag, setting.name],
         metavar=setting.metavar,
         multiple=repeatable,
         envvar=variable,
@@ -50,49 +54,48 @@ def _option(setting: Setting, many: bool) -> Callable[[Command], Command]:
     )
 
 
-def _shown(default: Any) -> str:
-    return f"{default:g}" if isinstance(default, float) else str(default)
+def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say where a result goes and how it is shown."""
+    for option in reversed(
+        (
+            click.option(
+                "--out",
+                type=click.Path(path_type=Path),
+                metavar="DIR",
+                envvar="RTBENCH_OUT",
+                help="save here [results/KIND-TIME]",
+            ),
+            click.option(
+                "--config",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                envvar="RTBENCH_CONFIG",
+                help="options from a TOML file",
+            ),
+            click.option("--chart", is_flag=True, envvar="RTBENCH_CHART", help="draw the charts too"),
+            click.option("--json", "as_json", is_flag=True, envvar="RTBENCH_JSON", help="print the result as JSON"),
+            click.option("--quiet", is_flag=True, envvar="RTBENCH_QUIET", help="no progress, no hints"),
+        )
+    ):
+        function = option(function)
+    return function
 
 
-_shared_options = (
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        envvar="RTBENCH_OUT",
-        help="save here [results/KIND-TIME]",
-    ),
-    click.option(
-        "--config",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        envvar="RTBENCH_CONFIG",
-        help="options from a TOML file",
-    ),
-    click.option("--chart", is_flag=True, envvar="RTBENCH_CHART", help="draw the charts too"),
-    click.option("--json", "as_json", is_flag=True, envvar="RTBENCH_JSON", help="print the result as JSON"),
-    click.option("--quiet", is_flag=True, envvar="RTBENCH_QUIET", help="no progress, no hints"),
-)
-
-
-SHARED = ("out", "config", "chart", "as_json", "quiet")  # the names of these as parameters
-
-
-def settings_from(ctx: click.Context, config: Path | None) -> dict[str, Given]:
+def settings_from(ctx: click.Context, known: Mapping[str, Setting], config: Path | None) -> dict[str, Given]:
     """Return every setting with its value and its source.
 
     Raises:
-        UsageError: an unknown key in the file, or a value that cannot be.
+        UsageError: an unknown key in the file, or a value that is not possible.
     """
-    given = {name: (value, "config") for name, value in _read(config).items()}
-    for name in SETTINGS:
+    given = {name: (value, "config") for name, value in _read(config, known).items()}
+    for name in known:
         source = ctx.get_parameter_source(name)
         if source in _SOURCES:
             given[name] = (ctx.params[name], _SOURCES[source])
-    return resolve(given)
+    return resolve(given, known)
 
 
-def _read(config: Path | None) -> dict[str, Any]:
+def _read(config: Path | None, known: Mapping[str, Setting]) -> dict[str, Any]:
     if config is None:
         return {}
     try:
@@ -101,7 +104,7 @@ def _read(config: Path | None) -> dict[str, Any]:
         raise UsageError(f"--config {config} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {config} is not TOML: {error}") from error
-    unknown = [key for key in content if key not in SETTINGS]
+    unknown = [key for key in content if key not in known]
     if unknown:
-        raise UsageError(f"--config {config} has an unknown key {unknown[0]!r}; the keys are {', '.join(SETTINGS)}")
+        raise UsageError(f"--config {config} has an unknown key {unknown[0]!r}; the keys are {', '.join(known)}")
     return content

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from rtbench.results import Result
+    from rtbench.result.comparison import Comparison
 
 _WIDTH = 100
 
 
-@click.command("rerun")
+@click.command("rerun", short_help="Measure a saved result again, and say whether it agrees.")
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="save here [results/rerun-TIME]")
 @click.option("--quiet", is_flag=True, help="no progress, no hints")
@@ -28,18 +27,17 @@ def command(result: Path, out: Path | None, quiet: bool) -> int:
     Exit 0: all agree; 1: a trial failed; 3: one does not agree; 4: too little was measured to say, or the new
     measurement is not fit to conclude from.
     """
-    from rtbench.cli.measuring import ProgressLine
-    from rtbench.comparison import measure
-    from rtbench.rerun import settings_of
-    from rtbench.storage import load
+    from rtbench.cli.measuring import ProgressLine, default_directory
+    from rtbench.experiments import experiments
+    from rtbench.experiments.compare import load_comparison
+    from rtbench.experiments.rerun import settings_of
+    from rtbench.experiments.runner import run
 
-    before = load(result)
+    before = load_comparison(result)
     settings = settings_of(before)
     line = ProgressLine(shown=not quiet and sys.stderr.isatty())
     try:
-        after = measure(
-            settings, before.kind, out or Path("results") / f"rerun-{datetime.now():%Y%m%d-%H%M%S}", line.show
-        )
+        after = run(experiments()[before.kind], settings, out or default_directory("rerun"), line.show)
     finally:
         line.clear()
     code = _say(before, after)
@@ -48,8 +46,8 @@ def command(result: Path, out: Path | None, quiet: bool) -> int:
     return code
 
 
-def _say(before: Result, after: Result) -> int:
-    from rtbench.rerun import NO, YES, agreements, differences, table
+def _say(before: Comparison, after: Comparison) -> int:
+    from rtbench.experiments.rerun import NO, YES, agreements, differences, table
 
     found = agreements(before, after)
     click.echo(table(found).text(left=["variant", "p50 ms", "again", "ratio"]))
@@ -72,7 +70,7 @@ def _say(before: Result, after: Result) -> int:
 
 
 def _conclusion(agrees: list[str]) -> str:
-    from rtbench.rerun import NO, UNKNOWN
+    from rtbench.experiments.rerun import NO, UNKNOWN
 
     if NO in agrees:
         return f"does not agree: {agrees.count(NO)} of {len(agrees)} variants"

@@ -1,18 +1,25 @@
-"""`rtbench run`."""
+"""`rtbench run`: measure one variant."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
+from rtbench.cli.measuring import experiment_command
 
-from rtbench.cli.measuring import measure_and_print
-from rtbench.cli.options import SHARED, measuring
+if TYPE_CHECKING:
+    from rtbench.experiments.runner import Experiment
 
 
-@click.command("run")
-@measuring(many=False)
-@click.pass_context
-def command(ctx: click.Context, /, **options: Any) -> int:
-    """Measure one variant, several times, and print what was seen."""
-    return measure_and_print(ctx, "run", **{name: options[name] for name in SHARED})
+def _experiment() -> Experiment[Any, Any]:
+    from rtbench.experiments.compare import RUN
+
+    return RUN
+
+
+command = experiment_command(
+    "run",
+    _experiment,
+    "Measure one variant.",
+    "Measure one variant, several times, and print what was seen.",
+    many=False,
+)

@@ -1,4 +1,4 @@
-"""`rtbench serve`."""
+"""`rtbench serve`: run one server until SIGTERM."""
 
 from __future__ import annotations
 
@@ -7,15 +7,48 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rtbench.errors import UsageError
 
+if TYPE_CHECKING:
+    from rtbench.transports.options import Option
 
-@click.command("serve")
+
+class _ServeCommand(click.Command):
+    """The command, with the options of all installed servers; they are made when the command is used."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from rtbench.transports.registry import server_options
+
+        common = super().get_params(ctx)
+        taken = {parameter.name for parameter in common}
+        options = [
+            _option(option, transports) for name, (option, transports) in server_options().items() if name not in taken
+        ]
+        return [*common[:-1], *options, common[-1]]
+
+
+def _option(option: Option, transports: list[str]) -> click.Option:
+    where = f"({', '.join(transports)})"
+    if option.secret:
+        return click.Option(
+            [f"{option.flag}-file", f"{option.name}_file"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=f"{option.help}: the first line of this file, or RTBENCH_{option.name.upper()} {where}",
+        )
+    shown = f" [{option.shown_default}]" if option.shown_default else ""
+    return click.Option(
+        [option.flag, option.name], metavar=option.metavar or "VALUE", help=f"{option.help}{shown} {where}"
+    )
+
+
+@click.command("serve", cls=_ServeCommand, short_help="Run one server until SIGTERM.")
 @click.argument("transport")
 @click.option("--server", default="embedded", show_default=True, metavar="NAME", help="which implementation")
 @click.option(
@@ -25,50 +58,51 @@ from rtbench.errors import UsageError
     help="address to listen on; others can reach any but loopback",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one")
-@click.option(
-    "--capacity",
-    type=click.IntRange(1),
-    metavar="N",
-    help="messages that each topic's feed holds (HTTP, WebSocket)",
-)
-@click.option("--max-queued", type=click.IntRange(1), metavar="N", help="messages queued for one client (mqtt)")
-@click.option("--username", help="the only user let in (mqtt); the password is read from --password-file")
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path),
-    help="its first line is the password; or RTBENCH_PASSWORD",
-)
 @click.option("--tls-cert", type=click.Path(), help="listen with TLS: certificate chain, PEM")
 @click.option("--tls-key", type=click.Path(), help="its private key, PEM")
-def command(transport: str, server: str, host: str, port: int, password_file: Path | None, **options: Any) -> None:
+def command(
+    transport: str, server: str, host: str, port: int, tls_cert: str | None, tls_key: str | None, **given: Any
+) -> None:
     """Run one server until SIGTERM or Ctrl-C; print its URL as one line of JSON."""
-    options["password"] = _password(options["username"], password_file)
-    if (options["tls_cert"] is None) != (options["tls_key"] is None):
+    if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together; one of them is missing")
-    given = {name: value for name, value in options.items() if value is not None}
+    files = (tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(transport, server, host, port, given))
+        asyncio.run(_serve(transport, server, host, port, _options(given), files))
 
 
-def _password(username: str | None, path: Path | None) -> str | None:
-    password = os.environ.get("RTBENCH_PASSWORD")
-    if path is not None:
-        try:
-            password = path.read_text(encoding="utf-8").split("\n", 1)[0]
-        except OSError as error:
-            raise UsageError(f"--password-file {path} cannot be read: {error.strerror}") from error
-    if (username is None) != (password is None):
-        raise UsageError("--username and a password (--password-file or RTBENCH_PASSWORD) go together; one is missing")
-    return password
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, in their types; secrets from their file or variable."""
+    from rtbench.transports.registry import server_options
+
+    found = {}
+    for option, _ in server_options().values():
+        value = _secret(option, given[f"{option.name}_file"]) if option.secret else given[option.name]
+        if value is not None:
+            found[option.name] = option.parse(value)
+    return found
 
 
-async def _serve(transport: str, server: str, host: str, port: int, options: dict[str, Any]) -> None:
-    from rtbench.serving import serve
+def _secret(option: Option, path: Path | None) -> str | None:
+    if path is None:
+        return os.environ.get(f"RTBENCH_{option.name.upper()}")
+    try:
+        return path.read_text(encoding="utf-8").split("\n", 1)[0]
+    except OSError as error:
+        raise UsageError(f"{option.flag}-file {path} cannot be read: {error.strerror}") from error
+
+
+async def _serve(
+    transport: str, server: str, host: str, port: int, options: dict[str, Any], files: tuple[str, str] | None
+) -> None:
+    from rtbench.system.tls import server_context
+    from rtbench.transports.serving import serve
 
     stop = asyncio.Event()
     for name in ("SIGTERM", "SIGINT"):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
-    async with serve(transport, server, host, port, options) as url:
+    tls = server_context(*files) if files is not None else None
+    async with serve(transport, server, host, port, options, tls) as url:
         click.echo(json.dumps({"transport": transport, "server": server, "url": url, "pid": os.getpid()}))
         await stop.wait()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 
-@click.command("transports")
+@click.command("transports", short_help="List what is installed.")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
 def command(as_json: bool) -> None:
     """List the installed transports with their servers, clients and options."""
@@ -22,19 +22,18 @@ def command(as_json: bool) -> None:
 
 
 def _rows() -> list[dict[str, Any]]:
-    from rtbench import transport
     from rtbench.errors import UsageError
-    from rtbench.variant import in_order_of_tables
+    from rtbench.transports import registry
 
     rows = []
-    for kind, names in (("server", transport.server_names()), ("client", transport.client_names())):
+    for kind, names in (("server", registry.server_names()), ("client", registry.client_names())):
         for name, implementation in names:
             row = {"transport": name, "kind": kind, "name": implementation}
             try:
-                found = (transport.server if kind == "server" else transport.client)(name, implementation)
+                found = (registry.server if kind == "server" else registry.client)(name, implementation)
                 options = ", ".join(found.options) or "–"
                 rows.append({**row, "software": found.software, "options": options})
             except UsageError as error:
                 rows.append({**row, "software": str(error), "options": "–"})
-    order = in_order_of_tables({row["transport"] for row in rows})
+    order = registry.in_order_of_tables({row["transport"] for row in rows})
     return sorted(rows, key=lambda row: (order.index(row["transport"]), row["kind"] == "client"))

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rtbench import transport
+from rtbench.transports import registry as transport
 
 MODULE = "rtbench_oracle"
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
-from rtbench import payload
-from rtbench.feed import Feed
+from rtbench.plan import payload
+from rtbench.transports.feed import Feed
 
 # Where a message passes: in a server that sends to its subscribers itself, and beside that to a feed, a method of its
 # own; in all others the feed's.

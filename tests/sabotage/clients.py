@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from rtbench import generator
-from rtbench.executor import FreshProcesses
-from rtbench.generator import Part, Published, Received
-from rtbench.pacer import pace
+from rtbench.trial.generator import Part, Published, Received
+
+from rtbench.trial.executor import FreshProcesses
+from rtbench.trial.pacer import pace
+from rtbench.trial.trial import generator
 
 STEP_NS = 50_000_000
 STEP_AFTER_NS = 300_000_000

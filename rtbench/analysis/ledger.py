@@ -1,0 +1,132 @@
+"""Ledger: the fate of every message. Pure: arrays in, counts out; it trusts no flag of any protocol.
+
+For every publish: acked, failed or indeterminate. For every (message, subscriber) that should have it: delivered or
+lost. Beside these, every delivery that is too many: duplicated, unexpected, corrupt; and every one out of its turn:
+reordered. Of the publishes of unknown fate, those whose deliveries tell it after all: recovered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtbench.plan.records import ACKED, FAILED, INDETERMINATE, Deliveries, Publishes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The counts. acked + failed + indeterminate = published; delivered + lost = expected.
+
+    `recovered` is a part of `indeterminate`, never added to it: the publishes that no acknowledgement came for (it was
+    lost with a connection, was still out at the end, or the transport has none) and that have nevertheless reached
+    every subscriber of their topic, intact, at least one of them. A message that only some subscribers have is not
+    recovered, and a refused one (`failed`) never is: what is heard of it is `unexpected`.
+    """
+
+    published: int = 0
+    acked: int = 0
+    failed: int = 0
+    indeterminate: int = 0
+    expected: int = 0
+    delivered: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    unexpected: int = 0
+    corrupt: int = 0
+    recovered: int = 0
+
+    def __add__(self, other: Ledger) -> Ledger:
+        """Add up, count by count."""
+        theirs = asdict(other)
+        return Ledger(**{name: count + theirs[name] for name, count in asdict(self).items()})
+
+
+def account(
+    publishes: Publishes,
+    deliveries: Deliveries,
+    publisher_topics: Sequence[str],
+    subscriber_topics: Sequence[str],
+    since_ns: int = 0,
+) -> tuple[Ledger, NDArray[np.int64]]:
+    """Count the messages due at `since_ns` or later; return the counts and the positions of their first deliveries."""
+    topics = {topic: number for number, topic in enumerate(dict.fromkeys([*publisher_topics, *subscriber_topics]))}
+    topic_of_publisher = np.array([topics[t] for t in publisher_topics])
+    topic_of_subscriber = np.array([topics[t] for t in subscriber_topics])
+    listeners = np.bincount(topic_of_subscriber, minlength=len(topics))
+
+    sent = publishes.sent_ns > 0
+    due = publishes.due_ns >= since_ns
+    status = publishes.status[sent & due]
+    deliverable = sent & (publishes.status != FAILED)
+    audience = np.where(deliverable & due, listeners[topic_of_publisher[publishes.publisher]], 0)
+    expected = int(audience.sum())
+
+    message = _message_of(publishes, deliveries)
+    known = deliveries.intact & (message >= 0)
+    known[known] = deliverable[message[known]]
+    publisher, subscriber = deliveries.publisher[known], deliveries.subscriber[known]
+    rightful = topic_of_publisher[publisher] == topic_of_subscriber[subscriber]
+    position = np.flatnonzero(known)[rightful]
+    unexpected = int(deliveries.intact.sum()) - len(position)
+
+    position = position[publishes.due_ns[message[position]] >= since_ns]
+    key = message[position] * len(subscriber_topics) + deliveries.subscriber[position]
+    _, first = np.unique(key, return_index=True)
+    first = position[np.sort(first)]
+    acked, failed = int((status == ACKED).sum()), int((status == FAILED).sum())
+    return Ledger(
+        published=len(status),
+        acked=acked,
+        failed=failed,
+        indeterminate=len(status) - acked - failed,
+        expected=expected,
+        delivered=len(first),
+        lost=expected - len(first),
+        duplicated=len(position) - len(first),
+        reordered=_out_of_turn(deliveries, first, len(subscriber_topics)),
+        unexpected=unexpected,
+        corrupt=int((~deliveries.intact).sum()),
+        recovered=_reached_all(message[first], audience * (publishes.status == INDETERMINATE)),
+    ), first
+
+
+def _reached_all(delivered: NDArray[np.int64], audience: NDArray[np.int64]) -> int:
+    """Count the messages that were delivered as often as they have subscribers, those without any left out."""
+    return int(((np.bincount(delivered, minlength=len(audience)) == audience) & (audience > 0)).sum())
+
+
+def _message_of(publishes: Publishes, deliveries: Deliveries) -> NDArray[np.int64]:
+    """Return for each delivery the position of its message, -1 for none: publisher, sequence and due time must
+    agree.
+    """
+    count = len(publishes.publisher)
+    if count == 0:
+        return np.full(len(deliveries.publisher), -1)
+    stride = int(publishes.sequence.max()) + 1
+    keys = publishes.publisher * stride + publishes.sequence
+    order = np.argsort(keys, kind="stable")
+    in_range = (deliveries.sequence < stride) & (deliveries.publisher <= publishes.publisher.max())
+    wanted = np.where(in_range, deliveries.publisher * stride + deliveries.sequence, -1)
+    place = np.minimum(np.searchsorted(keys[order], wanted), count - 1)
+    message = order[place]
+    agrees = (keys[message] == wanted) & (publishes.due_ns[message] == deliveries.due_ns)
+    return np.where(agrees, message, -1)
+
+
+def _out_of_turn(deliveries: Deliveries, first: NDArray[np.int64], subscribers: int) -> int:
+    """Count first deliveries that came after a later message of the same publisher to the same subscriber."""
+    if len(first) == 0:
+        return 0
+    sequence = deliveries.sequence[first]
+    stream = deliveries.publisher[first] * subscribers + deliveries.subscriber[first]
+    order = np.argsort(stream, kind="stable")
+    _, rank = np.unique(stream[order], return_inverse=True)
+    height = rank * (int(sequence.max()) + 1) + sequence[order]
+    return int((height < np.maximum.accumulate(height)).sum())

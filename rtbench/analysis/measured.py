@@ -1,0 +1,287 @@
+"""Measured: one trial with its samples, and the figures that are computed from them. Pure.
+
+Everything is derived from what is saved, so that a saved result gives the same figures again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from rtbench.analysis.age import mean_age_ms
+from rtbench.analysis.counts import TrialCounts
+from rtbench.analysis.ledger import Ledger, account
+from rtbench.plan.records import ACKED, Deliveries, Publishes
+from rtbench.wire.tcp import total
+from rtbench.wire.traffic import Predicted, Traffic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtbench.plan.workload import Workload
+    from rtbench.transports.records import Usage
+    from rtbench.trial.trial import Trial
+
+Predict: TypeAlias = Callable[..., Predicted]
+
+_LEAST_FOR_PACE = 20  # messages, or deliveries in a third of a trial
+_STEADY_RISE = 2.0  # times the spread of latencies within a third, by which they rise from the first third to the last
+STAGES = ("lag", "network_server", "client")  # of a delivery; together they are its latency
+
+
+@dataclass
+class Measured:
+    """A trial: its figures, its samples, and the workload that says which of them count."""
+
+    counts: TrialCounts
+    workload: Workload
+    publishes: Publishes
+    deliveries: Deliveries
+
+    @cached_property
+    def _accounted(self) -> tuple[Ledger, NDArray[np.int64]]:
+        return account_for(self.workload, self.publishes, self.deliveries, self._since_ns)
+
+    @property
+    def _since_ns(self) -> int:
+        return round(self.workload.warmup_s * 1e9)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The fate of every message due after the warm-up."""
+        return self._accounted[0]
+
+    @cached_property
+    def latency_ms(self) -> NDArray[np.float64]:
+        """`received - due` of each first delivery after the warm-up, milliseconds, shape (delivered,)."""
+        first = self._accounted[1]
+        return (self.deliveries.received_ns[first] - self.deliveries.due_ns[first]) / 1e6
+
+    @cached_property
+    def arrived_ms(self) -> NDArray[np.float64]:
+        """`arrived - due` of the same deliveries, milliseconds; shape (0,) without the kernel's stamps.
+
+        A stamp is that of the last segment read when the delivery was taken, so one that waited in the client beside
+        later ones may have arrived earlier than this says, never later.
+        """
+        if len(self.deliveries.arrived_ns) == 0:
+            return np.empty(0)
+        first = self._accounted[1]
+        return (self.deliveries.arrived_ns[first] - self.deliveries.due_ns[first]) / 1e6
+
+    @cached_property
+    def from_sent_ms(self) -> NDArray[np.float64]:
+        """`received - sent` of the same deliveries, milliseconds: what is told by who waits for the server to send."""
+        return self.latency_ms - self.delivered_lag_ms
+
+    @property
+    def network_server_ms(self) -> NDArray[np.float64]:
+        """`arrived - sent` of the same deliveries, milliseconds; shape (0,) without the kernel's stamps."""
+        return self.arrived_ms - self.delivered_lag_ms if len(self.arrived_ms) else np.empty(0)
+
+    @cached_property
+    def stages_ms(self) -> dict[str, float] | None:
+        """The mean of each stage of a delivery, milliseconds: lag (due to sent), network and server (sent to arrived),
+        client (arrived to received). None without the kernel's stamps.
+        """
+        if len(self.arrived_ms) == 0 or len(self.lag_ms) == 0:
+            return None
+        lag, arrived, latency = self.delivered_lag_ms.mean(), self.arrived_ms.mean(), self.latency_ms.mean()
+        return dict(zip(STAGES, (float(lag), float(arrived - lag), float(latency - arrived)), strict=True))
+
+    @cached_property
+    def delivered_lag_ms(self) -> NDArray[np.float64]:
+        """`sent - due` of the message of each first delivery after the warm-up, milliseconds, shape (delivered,)."""
+        p, d, first = self.publishes, self.deliveries, self._accounted[1]
+        stride = int(p.sequence.max(initial=0)) + 1
+        lag_ns = np.zeros((int(p.publisher.max(initial=0)) + 1) * stride, dtype=np.int64)
+        lag_ns[p.publisher * stride + p.sequence] = p.sent_ns - p.due_ns
+        lag_ms: NDArray[np.float64] = lag_ns[d.publisher[first] * stride + d.sequence[first]] / 1e6
+        return lag_ms
+
+    @cached_property
+    def achieved(self) -> float:
+        """The share of the offered rate at which publishes came to an end and deliveries arrived, the smaller one."""
+        return min(self.counts.achieved, self._delivered_pace)
+
+    @property
+    def _delivered_pace(self) -> float:
+        """The rate at which deliveries arrived, of the rate at which they were due, at most 1.
+
+        A server without acknowledgements takes what it cannot pass on, and latencies rise all through the trial: by
+        1/pace - 1 of the time that goes by. The rise is the one between the medians of the first and the last third of
+        the schedule; one that is small beside the spread within a third, as polling has it, is none.
+        """
+        due_ns = self.deliveries.due_ns[self._accounted[1]]
+        if len(due_ns) == 0:
+            return 1.0
+        thirds = np.quantile((due_ns.min(), due_ns.max()), (1 / 3, 2 / 3))
+        parts = due_ns <= thirds[0], due_ns >= thirds[1]
+        if min(part.sum() for part in parts) < _LEAST_FOR_PACE:
+            return 1.0
+        quartiles = [np.percentile(self.latency_ms[part], (25, 50, 75)) for part in parts]
+        rise_ms = quartiles[1][1] - quartiles[0][1]
+        if rise_ms <= _STEADY_RISE * max(q[2] - q[0] for q in quartiles):
+            return 1.0
+        span_ms = (np.median(due_ns[parts[1]]) - np.median(due_ns[parts[0]])) / 1e6
+        return float(span_ms / (span_ms + rise_ms))
+
+    @cached_property
+    def age_ms(self) -> float | None:
+        """Mean age of information of the measured messages, milliseconds; see `rtbench.age`."""
+        d, first = self.deliveries, self._accounted[1]
+        stream = d.publisher[first] * self.workload.subscribers + d.subscriber[first]
+        return mean_age_ms(stream, d.due_ns[first], d.received_ns[first])
+
+    @cached_property
+    def acknowledged_ms(self) -> NDArray[np.float64]:
+        """`done - sent` of each acknowledged message after the warm-up, milliseconds: publish to acknowledgement."""
+        p = self.publishes
+        counted = (p.status == ACKED) & (p.due_ns >= self._since_ns)
+        took_ms: NDArray[np.float64] = (p.done_ns[counted] - p.sent_ns[counted]) / 1e6
+        return took_ms
+
+    @cached_property
+    def lag_ms(self) -> NDArray[np.float64]:
+        """`sent - due` of each message after the warm-up, milliseconds, shape (published,)."""
+        return self._since_due_ms(self.publishes.sent_ns)
+
+    @cached_property
+    def generator_lag_ms(self) -> NDArray[np.float64]:
+        """`ready - due` of the same: the generator's own part of the lag; the rest waits for a turn to be sent."""
+        return self._since_due_ms(self.publishes.ready_ns)
+
+    def _since_due_ms(self, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        p = self.publishes
+        counted = (p.sent_ns > 0) & (p.due_ns >= self._since_ns)
+        since_ms: NDArray[np.float64] = (times_ns[counted] - p.due_ns[counted]) / 1e6
+        return since_ms
+
+
+def account_for(
+    workload: Workload, publishes: Publishes, deliveries: Deliveries, since_ns: int
+) -> tuple[Ledger, NDArray[np.int64]]:
+    """Apply the ledger to the topics of a workload."""
+    return account(publishes, deliveries, workload.publisher_topics, workload.subscriber_topics, since_ns)
+
+
+def _empty(cls: type[Any]) -> Any:
+    return cls(*(np.zeros(0, dtype=bool if f.name == "intact" else np.int64) for f in fields(cls)))
+
+
+def measured(trial: Trial, predict: Predict | None) -> Measured:
+    """Return the counts and samples of a trial that was just run; `predict` is that of the transport's client."""
+    plan = trial.plan
+    publishes = trial.publishes if trial.publishes is not None else _empty(Publishes)
+    deliveries = trial.deliveries if trial.deliveries is not None else _empty(Deliveries)
+    since_ns = round(plan.workload.warmup_s * 1e9)
+    everything = account_for(plan.workload, publishes, deliveries, 0)[0]
+    ledger = account_for(plan.workload, publishes, deliveries, since_ns)[0]
+    wall_s = trial.wall_ns / 1e9
+    usages = [*trial.publishers, *trial.subscribers]
+    counts = TrialCounts(
+        index=plan.index,
+        block=plan.block,
+        variant=plan.variant.name,
+        server_url=trial.server_url,
+        error=trial.error,
+        offered=len(publishes.due_ns),
+        unfinished=int((publishes.done_ns == 0).sum()),
+        pace=_pace(publishes),
+        lost_in_warmup=everything.lost - ledger.lost,
+        published_in_all=everything.published,
+        deliveries=len(deliveries.due_ns),
+        missed_told=trial.missed_told,
+        requests=sum(usage.requests for usage in trial.subscribers),
+        empty_requests=sum(usage.empty_requests for usage in trial.subscribers),
+        nagle_sockets=sum(usage.nagle for usage in usages) + (trial.server_ends.nagle if trial.server_ends else 0),
+        server_retransmitted_bytes=trial.server_ends.retransmitted_bytes if trial.server_ends else None,
+        wall_s=wall_s,
+        client_cpu=max((usage.cpu_ns for usage in usages), default=0) / 1e9 / wall_s if wall_s else 0.0,
+        client_cpu_ns=sum(usage.cpu_ns for usage in trial.subscribers),
+        clock_step_ns=max((_clock_step_ns(usage) for usage in trial.subscribers), default=0),
+        others_cpu=_others_cpu(trial),
+        server_cpu_ns=_grown(trial, "cpu_ns"),
+        server_rss_bytes=trial.after.rss_bytes if trial.after else None,
+        server_waiting_ns=_grown(trial, "waiting_ns"),
+        server_voluntary_switches=_grown(trial, "voluntary_switches"),
+        server_involuntary_switches=_grown(trial, "involuntary_switches"),
+        client_waiting_ns=max((usage.waiting_ns for usage in usages if usage.waiting_ns is not None), default=None),
+        listen_drops=trial.listen_drops,
+        io_stalled_ns=trial.io_stalled_ns,
+        publisher_setup_wire=total([usage.setup_wire for usage in trial.publishers]),
+        publisher_run_wire=total([usage.run_wire for usage in trial.publishers]),
+        publisher_closing_wire=total([usage.closing_wire for usage in trial.publishers]),
+        subscriber_setup_wire=total([usage.setup_wire for usage in trial.subscribers]),
+        subscriber_run_wire=total([usage.run_wire for usage in trial.subscribers]),
+        subscriber_closing_wire=total([usage.closing_wire for usage in trial.subscribers]),
+        keep_alive_bytes=sum(usage.keep_alive_bytes for usage in usages),
+        predicted=_predicted(trial, publishes, deliveries, predict),
+    )
+    return Measured(counts, plan.workload, publishes, deliveries)
+
+
+def _clock_step_ns(usage: Usage) -> int:
+    before_ns, after_ns = usage.realtime_offset_ns
+    return abs(after_ns - before_ns)
+
+
+def _predicted(trial: Trial, publishes: Publishes, deliveries: Deliveries, predict: Predict | None) -> Predicted | None:
+    """Return the bytes that the transport's format needs for what the trial counted."""
+    if predict is None:
+        return None
+    workload = trial.plan.workload
+    publisher_topics, subscriber_topics = workload.publisher_topics, workload.subscriber_topics
+    batches: Counter[int] = Counter()
+    for usage in trial.subscribers:
+        batches += usage.batches
+    traffic = Traffic(
+        server_url=trial.server_url,
+        payload_bytes=workload.payload_bytes,
+        publishers=Counter(publisher_topics),
+        subscribers=Counter(subscriber_topics),
+        published=_by_topic(publisher_topics, publishes.publisher[publishes.sent_ns > 0]),
+        delivered=_by_topic(subscriber_topics, deliveries.subscriber),
+        requests=sum(usage.requests_on_wire for usage in trial.subscribers),
+        batches=batches,
+        publisher_keep_alives=sum(usage.keep_alives for usage in trial.publishers),
+        subscriber_keep_alives=sum(usage.keep_alives for usage in trial.subscribers),
+    )
+    return predict(traffic, **trial.plan.variant.options)
+
+
+def _by_topic(topics: Sequence[str], connections: NDArray[np.int64]) -> Counter[str]:
+    """Count what went over each of the connections, whose topics these are."""
+    found: Counter[str] = Counter()
+    for topic, count in zip(topics, np.bincount(connections, minlength=len(topics)), strict=True):
+        found[topic] += int(count)
+    return found
+
+
+def _pace(publishes: Publishes) -> float:
+    """Return how fast messages were done beside how fast they were due, at most 1.
+
+    From the spans that the middle nine tenths took, so that neither a way that is long nor one stall counts.
+    """
+    done = publishes.done_ns > 0
+    if done.sum() < _LEAST_FOR_PACE:
+        return 1.0
+    due, finished = (np.percentile(times[done], (5, 95)) for times in (publishes.due_ns, publishes.done_ns))
+    return min(float((due[1] - due[0]) / max(finished[1] - finished[0], 1)), 1.0)
+
+
+def _others_cpu(trial: Trial) -> float:
+    clients = sum(usage.cpu_ns for usage in [*trial.publishers, *trial.subscribers])
+    ours = (_grown(trial, "cpu_ns") or 0) + clients
+    return max(trial.system_cpu_ns - ours, 0) / trial.wall_ns if trial.wall_ns else 0.0
+
+
+def _grown(trial: Trial, field: str) -> int | None:
+    """Return by how much a figure of the server's load grew in a trial; None where either end is not known."""
+    before, after = getattr(trial.before, field, None), getattr(trial.after, field, None)
+    return None if before is None or after is None else int(after - before)

@@ -1,0 +1,77 @@
+"""What is read of a result by whatever prints it, draws it, or compares it with another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rtbench.analysis.measured import Measured
+    from rtbench.analysis.precision import Precision
+    from rtbench.plan.variant import Variant
+    from rtbench.plan.workload import Workload
+    from rtbench.table import Table
+
+
+class Drawn(Protocol):
+    """A result of any experiment, as far as a chart's words need it."""
+
+    variants: list[Variant]
+    environment: Mapping[str, Any]
+    status: str
+    planned_trials: int
+
+    @property
+    def trials(self) -> Sized:
+        """The trials that were measured."""
+
+    @property
+    def summary(self) -> Table:
+        """The rows of summary.csv, with `variant`, `verdict` and `reasons`."""
+
+    @property
+    def conditions(self) -> list[str]:
+        """Under what the figures were measured, in phrases."""
+
+
+class Comparison(Protocol):
+    """A run or a comparison, finished or not. `rtbench.result.comparison.Comparison` is one."""
+
+    kind: str
+    workload: Workload
+    variants: list[Variant]
+    environment: Mapping[str, Any]
+    created: str
+    status: str
+    planned_trials: int
+    observations: dict[str, str]
+    trials: list[Measured]
+
+    @property
+    def blocks(self) -> int:
+        """Planned trials of each variant."""
+
+    @property
+    def conditions(self) -> list[str]:
+        """Under what the figures were measured, in phrases."""
+
+    @property
+    def precision(self) -> Precision | None:
+        """The precision that was asked for, with what was reached of it."""
+
+    @property
+    def summary(self) -> Table:
+        """The rows of summary.csv."""
+
+    @property
+    def trial_table(self) -> Table:
+        """The rows of trials.csv."""
+
+    def trials_of(self, variant: str) -> list[Measured]:
+        """Return the trials of a variant, failed ones too."""
+
+    def latency_ms(self, variant: str) -> NDArray[np.float64]:
+        """Return the latencies of a variant in milliseconds, shape (delivered,)."""

@@ -1,0 +1,25 @@
+"""`rtbench resume`: measure what is left of an interrupted result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("resume", short_help="Measure what is left of an interrupted result.")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--chart", is_flag=True, help="draw the charts too")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+@click.option("--quiet", is_flag=True, help="no progress, no hints")
+def command(result: Path, chart: bool, as_json: bool, quiet: bool) -> int:
+    """Measure what is left of RESULT, which was interrupted; its finished trials stay as they are.
+
+    It is refused where the rest would be measured under other conditions.
+    """
+    from rtbench.cli.measuring import carry_out
+    from rtbench.experiments import experiments, load
+    from rtbench.experiments.runner import resume
+
+    loaded = load(result)
+    return carry_out(lambda watch: resume(experiments()[loaded.kind], loaded, watch), chart, as_json, quiet)

@@ -1,0 +1,65 @@
+"""What a user asks for, one file an experiment, all on one runner.
+
+    runner.py    runs the steps of an experiment: order, progress, interruption, saving, resuming
+    compare.py   run and compare: the trials of one variant or of several
+    idle.py      what connections cost while nothing is sent
+    rerun.py     a saved result measured again, and whether the two agree
+
+An experiment is an object with the members of `runner.Experiment`, listed in `EXPERIMENTS` of its module. It is found
+there, and its results are read with it. A command in `rtbench/cli` makes it available on the command line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtbench.errors import ResultError
+from rtbench.result import storage
+
+if TYPE_CHECKING:
+    from rtbench.experiments.runner import Experiment
+    from rtbench.result.result import Result
+
+
+@cache
+def experiments() -> dict[str, Experiment[Any, Any]]:
+    """Return every experiment by its kind."""
+    found = {}
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        for experiment in getattr(importlib.import_module(module.name), "EXPERIMENTS", ()):
+            found[experiment.kind] = experiment
+    return found
+
+
+def load(path: str | Path) -> Result[Any]:
+    """Read a saved result of any experiment, also one that was stopped half-way.
+
+    Raises:
+        ResultError: there is none, another rtbench wrote it, or it is not as it was written.
+    """
+    directory = storage.directory_of(path)
+    content = storage.read_description(directory)
+    known = experiments()
+    try:
+        if content["kind"] not in known:
+            raise ResultError(
+                f"{directory} is of the kind {content['kind']!r}, and this rtbench has {', '.join(known)}"
+            )
+        result: Result[Any] = known[content["kind"]].result_type.load(content, directory)
+        return result
+    except storage.BROKEN as error:
+        raise storage.damaged(directory, error) from None
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the result.json of every experiment."""
+    from rtbench.result.schema import schema
+
+    known = experiments()
+    settings = {name: setting for experiment in known.values() for name, setting in experiment.settings().items()}
+    kinds = {kind: experiment.result_type.counts for kind, experiment in known.items()}
+    return schema(settings, kinds, [kind for kind, e in known.items() if e.result_type.sampled])

@@ -1,0 +1,175 @@
+"""Run and compare: which trials are run, and in which order.
+
+The trials of a comparison come in blocks, one trial of each variant a block, in an order drawn from the seed: what
+changes on the machine over the minutes affects all variants alike. A run is a comparison of one variant. With a
+precision, blocks are added until it is reached or known to be out of reach; they continue the same order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rtbench.analysis import conditions
+from rtbench.analysis.measured import Measured, measured
+from rtbench.errors import ResultError, UsageError
+from rtbench.experiments import load
+from rtbench.experiments.runner import Note
+from rtbench.plan.settings import Given, Setting, resolve, workload_of
+from rtbench.plan.variant import Variant
+from rtbench.plan.workload import Workload
+from rtbench.result.comparison import Comparison
+from rtbench.system.environment import describe
+from rtbench.transports import registry
+from rtbench.transports.choice import chosen_variants
+from rtbench.trial.servers import AnsweringServer, check_url
+from rtbench.trial.trial import TrialPlan, conduct
+
+
+@dataclass(frozen=True)
+class Compare:
+    """The experiment of one variant (`run`), or of several (`comparison`)."""
+
+    kind: str
+    result_type = Comparison
+
+    def settings(self) -> Mapping[str, Setting]:
+        """Return the settings of every transport, and the options of the installed ones."""
+        return registry.settings()
+
+    def start(self, settings: Mapping[str, Given]) -> Comparison:
+        """Return an empty result with the variants that the settings name, all without any in a comparison."""
+        variants = chosen_variants(settings, everything=self.kind == "comparison")
+        if settings["url"].value is not None:
+            check_url(settings["url"].value)
+        workload = workload_of(settings)
+        planned = len(variants) * settings["trials"].value
+        return Comparison.start(self.kind, settings, variants, planned, workload=workload)
+
+    def resume(self, result: Comparison) -> None:
+        """Refuse a result that would not be measured the same way here and now."""
+        check_same(result, settings_again(result))
+        here = conditions.conditions(describe(result.settings["tls"].value))
+        changed = [
+            f"{name} was {value}, is {here.get(name)}"
+            for name, value in conditions.conditions(result.environment).items()
+            if here.get(name) != value
+        ]
+        if changed:
+            raise ResultError(f"its trials were measured under other conditions: {'; '.join(changed)}; measure it anew")
+
+    def steps(self, result: Comparison) -> Iterator[TrialPlan]:
+        """Yield the trials that are left; those that a precision asks for are planned as they come."""
+        planned = plans(result.variants, result.workload, self.most_blocks(result), result.settings)
+        for plan in planned[len(result.trials) :]:
+            if plan.index == result.planned_trials and not result.extend():
+                return
+            yield plan
+
+    def most_blocks(self, result: Comparison) -> int:
+        """Return how many trials of each variant there are at most."""
+        asked = result.settings["most_trials"].value if result.precision is not None else None
+        return asked or result.blocks
+
+    def most_steps(self, result: Comparison) -> int:
+        """Return how many trials there are at most."""
+        return self.most_blocks(result) * len(result.variants)
+
+    def name(self, step: TrialPlan) -> str:
+        """Return the variant of a trial."""
+        return step.variant.name
+
+    def expected_s(self, step: TrialPlan) -> float:
+        """Return how long a trial takes: its schedule, and a second for its processes."""
+        return step.workload.warmup_s + step.workload.duration_s + 1.0
+
+    def limits(self, result: Comparison) -> AbstractContextManager[None]:
+        """Return a context that changes nothing."""
+        return nullcontext()
+
+    async def measure(self, result: Comparison, step: TrialPlan, executor: Executor, note: Note) -> Measured:
+        """Run a trial."""
+        source = AnsweringServer(step.url) if step.url is not None else None
+        trial = await conduct(step, executor, lambda count: note(f"{count:>8} messages"), source)
+        return measured(trial, registry.client(step.variant.transport, step.variant.client).predict)
+
+
+RUN, COMPARISON = Compare("run"), Compare("comparison")
+EXPERIMENTS = (RUN, COMPARISON)
+
+
+def load_comparison(path: str | Path) -> Comparison:
+    """Read a saved run or comparison.
+
+    Raises:
+        ResultError: there is none, it is damaged, or it is of another experiment.
+    """
+    result = load(path)
+    if not isinstance(result, Comparison):
+        raise ResultError(f"{path} is of the kind {result.kind!r}; this takes a run or a comparison")
+    return result
+
+
+def plans(
+    variants: Sequence[Variant], workload: Workload, blocks: int, settings: Mapping[str, Given]
+) -> list[TrialPlan]:
+    """Return all trials in the order in which they run."""
+    value = {name: given.value for name, given in settings.items()}
+    order = random.Random(f"order {value['seed']}")
+    planned: list[TrialPlan] = []
+    for block in range(blocks):
+        for variant in order.sample(variants, len(variants)):
+            url = None if variant.control else value.get("url")
+            plan = TrialPlan(len(planned), block, variant, workload, value["seed"], value["tls"], url)
+            planned.append(plan)
+    return planned
+
+
+def settings_again(result: Comparison) -> dict[str, Given]:
+    """Return the settings that measure the variants of a result again, their source being the result.
+
+    A comparison of "all installed" becomes one of the transports that it had: others may be installed by now.
+
+    Raises:
+        ResultError: this rtbench does not have them.
+    """
+    try:
+        values = {name: (given.value, "result") for name, given in result.settings.items()}
+        settings = resolve(values, registry.settings())
+    except UsageError as error:
+        raise ResultError(f"this rtbench cannot measure the same: {error}") from error
+    if result.kind == "comparison" and result.settings["transport"].value is None:
+        others = [v.transport for v in result.variants if not v.control]
+        settings["transport"] = Given(list(dict.fromkeys(others)), "result")
+        settings["control"] = Given(any(v.control for v in result.variants), "result")
+    return {name: Given(given.value, "result") for name, given in settings.items()}
+
+
+def check_same(result: Comparison, settings: Mapping[str, Given]) -> None:
+    """Refuse settings with which this rtbench would measure something else than a result has.
+
+    Raises:
+        ResultError: it would.
+    """
+    try:
+        variants = chosen_variants(settings, everything=result.kind == "comparison")
+        asked = asdict(workload_of(settings))
+    except UsageError as error:
+        raise ResultError(f"this rtbench cannot measure the same: {error}") from error
+    now = {v.name: dict(v.options) for v in variants}
+    before = {v.name: dict(v.options) for v in result.variants}
+    differing = (
+        [] if list(now) == list(before) else [f"the result has {', '.join(before)}, measured would be {', '.join(now)}"]
+    )
+    for name, options in before.items():
+        if name in now and now[name] != options:
+            differing.append(f"{name} had the options {options}, measured would be {now[name]}")
+    for name, value in asdict(result.workload).items():
+        if asked[name] != value:
+            differing.append(f"the result has {name} {value}, measured would be {asked[name]}")
+    if differing:
+        raise ResultError(f"this rtbench cannot measure the same: {differing[0]}")

@@ -1,0 +1,262 @@
+"""Idle: what connections cost while nothing is sent: memory, CPU time, bytes, requests, and the opening of one.
+
+server process   started first, fresh for each variant
+client process   opens a warm-up connection, which stays; the server's memory is read
+                 opens half of the connections, then the other half, each with one subscription of one topic
+start            for the time asked nobody publishes; the server's load is read at both ends
+stop             the client returns what each connection put on the wire
+
+Memory is the server's private bytes with N connections less those without, divided by N. The two halves give two
+such figures, and their range is how far one of them is to be trusted. What the kernel keeps for a socket is in none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rtbench.analysis.idle import IdleCounts, IdleTrial
+from rtbench.errors import Error, ResultError, TrialError, UsageError
+from rtbench.experiments.runner import Note
+from rtbench.plan.settings import SETTINGS, Given, Setting, make_setting
+from rtbench.plan.variant import Variant
+from rtbench.result.idle import IdleResult
+from rtbench.system import process
+from rtbench.system.load import Load
+from rtbench.transports import registry
+from rtbench.transports.choice import chosen_variants
+from rtbench.transports.records import IdlePlan, IdleRecord
+from rtbench.trial import idle_client
+from rtbench.trial.control import ControlClosed
+from rtbench.trial.coordinator import Coordinator
+from rtbench.trial.servers import RunningServer, StartedServer
+
+_NAME = "idle-client"
+_TOPIC = "idle"
+_OPEN_WITHIN_S = 20.0
+_RETURN_WITHIN_S = 10.0
+_OTHER_FILES = 64  # descriptors of a server or a client beside its connections
+_TICK_S = 0.25
+
+_OWN_SETTINGS = {
+    s.name: s
+    for s in (
+        make_setting("connections", int, 100, "N", "held at a time"),
+        replace(SETTINGS["duration"], default=10.0, shown_default="10s", help="time observed"),
+    )
+}
+
+
+class Idle:
+    """The experiment."""
+
+    kind = "idle"
+    result_type = IdleResult
+
+    def settings(self) -> Mapping[str, Setting]:
+        """Return the settings that choose the variants, and the two of this experiment."""
+        chosen = ("transport", *registry.client_settings(), "server", "client", "option", "server_option", "tls")
+        return {name: registry.settings()[name] for name in chosen} | _OWN_SETTINGS
+
+    def start(self, settings: Mapping[str, Given]) -> IdleResult:
+        """Return an empty result with the variants that the settings name, all without any."""
+        if settings["connections"].value < 1:
+            raise UsageError(f"--connections must be 1 or more: got {settings['connections'].value}")
+        if not settings["duration"].value > 0:
+            raise UsageError(f"--duration must be above 0: got {settings['duration'].value:g}s")
+        variants = chosen_variants(settings, everything=True)
+        return IdleResult.start(self.kind, settings, variants, len(variants))
+
+    def resume(self, result: IdleResult) -> None:
+        """Variants are measured apart from each other, so the rest can be measured wherever they are installed."""
+        here = {v.name for v in chosen_variants(result.settings, everything=True)}
+        if gone := [v.name for v in result.variants if v.name not in here]:
+            raise ResultError(f"not installed here: {', '.join(gone)}")
+
+    def steps(self, result: IdleResult) -> Iterator[Variant]:
+        """Yield the variants that are left."""
+        yield from result.variants[len(result.trials) :]
+
+    def name(self, step: Variant) -> str:
+        """Return the variant."""
+        return step.name
+
+    def expected_s(self, step: Variant) -> float:
+        """Return about how long a variant takes; the time observed is the largest part."""
+        return 12.0
+
+    def most_steps(self, result: IdleResult) -> int:
+        """Return the number of variants."""
+        return result.planned_trials
+
+    @contextmanager
+    def limits(self, result: IdleResult) -> Iterator[None]:
+        """Let this process and those it starts open enough files."""
+        with files_for(result.connections):
+            yield
+
+    async def measure(self, result: IdleResult, step: Variant, executor: Executor, note: Note) -> IdleTrial:
+        """Measure a variant; what goes wrong stands in `IdleCounts.error`."""
+        duration_s, tls = result.settings["duration"].value, result.settings["tls"].value
+        record, loads, error, url = IdleRecord(), Loads(), None, ""
+        try:
+            source = StartedServer(step.transport, step.server, step.server_options, tls)
+            async with source.running() as server:
+                url = server.url
+                record = await _with_server(server, step, result.connections, duration_s, executor, loads, note)
+            error = record.errors[0] if record.errors else None
+        except UsageError:
+            raise
+        except (Error, OSError) as failure:
+            error = str(failure)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+        counts = IdleCounts(
+            index=len(result.trials),
+            variant=step.name,
+            error=error,
+            server_url=url,
+            observed_s=record.observed_s,
+            load_without=loads.without if error is None else None,
+            load_half=loads.half,
+            load_before=loads.before,
+            load_after=loads.after if error is None else None,
+            opening_wire=record.opening,
+            idle_wire=record.wire,
+            requests=record.requests,
+            requests_waiting=record.waiting,
+            active_connections=record.active,
+            client_cpu_s=record.cpu_s,
+        )
+        return IdleTrial(counts, step, result.connections, str(result.environment["link"]))
+
+
+IDLE = Idle()
+EXPERIMENTS = (IDLE,)
+
+
+@contextmanager
+def files_for(connections: int) -> Iterator[None]:
+    """Let this process and those it starts open enough files, as far as the hard limit goes.
+
+    Raises:
+        UsageError: it does not go so far.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited, needed = resource.RLIM_INFINITY, connections + _OTHER_FILES
+    if hard not in (unlimited, -1) and needed > hard:
+        raise UsageError(
+            f"--connections {connections} needs {needed} open files, and the hard limit here is {hard} (ulimit -Hn); "
+            f"at most {max(hard - _OTHER_FILES, 0)} connections fit"
+        )
+    raised = soft not in (unlimited, -1) and needed > soft
+    if raised:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    try:
+        yield
+    finally:
+        if raised:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@dataclass
+class Loads:
+    """The server's load with no connection but the warm-up one, with half of them, and around the time observed."""
+
+    without: Load | None = None
+    half: Load | None = None
+    before: Load | None = None
+    after: Load | None = None
+
+
+async def _with_server(
+    server: RunningServer,
+    variant: Variant,
+    connections: int,
+    duration_s: float,
+    executor: Executor,
+    loads: Loads,
+    note: Note,
+) -> IdleRecord:
+    coordinator = Coordinator([_NAME])
+    coordinator.announce(server)
+    batches = tuple(n for n in (connections // 2, connections - connections // 2) if n)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(coordinator.close)
+        plan = IdlePlan(
+            name=_NAME,
+            control=await coordinator.listen("127.0.0.1"),
+            token=coordinator.token,
+            transport=variant.transport,
+            client=variant.client,
+            options=dict(variant.options),
+            topic=_TOPIC,
+            batches=batches,
+        )
+        record = asyncio.wrap_future(executor.submit(idle_client.hold, plan))
+        death = asyncio.create_task(server.died())
+        stack.callback(death.cancel)
+        steps = asyncio.create_task(_steps(coordinator, server, batches, duration_s, loads, note))
+        stack.callback(steps.cancel)
+        waited_for: list[asyncio.Future[Any]] = [steps, record, death]
+        for future in waited_for:
+            future.add_done_callback(lambda f: f.cancelled() or f.exception())  # retrieved, whether or not it is needed
+        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+        if not death.done():
+            await asyncio.wait([record], timeout=_RETURN_WITHIN_S)  # its error explains a step that was not taken
+        if death.done() or not server.is_alive:
+            raise TrialError("the server died while the connections were idle")
+        return await _outcome(record, steps)
+
+
+async def _outcome(record: asyncio.Future[IdleRecord], steps: asyncio.Future[None]) -> IdleRecord:
+    """Return the record, or raise what went wrong first."""
+    reason = record.exception() if record.done() else TrialError("the client process did not return its record")
+    if steps.done() and (not record.done() or isinstance(reason, ControlClosed)):
+        await steps
+    if reason is not None:
+        raise TrialError(str(reason) or type(reason).__name__) from reason
+    await steps
+    return record.result()
+
+
+async def _steps(
+    coordinator: Coordinator,
+    server: RunningServer,
+    batches: tuple[int, ...],
+    duration_s: float,
+    loads: Loads,
+    note: Note,
+) -> None:
+    """Take the client through the trial; note the server's load on the way."""
+
+    async def taken(step: str, connections: int) -> None:
+        if not await coordinator.done(step, [_NAME], _OPEN_WITHIN_S + 0.02 * connections):
+            raise TrialError(f"the client process did not get its connections to {server.url} open")
+
+    try:
+        await taken("connect", 1)
+        loads.without = process.load(server.processes, pages=True)
+        for i, number in enumerate(batches):
+            loads.half = process.load(server.processes, pages=True) if i else None
+            coordinator.tell("open")
+            await taken(f"open {i}", number)
+        coordinator.tell("start")
+        loads.before = process.load(server.processes)
+        end = time.monotonic() + duration_s
+        while (left_s := end - time.monotonic()) > 0:
+            note(f"{sum(batches)} connections")
+            await asyncio.sleep(min(left_s, _TICK_S))
+        loads.after = process.load(server.processes, pages=True)
+    finally:
+        coordinator.tell("stop")

@@ -1,0 +1,142 @@
+"""Rerun: a saved result measured again with its own settings, and whether the two agree.
+
+Same settings means same schedule, same payloads, same order of trials. Two honest runs still differ by chance, so what
+must agree is stated with its doubt. A variant agrees when the same was delivered and the medians are as close as chance
+explains: their intervals overlap, or the interval of their ratio contains 1.
+
+The interval of the ratio is that of `rtbench.analysis.statistics`. All variants are asked at once, so each interval is wide enough
+that all of them together err in one rerun of twenty (Bonferroni). It decides, and not the intervals of the medians
+alone, because those are too narrow for few trials: with three, those of two runs of the very same thing miss each other
+once in ten times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rtbench.analysis import conditions
+from rtbench.analysis.statistics import Estimate, Pooled, bonferroni, differs, pooled_percentile, ratio
+from rtbench.errors import ResultError
+from rtbench.experiments.compare import check_same, settings_again
+from rtbench.plan.settings import Given
+from rtbench.result.comparison import Comparison
+from rtbench.result.result import COMPLETE
+from rtbench.table import Table, significant
+
+YES, NO, UNKNOWN = "yes", "no", "unknown"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a variant showed in two runs. `ratio` is the second median in units of the first."""
+
+    variant: str
+    agrees: str
+    reason: str
+    ratio: Estimate | None
+    before: Mapping[str, Any]  # rows of summary.csv
+    after: Mapping[str, Any]
+
+
+def settings_of(result: Comparison) -> dict[str, Given]:
+    """Return the settings that measure the same again, their source being the result.
+
+    What a precision came to becomes a number of trials: as much must be delivered again, so as many are run.
+
+    Raises:
+        ResultError: the result is not complete, or this rtbench would not measure the same.
+    """
+    if result.status != COMPLETE:
+        raise ResultError(
+            f"the result is incomplete ({len(result.trials)} of {result.planned_trials} trials): "
+            "there is nothing whole to agree with; measure it anew"
+        )
+    settings = settings_again(result)
+    if result.precision is not None:
+        settings |= {"trials": Given(result.blocks, "result"), "precision": Given(None, "result")}
+        settings["most_trials"] = Given(None, "result")
+    check_same(result, settings)
+    return settings
+
+
+def agreements(before: Comparison, after: Comparison) -> list[Agreement]:
+    """Return for each variant whether two results of the same settings agree."""
+    confidence = bonferroni(len(before.variants))
+    found = []
+    for variant in before.variants:
+        rows = before.summary[variant.name], after.summary[variant.name]
+        times = ratio(_median(after, variant.name), _median(before, variant.name), confidence)
+        agrees, reason = _judge(*rows, times)
+        found.append(Agreement(variant.name, agrees, reason, times, *rows))
+    return found
+
+
+def _median(result: Comparison, variant: str) -> Pooled | None:
+    return pooled_percentile([t.latency_ms for t in result.trials_of(variant) if not t.counts.error], 50)
+
+
+def _judge(before: Mapping[str, Any], after: Mapping[str, Any], ratio: Estimate | None) -> tuple[str, str]:
+    if before["delivered"] != after["delivered"]:
+        return NO, f"{before['delivered']} were delivered, then {after['delivered']}"
+    if ratio is None:
+        return UNKNOWN, "too few deliveries for a median"
+    if overlap(before, after, "latency_p50") or (ratio.low is not None and not differs(ratio)):
+        return YES, ""
+    if ratio.low is None:
+        return UNKNOWN, "one trial has no interval; measure with --trials 5"
+    means = "overlap" if overlap(before, after, "latency_mean") else "part too"
+    text = f"the median is {significant(ratio.value)} times what it was, and the intervals part"
+    return NO, f"{text}; those of the mean {means}"
+
+
+def overlap(a: Mapping[str, Any], b: Mapping[str, Any], figure: str) -> bool:
+    """Whether the intervals of a figure in two rows of summary.csv share a point; not without intervals."""
+    ends = [row[f"{figure}_{end}_ms"] for row in (a, b) for end in ("low", "high")]
+    return None not in ends and bool(ends[0] <= ends[3] and ends[2] <= ends[1])
+
+
+def differences(before: Comparison, after: Comparison) -> list[str]:
+    """Return what differs between the machines and the software of two results, an entry each."""
+    old, new = _stands_on(before), _stands_on(after)
+    changed = [f"{name} was {old[name]}, is {new[name]}" for name in old if name in new and old[name] != new[name]]
+    both = {name.partition(".")[0] for name in old} & {name.partition(".")[0] for name in new}
+    single = [name for name in [*old, *new] if (name in old) != (name in new)]
+    unknown = dict.fromkeys(name if name.partition(".")[0] in both else name.partition(".")[0] for name in single)
+    return changed + ([f"recorded in one of the two only: {', '.join(unknown)}"] if unknown else [])
+
+
+def _stands_on(result: Comparison) -> dict[str, Any]:
+    software = {
+        f"{kind} of {v.name}": getattr(v, f"{kind}_software") for v in result.variants for kind in ("server", "client")
+    }
+    return {**conditions.entries(result.environment), **software}
+
+
+def table(found: Sequence[Agreement]) -> Table:
+    """Return a row a variant, for a terminal."""
+    return Table(
+        [
+            {
+                "variant": a.variant,
+                "p50 ms": _with_interval(a.before),
+                "again": _with_interval(a.after),
+                "ratio": _shown(a.ratio),
+                "delivered": f"{a.before['delivered']}, {a.after['delivered']}",
+                "agrees": a.agrees,
+            }
+            for a in found
+        ]
+    )
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    low, high = row["latency_p50_low_ms"], row["latency_p50_high_ms"]
+    return _shown(Estimate(row["latency_p50_ms"], low, high) if row["latency_p50_ms"] is not None else None)
+
+
+def _shown(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.low is None:
+        return significant(estimate.value if estimate else None)
+    return f"{significant(estimate.value)} ({significant(estimate.low)}–{significant(estimate.high)})"

@@ -1,0 +1,51 @@
+"""The record of a trial, message by message: every publish and every delivery, as columns of equal length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FAILED, INDETERMINATE, ACKED = 0, 1, 2  # what became of a publish
+
+
+def _no_stamps() -> NDArray[np.int64]:
+    import numpy as np
+
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Publishes:
+    """The messages of a trial, shape (messages,), in any order; times in nanoseconds after the start of the trial."""
+
+    publisher: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    due_ns: NDArray[np.int64]
+    ready_ns: NDArray[np.int64]
+    sent_ns: NDArray[np.int64]
+    done_ns: NDArray[np.int64]
+    status: NDArray[np.int64]
+
+    def take(self, order: NDArray[np.int64]) -> Publishes:
+        """Return the messages at some positions."""
+        return Publishes(**{name: column[order] for name, column in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """The deliveries of a trial, shape (deliveries,), in order of arrival at each subscriber; `intact` is bool.
+
+    `arrived_ns` has shape (0,) where the kernel gave no stamps.
+    """
+
+    publisher: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    due_ns: NDArray[np.int64]
+    subscriber: NDArray[np.int64]
+    received_ns: NDArray[np.int64]
+    intact: NDArray[np.bool_]
+    arrived_ns: NDArray[np.int64] = field(default_factory=_no_stamps)

@@ -1,0 +1,43 @@
+"""Schedule: the due time of every message, computed before the trial from the seed. Pure: no clock, no I/O.
+
+The load is open loop: what is due is sent, whatever has become of the messages before it. So a stall of the server
+shows as latency of all the messages that were due meanwhile (no coordinated omission: Tene, "How NOT to Measure
+Latency", 2013; README of wrk2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtbench.plan.workload import Workload
+
+
+def due_times(workload: Workload, seed: int, block: int) -> list[NDArray[np.int64]]:
+    """Return, for each publisher, the sorted due times in nanoseconds after the start (int64, shape (messages,)).
+
+    `block` is the round of a comparison: all variants of one round get the same schedule. Constant arrivals start at
+    a phase of their own for each publisher; Poisson arrivals have independent exponential gaps.
+    """
+    streams = np.random.SeedSequence([seed, block]).spawn(workload.publishers)
+    return [_one_publisher(workload, np.random.default_rng(stream)) for stream in streams]
+
+
+def _one_publisher(workload: Workload, random: np.random.Generator) -> NDArray[np.int64]:
+    end_ns = round((workload.warmup_s + workload.duration_s) * 1e9)
+    gap_ns = 1e9 / workload.rate_hz
+    if workload.arrivals == "constant":
+        count = int(np.ceil(end_ns / gap_ns)) + 1
+        times = (np.arange(count) + random.random()) * gap_ns
+    else:
+        times = np.empty(0)
+        while len(times) == 0 or times[-1] < end_ns:
+            expected = int(end_ns / gap_ns)
+            gaps = random.exponential(gap_ns, size=expected // 4 + 100)
+            times = np.concatenate([times, (times[-1] if len(times) else 0.0) + np.cumsum(gaps)])
+    due_ns = times.astype(np.int64)
+    return due_ns[due_ns < end_ns]

@@ -1,0 +1,11 @@
+"""A result in memory and on disk, and what is printed of it.
+
+result.py       what every result has, and how it grows
+comparison.py   the result of a run or a comparison
+idle.py         the result of idle connections
+storage.py      the directory of a result
+schema.py       the JSON Schema of result.json
+dictionary.py   the data dictionary of the documentation
+report.py       the table and the sentences
+exports.py      every delivery as CSV; hgrm.py is a distribution for HdrHistogram's plotter
+"""

@@ -1,0 +1,129 @@
+"""Report: the table and the sentences that end a run, for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rtbench.analysis.verdict import VALID
+from rtbench.table import Table, significant
+from rtbench.wire.traffic import WORTH_A_WORD_PERCENT
+
+if TYPE_CHECKING:
+    from rtbench.analysis.view import Comparison
+
+WIDTH = 100
+_WAITED = 2.0  # times as long from due as from sent, to be worth a remark
+
+
+def overview(result: Comparison) -> Table:
+    """Return the columns of the summary that fit a terminal, with short names."""
+    rows = [_overview_row(row) for row in result.summary]
+    excess = max(map(len, Table(rows).text(left=["variant"]).splitlines()), default=0) - WIDTH
+    if excess > 0:
+        longest = max(len(row["variant"]) for row in rows) - excess
+        rows = [{**row, "variant": textwrap.shorten(row["variant"], longest, placeholder="…")} for row in rows]
+    return Table(rows)
+
+
+def _overview_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = row["latency_p50_low_ms"], row["latency_p50_high_ms"]
+    return {
+        "variant": row["variant"],
+        "p50 ms": row["latency_p50_ms"],
+        "interval": f"{significant(low, 2)}–{significant(high, 2)}" if low is not None else "–",
+        "net+srv": row["network_server_p50_ms"],
+        "p99 ms": row["latency_p99_ms"],
+        "B/msg": _rounded(row["wire_bytes_per_delivery"]),
+        "req/msg": significant(row["requests_per_delivery"], 2) if row["requests_per_delivery"] else "0",
+        "CPU us": row["server_cpu_us_per_delivery"],
+        "lost": f"{row['lost']}, {row['duplicated']} twice" if row["duplicated"] else row["lost"],
+        "verdict": row["verdict"],
+    }
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def report(result: Comparison) -> str:
+    """Return everything that is printed at the end."""
+    lines = [overview(result).text(left=["variant"]), "", *_conditions(result), ""]
+    width = max(len(variant.name) for variant in result.variants)
+    for variant, row in zip(result.variants, result.summary, strict=True):
+        sentence = result.observations.get(variant.name) or "was not measured to its end"
+        lines.append(_hanging(variant.name.ljust(width), sentence))
+        for remark in remarks(row):
+            lines.append(_hanging(" " * width, remark))
+        if row["verdict"] != VALID:
+            lines.append(_hanging(" " * width, f"{row['verdict']}: {row['reasons']}"))
+    if result.precision is not None:
+        lines += ["", *(textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in result.precision.sentences())]
+    return "\n".join(lines)
+
+
+def remarks(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what else is to be said of a variant."""
+    due, sent = row["latency_p99_ms"], row["latency_from_sent_p99_ms"]
+    their_turn = due is not None and row["lag_p99_ms"] >= _WAITED * row["generator_lag_p99_ms"]
+    if their_turn and due >= _WAITED * sent:
+        yield (
+            f"messages waited for their turn to be sent: p99 is {significant(due)} ms from when they were due, and "
+            f"{significant(sent)} ms from when they were sent, as a tool would see it that waits for each answer"
+        )
+    percent = row["above_tcp_difference_percent"]
+    if percent is not None and abs(percent) > WORTH_A_WORD_PERCENT:
+        yield _apart_from_prediction(row, percent)
+
+
+def _apart_from_prediction(row: Mapping[str, Any], percent: float) -> str:
+    """Say where bytes above TCP are not those of the wire format, and what to make of it."""
+    found = {}
+    for way, words in (("up", "client to server"), ("down", "server to client")):
+        columns = ("framing", "tls")
+        measured, predicted = (
+            row[f"payload_{way}_bytes_per_delivery"] + sum(row[f"{p}{c}_{way}_bytes_per_delivery"] for c in columns)
+            for p in ("", "predicted_")
+        )
+        if predicted:
+            found[words] = (measured, predicted)
+    words = max(found, key=lambda words: abs(found[words][0] / found[words][1] - 1))
+    meaning = (
+        "server or library write what the format does not need, or more messages went over the wire than were counted"
+        if percent > 0
+        else "server or library write less than the format says, or messages did not get onto the wire"
+    )
+    return (
+        f"bytes above TCP, {words}: {found[words][0]:.5g} a delivery measured, {found[words][1]:.5g} predicted from "
+        f"the wire format ({percent:+.1f} %): {meaning}"
+    )
+
+
+def _hanging(head: str, text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=f"{head}  ", subsequent_indent=" " * (len(head) + 2))
+
+
+def _conditions(result: Comparison) -> list[str]:
+    w = result.workload
+    trials = result.blocks
+    text = (
+        f"{w.pattern}, {w.publishers} publisher{'s' * (w.publishers > 1)}, {w.subscribers} subscriber"
+        f"{'s' * (w.subscribers > 1)}, {w.rate_hz:g} messages/s each ({w.arrivals}), {w.payload_bytes} bytes, "
+        f"{w.duration_s:g} s after {w.warmup_s:g} s of warm-up; {trials} trial{'s' * (trials > 1)}; "
+        f"{result.environment['link']}; {_implementations(result)}."
+    )
+    text += " net+srv: from sent to the kernel's receive stamp; CPU us: the server's, for each delivery."
+    if 1 < trials < 5:
+        text += f" The 95 % interval of {trials} trials is little more than their range; --trials 5 makes it one."
+    if result.status != "complete":
+        text = f"INCOMPLETE: {len(result.trials)} of {result.planned_trials} trials. {text}"
+    return [textwrap.fill(text, WIDTH)]
+
+
+def _implementations(result: Comparison) -> str:
+    servers: dict[str, list[str]] = {}
+    for variant in result.variants:
+        servers.setdefault(f"{variant.server} ({variant.server_software})", []).append(variant.transport)
+    clients = sorted({f"{variant.client} ({variant.client_software})" for variant in result.variants})
+    return f"servers {', '.join(servers)}; clients {', '.join(clients)}"

@@ -1,0 +1,199 @@
+"""Storage: a result as a directory.
+
+A result directory is complete in itself: it is read without the machine and the transports it was measured with.
+
+    result.json     settings with their sources, environment, variants, trials, verdicts, and the SHA-256 of every file
+                    of samples and of itself; written anew after each trial
+    samples/        every message and every delivery, one compressed file a trial
+    summary.csv     a row a variant
+    trials.csv      a row a trial; both are derived, for whoever has no rtbench
+    charts/         where `rtbench chart` draws
+
+Each file is written at once or not at all. What is read was written so: a result of which anything is missing, cut
+short, exchanged or edited is refused. That is a guard against accidents; whoever edits on purpose can compute a sum again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+import numpy as np
+
+from rtbench.errors import ResultError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCHEMA = 3
+
+_T = TypeVar("_T")
+_REMEDY = "copy the whole directory again, or measure again"
+BROKEN = (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def write_description(path: Path, description: Mapping[str, Any]) -> None:
+    """Write result.json: the description, the sums of its files of samples, and its own."""
+    before = _files_before(path)
+    names = [trial["samples"] for trial in description["trials"] if "samples" in trial]
+    files = {name: before.get(name) or _sum_of((path / name).read_bytes()) for name in names}
+    content = {**description, "files": files}
+    content["sha256"] = content_sha256(content)
+    write_text(path / "result.json", json.dumps(content, indent=1) + "\n")
+
+
+def content_sha256(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the content of result.json without its own: as JSON, keys sorted, no blanks, in ASCII."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _files_before(path: Path) -> dict[str, Any]:
+    """Return the sums that stand in result.json: a file of samples is never written twice, nor summed twice."""
+    try:
+        files: dict[str, Any] = json.loads((path / "result.json").read_text(encoding="utf-8")).get("files", {})
+    except FileNotFoundError:
+        return {}
+    return files
+
+
+def _sum_of(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def write_samples(file: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write the samples of a trial."""
+    file.parent.mkdir(exist_ok=True)
+    part = file.with_suffix(".part")
+    with part.open("wb") as opened:
+        np.savez_compressed(opened, **columns)  # type: ignore[arg-type]
+    part.replace(file)
+
+
+def samples_name(index: int) -> str:
+    """Return where the samples of a trial are, within the result."""
+    return f"samples/{index:03d}.npz"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader finds the old content or the new, never a part."""
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(part).chmod(0o644)
+    Path(part).replace(path)
+
+
+def claim(path: Path) -> None:
+    """Make the directory of a new result.
+
+    Raises:
+        UsageError: it cannot be written, or holds something already.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--out {path} is a file; give a directory that is new or empty")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise UsageError(f"--out {path} is not empty; give a directory that is new or empty")
+        write_text(path / "result.json", "{}\n")
+    except OSError as error:
+        raise UsageError(f"--out {path} cannot be written: {error.strerror}") from error
+
+
+def directory_of(path: str | Path) -> Path:
+    """Return the directory of a result that is named by it, or by the result.json in it."""
+    directory = Path(path)
+    return directory.parent if directory.name == "result.json" else directory
+
+
+def read_description(directory: Path) -> dict[str, Any]:
+    """Return the content of result.json, its schema and its sum checked.
+
+    Raises:
+        ResultError: there is none, another rtbench wrote it, or it is not as it was written.
+    """
+    file = directory / "result.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultError(f"{directory} holds no result (no result.json in it)") from None
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{file} cannot be read: {error}; {_REMEDY}") from None
+    if not isinstance(content, dict):
+        raise ResultError(f"{file} is not a result of rtbench; {_REMEDY}")
+    if content.get("schema") != SCHEMA:
+        raise ResultError(
+            f"{file} has schema {content.get('schema')}, and this rtbench reads {SCHEMA}; "
+            "read it with the rtbench that wrote it, or measure again"
+        )
+    if content.get("sha256") != content_sha256(content):
+        raise ResultError(f"{file} was edited after it was written (its SHA-256 is another); {_REMEDY}")
+    return content
+
+
+def damaged(directory: Path, error: Exception) -> ResultError:
+    """Return the error that says that the content of a result makes no sense."""
+    return ResultError(f"{directory} is damaged: {type(error).__name__}: {error}; {_REMEDY}")
+
+
+def read_samples(directory: Path, name: str, files: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the columns of a file of samples.
+
+    Raises:
+        ResultError: the file is missing, or is not as it was written.
+    """
+    with np.load(io.BytesIO(_checked(directory, name, files)), allow_pickle=False) as samples:
+        return dict(samples)
+
+
+def made(cls: type[_T], values: Mapping[str, Any]) -> _T:
+    """Make a dataclass, and those nested in it, of what was saved; a field with a default may be missing."""
+    hints = get_type_hints(cls)
+    given = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name in values or (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        ):
+            value = values[field.name]
+            nested = _nested(hints[field.name])
+            given[field.name] = made(nested, value) if nested is not None and isinstance(value, Mapping) else value
+    return cls(**given)
+
+
+def _nested(hint: Any) -> type[Any] | None:
+    kinds = [hint, *getattr(hint, "__args__", ())]
+    return next((kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)), None)
+
+
+def _checked(directory: Path, name: str, files: Mapping[str, Any]) -> bytes:
+    """Return the content of a file of samples, which is what was written.
+
+    Raises:
+        ResultError: it is not, or it is not to be found.
+    """
+    file = directory / name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise ResultError(f"{directory}/result.json names a file outside the result: {name}; do not use it")
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        raise ResultError(f"{file} is missing; {_REMEDY}") from None
+    expected, found = files[name], _sum_of(raw)
+    if found == expected:
+        return raw
+    owner = next((other for other, its in files.items() if its == found), None)
+    if owner is not None:
+        raise ResultError(f"{file} holds what belongs in {owner}; {_REMEDY}")
+    if found["bytes"] < expected["bytes"]:
+        raise ResultError(f"{file} is cut short: {found['bytes']} bytes of {expected['bytes']}; {_REMEDY}")
+    raise ResultError(f"{file} was changed after it was written (its SHA-256 is another); {_REMEDY}")

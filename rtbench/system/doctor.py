@@ -1,0 +1,97 @@
+"""Doctor: what on this machine spoils a measurement, or leaves a column of it empty. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+FINE, NOTE, TROUBLE = "fine", "note", "trouble"
+_BUSY = 0.10  # of the cores, by others, while nothing of ours runs
+_FILES = 4096
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """One thing looked at: how it is, and what would help."""
+
+    state: str
+    about: str
+    text: str
+
+
+def examine() -> Iterator[Symptom]:
+    """Look at one thing after the other."""
+    yield _platform()
+    yield _cores()
+    yield _others()
+    yield _governor()
+    yield _files()
+    yield _backlog()
+    yield _timer()
+
+
+def _platform() -> Symptom:
+    if sys.platform == "linux":
+        return Symptom(FINE, "platform", "Linux: every column can be filled")
+    return Symptom(NOTE, "platform", f"{sys.platform}: bytes on the wire stay empty, CPU time is coarse")
+
+
+def _cores() -> Symptom:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores >= 3:
+        return Symptom(FINE, "cores", f"{cores}: one each for server, publishers and subscribers")
+    return Symptom(NOTE, "cores", f"{cores}: server, publishers and subscribers share them; keep --rate low")
+
+
+def _others() -> Symptom:
+    used = psutil.cpu_percent(interval=0.5) / 100
+    if used < _BUSY:
+        return Symptom(FINE, "other work", f"{used:.0%} of the CPU is in use")
+    return Symptom(TROUBLE, "other work", f"{used:.0%} of the CPU is in use by others; stop them, or wait")
+
+
+def _governor() -> Symptom:
+    with suppress(OSError):
+        name = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+        if name != "performance":
+            return Symptom(NOTE, "governor", f"{name}: the clock changes with the load; `performance` keeps it")
+        return Symptom(FINE, "governor", name)
+    return Symptom(FINE, "governor", "not to be seen (a virtual machine, or not Linux)")
+
+
+def _files() -> Symptom:
+    try:
+        import resource
+    except ImportError:
+        return Symptom(FINE, "open files", "no limit to be seen")
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit >= _FILES:
+        return Symptom(FINE, "open files", f"{limit} at most")
+    return Symptom(NOTE, "open files", f"{limit} at most: as many connections; `ulimit -n {_FILES}` allows more")
+
+
+def _backlog() -> Symptom:
+    with suppress(OSError):
+        limit = int(Path("/proc/sys/net/core/somaxconn").read_text())
+        state = FINE if limit >= 1024 else NOTE
+        return Symptom(state, "listen backlog", f"{limit} connections (net.core.somaxconn)")
+    return Symptom(FINE, "listen backlog", "not to be seen")
+
+
+def _timer() -> Symptom:
+    late_ns = []
+    for _ in range(50):
+        due_ns = time.monotonic_ns() + 1_000_000
+        time.sleep(0.001)
+        late_ns.append(time.monotonic_ns() - due_ns)
+    median_us = sorted(late_ns)[len(late_ns) // 2] / 1000
+    if median_us < 500:
+        return Symptom(FINE, "timer", f"{median_us:.0f} us late at the median")
+    return Symptom(TROUBLE, "timer", f"{median_us:.0f} us late at the median: latencies below that are the timer's")

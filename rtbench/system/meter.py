@@ -1,0 +1,282 @@
+"""What a client's connections put on the wire, read from the kernel (TCP_INFO), not modelled.
+
+A client opens its connections through its `Meter` (`connect`, `socket`), or hands over the sockets that its library
+opened (`adopt`). Offsets into `struct tcp_info` are those of Linux; elsewhere there are no figures, and nothing is
+guessed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import finalize
+
+from rtbench.wire.tcp import Direction, Wire
+from rtbench.wire.tls import Records, RecordStream
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+_TCPI_OPT_TIMESTAMPS = 1
+_SO_TIMESTAMPNS = 35
+_timespec = struct.Struct("=qq").unpack
+_ANCILLARY_BYTES = 32  # CMSG_SPACE of a timespec
+_recvmsg = socket.socket.recvmsg  # bound to no instance, which is faster
+_PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
+_CLOSED = 7
+
+
+class AnySocket(Protocol):
+    """What the meter needs of a socket; asyncio's TransportSocket has it too."""
+
+    def fileno(self) -> int:
+        """Return its descriptor, -1 once closed."""
+
+    @property
+    def getsockopt(self) -> Callable[..., Any]:
+        """Read a socket option."""
+
+
+def read_wire(sock: AnySocket) -> Wire | None:
+    """Return the counts of one connection since its SYN; None where the kernel does not give them."""
+    if _TCP_INFO is None:
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256)
+        family = sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
+    except OSError:
+        return None
+    if len(info) < 216:  # kernels before 4.19 do not count bytes sent
+        return None
+    received, segments_out, segments_in = struct.unpack_from("=QII", info, 128)
+    data_in, data_out = struct.unpack_from("=II", info, 152)
+    sent, retransmitted = struct.unpack_from("=QQ", info, 200)
+    header = (40 if family == socket.AF_INET else 60) + (12 if info[5] & _TCPI_OPT_TIMESTAMPS else 0)
+    received -= received > 0 and _fin_received(sock, info[0])
+    records = sock.records if isinstance(sock, MeteredTlsSocket) else Records()
+    return Wire(
+        connections=1,
+        up=_direction(sent, segments_out, segments_out - data_out, header, records.up),
+        down=_direction(received, segments_in, segments_in - data_in, header, records.down),
+        retransmitted_bytes=retransmitted,
+    )
+
+
+def _fin_received(sock: AnySocket, state: int) -> bool:
+    """Whether the peer has sent FIN, which the kernel counts as a byte received. Both have closed, unless one reset."""
+    if state == _CLOSED:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0)
+    return state in _PEER_HAS_CLOSED
+
+
+def _direction(carried: int, segments: int, acks: int, header: int, tls: RecordStream) -> Direction:
+    options_of_syn = 8  # SYN and SYN-ACK carry 20 bytes of options where later segments carry 12
+    return Direction(
+        carried_bytes=carried,
+        segments=segments,
+        ack_segments=acks,
+        header_bytes=header * segments + options_of_syn,
+        ack_header_bytes=header * acks + options_of_syn,
+        tls_bytes=tls.overhead_bytes,
+        tls_handshake_bytes=tls.handshake_bytes,
+    )
+
+
+class MeteredSocket(socket.socket):
+    """A TCP socket that leaves its counts with the meter when it is closed, and notes when what it reads had arrived.
+
+    `arrived_ns` is the kernel's receive time, CLOCK_REALTIME, of the last segment in the last read; 0 without
+    SO_TIMESTAMPNS (Linux, Documentation/networking/timestamping.rst section 1.1.2).
+    """
+
+    meter: Meter | None = None
+    arrived_ns = 0
+
+    def stamp(self) -> None:
+        """Ask the kernel to stamp what arrives, where it can."""
+        if sys.platform == "linux":
+            self.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Read as usual, and keep the stamp."""
+        data, ancillary, _, _ = _recvmsg(self, size, _ANCILLARY_BYTES, flags)
+        if ancillary:  # the stamp is all that was asked for
+            seconds, nanoseconds = _timespec(ancillary[0][2])
+            self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
+        return data
+
+    def recv_into(self, buffer: WriteableBuffer, size: int = 0, flags: int = 0, /) -> int:
+        """Read as usual, and keep the stamp."""
+        into = memoryview(buffer)[: size or None]
+        count, ancillary, _, _ = self.recvmsg_into([into], _ANCILLARY_BYTES, flags)
+        if ancillary:
+            seconds, nanoseconds = _timespec(ancillary[0][2])
+            self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
+        return count
+
+    def close(self) -> None:
+        """Close, and let the meter see it through."""
+        if self.meter is not None and self.fileno() >= 0:
+            self.meter.forget(self)
+        super().close()
+
+
+class MeteredTlsSocket(MeteredSocket):
+    """A metered socket that carries TLS, and counts its records as they pass."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make it as any socket."""
+        super().__init__(*args, **kwargs)
+        self.records = Records()
+
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+        """Send as usual, and count."""
+        count = super().send(data, flags)
+        self.records.sent(memoryview(data)[:count])
+        return count
+
+    def sendmsg(self, buffers: Iterable[ReadableBuffer], *more: Any) -> int:
+        """Send as usual, and count."""
+        buffers = list(buffers)
+        left = count = super().sendmsg(buffers, *more)
+        for data in buffers:
+            self.records.sent(memoryview(data)[:left])
+            left = max(left - len(memoryview(data)), 0)
+        return count
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
+        """Send as usual, and count."""
+        super().sendall(data, flags)
+        self.records.sent(data)
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Read as usual, and count."""
+        data = super().recv(size, flags)
+        self.records.received(data)
+        return data
+
+    def recv_into(self, buffer: WriteableBuffer, size: int = 0, flags: int = 0, /) -> int:
+        """Read as usual, and count."""
+        count = super().recv_into(buffer, size, flags)
+        self.records.received(memoryview(buffer)[:count])
+        return count
+
+
+def _another_descriptor(sock: AnySocket) -> socket.socket:
+    number = os.dup(sock.fileno())
+    if not isinstance(sock, MeteredTlsSocket):
+        return socket.socket(fileno=number)
+    other = MeteredTlsSocket(fileno=number)
+    other.records = sock.records
+    return other
+
+
+def _is_closed(sock: socket.socket) -> bool:
+    return _TCP_INFO is None or sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] == _CLOSED
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    while sockets:
+        sockets.pop().close()
+
+
+class Meter:
+    """Opens the connections of one client process and counts what goes over them.
+
+    `tls` is how a client verifies a server whose URL says TLS (https, wss, mqtts, tcps); None in a measurement without.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """Start with no connection."""
+        self.tls = tls
+        self.requests = 0  # requests made to ask for messages: a client counts them here
+        self.empty_requests = 0  # those of them whose answer brought none
+        self.batches: Counter[int] = Counter()  # answers, or chunks of a stream, by how many messages they brought
+        self.keep_alives = 0  # pings that the client's library sent, each answered
+        self.keep_alive_bytes = 0  # of both
+        self._open: dict[AnySocket, Wire] = {}
+        self._closed = Wire()
+        self._closing: list[socket.socket] = []  # closed by the client, and looked at through another descriptor
+        finalize(self, _close_all, self._closing)
+
+    def socket(self, family: int, kind: int, protocol: int) -> MeteredSocket:
+        """Return a new non-blocking socket with TCP_NODELAY, for a library that connects it itself."""
+        sock = (MeteredTlsSocket if self.tls else MeteredSocket)(family, kind, protocol)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.stamp()
+        sock.meter = self
+        self._open[sock] = Wire()
+        return sock
+
+    async def connect(self, host: str, port: int) -> MeteredSocket:
+        """Return a connected socket.
+
+        Raises:
+            OSError: nobody answers there.
+        """
+        loop = asyncio.get_running_loop()
+        address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+        sock = self.socket(*address[:3])
+        try:
+            await loop.sock_connect(sock, address[4])
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def adopt(self, sock: AnySocket) -> None:
+        """Count a connected socket that a library opened by itself."""
+        self._open[sock] = read_wire(sock) or Wire()
+
+    def forget(self, sock: AnySocket) -> None:
+        """Close a connection, and keep an eye on it until both ends have."""
+        last = self._open.pop(sock, Wire())
+        try:
+            seen = _another_descriptor(sock)
+        except OSError:
+            self._closed += last
+            return
+        with suppress(OSError):  # it was never connected, or is not any more
+            seen.shutdown(socket.SHUT_WR)  # what still comes is acknowledged, and counted
+        self._closing.append(seen)
+
+    def totals(self) -> Wire | None:
+        """Return the counts of all connections so far, closed ones too; None where the kernel gives none."""
+        if _TCP_INFO is None:
+            return None
+        for sock, last in self._open.items():
+            self._open[sock] = read_wire(sock) or last
+        closing = (read_wire(sock) or Wire() for sock in self._closing)
+        return sum((*self._open.values(), *closing), start=self._closed)
+
+    async def closing(self, within_s: float = 1.0) -> None:
+        """Wait until all connections are closed at both ends, and keep their last counts."""
+        end = time.monotonic() + within_s
+        while (any(s.fileno() >= 0 for s in self._open) or not all(map(_is_closed, self._closing))) and (
+            time.monotonic() < end
+        ):
+            await asyncio.sleep(0.001)
+        self._closed = self.totals() or Wire()
+        self._open.clear()
+        _close_all(self._closing)
+
+    def nagle(self) -> int:
+        """Return how many open connections lack TCP_NODELAY."""
+        count = 0
+        for sock in self._open:
+            try:
+                count += not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            except OSError:
+                continue
+        return count

@@ -1,0 +1,41 @@
+"""The one door for a transport from anywhere: the contract, and what a server or a client may use.
+
+    contract.py   what the modules of a transport define; the connection and the message
+    options.py    how they declare their options
+    records.py    what a whole client process is asked to do, and what it gives back
+    feed.py       the stored side of a relay: one bounded feed a topic
+    serving.py    the socket to listen on, and the URL
+    registry.py   the installed transports, found by their entry points
+    choice.py     which variants of them a user asked for
+
+A module of a transport needs no other import of rtbench than the names below, and `rtbench.errors`.
+"""
+
+from rtbench.system.meter import Meter, MeteredSocket
+from rtbench.system.tls import ServerContext, TlsSocket
+from rtbench.transports.contract import Connection, Message, refuse_wildcards
+from rtbench.transports.feed import Batch, Feed, Feeds
+from rtbench.transports.options import Option
+from rtbench.transports.serving import BACKLOG, server_url
+from rtbench.wire.traffic import Flow, Predicted, Traffic, flow, total
+
+__all__ = [
+    "BACKLOG",
+    "Batch",
+    "Connection",
+    "Feed",
+    "Feeds",
+    "Flow",
+    "Message",
+    "Meter",
+    "MeteredSocket",
+    "Option",
+    "Predicted",
+    "ServerContext",
+    "TlsSocket",
+    "Traffic",
+    "flow",
+    "refuse_wildcards",
+    "server_url",
+    "total",
+]

@@ -1,0 +1,208 @@
+"""Which variants of the installed transports a user asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rtbench.errors import UsageError
+from rtbench.plan.settings import Given
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, Variant, in_order
+from rtbench.transports import registry
+from rtbench.transports.contract import Client
+from rtbench.transports.options import Option, refuse_unknown
+
+
+def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Variant]:
+    """Return the variants that the settings name; in a comparison (`everything`) all where they name none.
+
+    An option or a server that a transport does not have is an error in a run. In a comparison it is an error only
+    where no transport has it; it does not concern the others.
+
+    Raises:
+        UsageError: something unknown, or an option or a server that no transport has.
+    """
+    names, servers = _listed(_value(settings, "transport")), _listed(_value(settings, "server"))
+    client, url = _value(settings, "client"), _value(settings, "url")
+    if not (names or everything):
+        raise UsageError(f"--transport is missing; installed: {', '.join(registry.installed())}")
+    if url is not None:
+        if len(names) != 1 or servers:
+            raise UsageError("--url is the server of one transport: give one --transport, and no --server")
+        servers = [EXTERNAL_SERVER]
+    given = _client_options(settings)
+    for_servers = _named_values("--server-option", _value(settings, "server_option"))
+    found: list[Variant] = []
+    for name in dict.fromkeys(names or (n for n in registry.installed() if not registry.client(n).control)):
+        spoken = registry.client(name, client)
+        concerned = {o: values for o, values in given.items() if _key(spoken, o) in spoken.options or not everything}
+        for server in servers or [DEFAULT_SERVER]:
+            usual = server in (DEFAULT_SERVER, EXTERNAL_SERVER)
+            if everything and not usual and (name, server) not in registry.server_names():
+                continue
+            for options in _combinations(concerned):
+                for served in _server_options(name, server, for_servers, everything):
+                    found += variants_of(name, server, client, options, served, url, all_of_them=everything)
+    if not found:
+        raise UsageError(f"no transport has the server {', '.join(servers)}; `rtbench transports` lists the installed")
+    _check_someone_has(given, found, client)
+    _check_some_server_has(for_servers, found)
+    if everything and _value(settings, "control") and url is None:
+        found += _controls()
+    if _value(settings, "tls"):
+        _check_tls(found)
+    return in_order(list({variant.name: variant for variant in found}.values()))
+
+
+def _client_options(settings: Mapping[str, Given]) -> dict[str, list[Any]]:
+    """Return the values given for options of clients, by the name that users set them with."""
+    given = {name: _listed(_value(settings, name)) for name in registry.client_settings()}
+    given = {name: values for name, values in given.items() if values}
+    for name, values in _named_values("--option", _value(settings, "option")).items():
+        given.setdefault(name, []).extend(values)
+    return given
+
+
+def _named_values(flag: str, texts: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text in _listed(texts):
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"{flag} must be NAME=VALUE: got {text!r}")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _combinations(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())]
+
+
+def _key(client: Client, name: str) -> str:
+    """Return the parameter of a client that users set as `name`: `interval` sets `interval_s`."""
+    return next((key for key, option in client.options.items() if name in (key, option.setting)), name)
+
+
+def _server_options(
+    transport: str, server: str, given: Mapping[str, Sequence[str]], everything: bool
+) -> list[dict[str, Any]]:
+    if server == EXTERNAL_SERVER:
+        if given:
+            raise UsageError("--server-option is for a server that rtbench starts; --url names one that runs already")
+        return [{}]
+    known = registry.server(transport, server).options
+    by_setting = {option.setting: option for option in known.values()}
+    if not everything:
+        unknown = [name for name in given if name not in by_setting and name not in known]
+        refuse_unknown(f"the server {server} of {transport}", known.values(), unknown)
+    concerned: dict[str, list[Any]] = {}
+    for name, values in given.items():
+        option = known.get(name) or by_setting.get(name)
+        if option is not None:
+            _refuse_secret(option)
+            concerned[option.name] = [option.parse(value) for value in values]
+    return _combinations(concerned)
+
+
+def _refuse_secret(option: Option) -> None:
+    if option.secret:
+        raise UsageError(f"--server-option {option.name}: a secret would stand in the result; `rtbench serve` takes it")
+
+
+def _check_someone_has(given: Mapping[str, Sequence[Any]], found: Sequence[Variant], client: str) -> None:
+    for name, values in given.items():
+        if not any(_key(registry.client(v.transport, v.client), name) in v.options for v in found):
+            variants_of(found[0].transport, found[0].server, client, {name: values[0]})
+
+
+def _check_some_server_has(given: Mapping[str, Sequence[str]], found: Sequence[Variant]) -> None:
+    for name in given:
+        if not any(name in (key, Option(name=key).setting) for v in found for key in v.server_options):
+            servers = {(v.transport, v.server): registry.server(v.transport, v.server) for v in found}
+            owner = f"the server {found[0].server} of {found[0].transport}" if len(servers) == 1 else "no server here"
+            options = {o.name: o for server in servers.values() for o in server.options.values()}
+            takes = ", ".join(sorted(option.flag for option in options.values())) or "none"
+            raise UsageError(f"--server-option {name}: {owner} takes it; options of these servers: {takes}")
+
+
+def _check_tls(variants: Sequence[Variant]) -> None:
+    for v in variants:
+        if v.server == EXTERNAL_SERVER:
+            raise UsageError("--tls makes a certificate for a server that rtbench starts; write it into --url instead")
+        if not registry.server(v.transport, v.server).tls:
+            raise UsageError(f"--tls: the server {v.server} of {v.transport} has no TLS (its `serve` takes no `tls`)")
+
+
+def _controls() -> list[Variant]:
+    controls = [name for name in registry.installed() if registry.client(name).control]
+    return [v for name in controls for v in variants_of(name, DEFAULT_SERVER, DEFAULT_CLIENT, {})]
+
+
+def _value(settings: Mapping[str, Given], name: str) -> Any:
+    """Return a setting; None for one that the experiment does not have."""
+    return settings[name].value if name in settings else None
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def variants_of(
+    name: str,
+    server: str,
+    client: str,
+    options: Mapping[str, Any],
+    server_options: Mapping[str, Any] | None = None,
+    url: str | None = None,
+    all_of_them: bool = True,
+) -> list[Variant]:
+    """Return the variants of one transport that its client names, narrowed by `options`; or only the first of them.
+
+    Raises:
+        UsageError: no such transport, server or client; an option that the transport does not have, or a value of it.
+    """
+    spoken = registry.client(name, client)
+    software = f"runs already, at {url}" if url is not None else registry.server(name, server).software
+    given = {}
+    for setting, value in options.items():
+        key = _key(spoken, setting)
+        if key not in spoken.options:
+            raise UsageError(_no_such_option(name, Option(name=key)))
+        given[key] = spoken.options[key].parse(value)
+    found = []
+    for shade, choice in enumerate(spoken.variants):
+        if all(given.get(key, value) == value for key, value in choice.items()):
+            found.append(
+                Variant(
+                    label=name + "".join(f"-{key}{value}" for key, value in choice.items()),
+                    transport=name,
+                    server=server,
+                    client=client,
+                    options={**spoken.defaults, **choice, **given},
+                    slot=registry.slot_of(name),
+                    shade=shade,
+                    server_software=software,
+                    client_software=spoken.software,
+                    control=spoken.control,
+                    server_options=dict(server_options or {}),
+                )
+            )
+    if not found:
+        raise UsageError(_no_such_value(name, given, spoken.variants))
+    return found if all_of_them else found[:1]
+
+
+def _no_such_option(transport: str, option: Option) -> str:
+    owners = registry.client_settings_owners(option.setting)
+    having = f"; {', '.join(owners)} has it" if owners else ""
+    return f"{transport} has no {option.flag}{having}"
+
+
+def _no_such_value(name: str, given: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> str:
+    for key, value in given.items():
+        choices = list(dict.fromkeys(choice[key] for choice in variants if key in choice))
+        if choices and value not in choices:
+            return f"{name} has no --{key} {value}; it has {', '.join(map(str, choices))}"
+    return f"{name} has no variant with {dict(given)}"

@@ -1,0 +1,147 @@
+"""What one client process of a trial is asked to do, and what it gives back. Nothing here imports numpy or asyncio.
+
+A plan goes to the process, a record comes back; both are pickled. All times in a record are of CLOCK_MONOTONIC of the
+host that the process runs on; the coordinator knows how far that clock is from its own.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from struct import Struct, calcsize
+from typing import Any
+
+from rtbench.plan.payload import HEADER_BYTES
+from rtbench.wire.tcp import Wire
+
+DELIVERY = Struct(f"=qqi{HEADER_BYTES}s")  # a row of `SubscriberRecord`
+TIMES_BYTES = calcsize("=qq")  # what stands in a row before the subscriber and the header
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessPlan:
+    """What every client process is told.
+
+    `name` is how the coordinator addresses it (`publisher-0`). `control` is the address of the control channel and
+    `token` the word that lets this process in. `options` are those of the client. `seed` seeds Python's random numbers.
+    """
+
+    name: str
+    control: tuple[str, int]
+    token: str
+    transport: str
+    client: str
+    options: dict[str, Any]
+    seed: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublisherPlan(ProcessPlan):
+    """The publishers of one process: `publishers[i]` (its number in the trial) publishes on `topics[i]`.
+
+    `due_ns[i]` is its schedule: nanoseconds after the start, sorted.
+    """
+
+    publishers: list[int]
+    topics: list[str]
+    due_ns: list[array[int]]
+    payload_bytes: int
+    drain_timeout_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriberPlan(ProcessPlan):
+    """The subscribers of one process: `subscribers[i]` (its number in the trial) subscribes to `topics[i]`.
+
+    `probes[i]` is how many readiness probes it must receive before the trial starts, `expected` the number of
+    deliveries to all of them together.
+    """
+
+    subscribers: list[int]
+    topics: list[str]
+    probes: list[int]
+    expected: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdlePlan(ProcessPlan):
+    """Connections that are opened and then left idle: `batches` are the numbers to open one batch after the other."""
+
+    topic: str
+    batches: tuple[int, ...]
+
+
+@dataclass
+class Usage:
+    """What a client process spent between the start and the end of a trial.
+
+    `setup_wire` is from the first SYN to the start, `run_wire` from there to the end, `closing_wire` from there
+    until both ends have closed; None without TCP_INFO.
+    """
+
+    setup_wire: Wire | None = None
+    run_wire: Wire | None = None
+    closing_wire: Wire | None = None
+    cpu_ns: int = 0
+    waiting_ns: int | None = None  # for a core; None where the system does not tell
+    requests: int = 0
+    empty_requests: int = 0
+    requests_on_wire: int = 0  # made while the bytes were counted (a little longer), as `batches` and keep-alives are
+    batches: Counter[int] = field(default_factory=Counter)
+    keep_alives: int = 0
+    keep_alive_bytes: int = 0
+    nagle: int = 0
+    errors: list[str] = field(default_factory=list)
+    realtime_offset_ns: tuple[int, int] = (0, 0)  # CLOCK_REALTIME less CLOCK_MONOTONIC, at start and end
+
+
+@dataclass
+class PublisherRecord:
+    """One entry a message, in order of due time."""
+
+    publisher: array[int] = field(default_factory=lambda: array("i"))
+    sequence: array[int] = field(default_factory=lambda: array("i"))
+    due_ns: array[int] = field(default_factory=lambda: array("q"))
+    ready_ns: array[int] = field(default_factory=lambda: array("q"))  # until here the lag is the generator's own
+    sent_ns: array[int] = field(default_factory=lambda: array("q"))  # 0: never sent
+    done_ns: array[int] = field(default_factory=lambda: array("q"))  # 0: never done
+    status: array[int] = field(default_factory=lambda: array("b"))
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass
+class SubscriberRecord:
+    """One row a delivery, in order of arrival, readiness probes included.
+
+    A row is when it was received (int64, nanoseconds of CLOCK_MONOTONIC), when the kernel received it (int64,
+    nanoseconds of CLOCK_REALTIME, 0 where that is not known), the number of the subscriber in the trial (int32), and the
+    first HEADER_BYTES of the payload (filled with zeros where it is shorter), in native byte order and without gaps.
+    """
+
+    rows: bytearray = field(default_factory=bytearray)
+    corrupt: list[int] = field(default_factory=list)  # positions of deliveries whose padding or size is wrong
+    missed: int = 0  # messages that servers said they had skipped
+    usage: Usage = field(default_factory=Usage)
+
+    def __len__(self) -> int:
+        return len(self.rows) // DELIVERY.size
+
+
+@dataclass
+class IdleRecord:
+    """What idle connections did. A `wire` is a sum over the connections, None without TCP_INFO.
+
+    `waiting` is how many requests had been made after the opening and before the time observed; `active` how many
+    connections sent or received anything in that time.
+    """
+
+    opening: Wire | None = None
+    wire: Wire | None = None
+    observed_s: float = 0.0
+    requests: int = 0
+    waiting: int = 0
+    active: int | None = None
+    cpu_s: float = 0.0
+    errors: list[str] = field(default_factory=list)

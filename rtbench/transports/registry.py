@@ -1,0 +1,198 @@
+"""The installed transports: finds their modules behind the entry points, and loads them when they are asked for.
+
+The bench knows no transport by name. See `rtbench.transports.contract` for what the modules define.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+from zlib import crc32
+
+from rtbench.errors import UsageError
+from rtbench.plan.settings import SETTINGS, Setting
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
+from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
+from rtbench.transports.options import NOT_OPTIONS, Option, options_of
+
+SLOTS = 10  # places in tables, and colours in charts
+_FIRST_FREE_SLOT = 5
+_GROUPS = {"server": ("rtbench.servers", DEFAULT_SERVER), "client": ("rtbench.clients", DEFAULT_CLIENT)}
+
+
+@cache
+def _points(kind: str) -> dict[tuple[str, str], EntryPoint]:
+    group, default = _GROUPS[kind]
+    found = {}
+    for point in entry_points(group=group):
+        transport, _, name = point.name.partition(".")
+        found[transport, name or default] = point
+    return found
+
+
+def server_names() -> list[tuple[str, str]]:
+    """Return (transport, server) of every installed server; nothing is imported."""
+    return list(_points("server"))
+
+
+def client_names() -> list[tuple[str, str]]:
+    """Return (transport, client) of every installed client; nothing is imported."""
+    return list(_points("client"))
+
+
+def installed() -> list[str]:
+    """Return the transports that have both a server and a client."""
+    clients = {name for name, _ in client_names()}
+    return [n for n in dict.fromkeys(name for name, _ in server_names()) if n in clients]
+
+
+def _load(kind: str, transport: str, name: str) -> tuple[EntryPoint, Any]:
+    points = _points(kind)
+    if point := points.get((transport, name)):
+        try:
+            return point, point.load()
+        except ImportError as error:
+            raise UsageError(f"the {kind} {name!r} of {transport} cannot be loaded: {error}") from error
+    transports = sorted({t for t, _ in points})
+    if transport not in transports:
+        raise UsageError(f"unknown transport {transport!r}; installed: {', '.join(transports)}")
+    names = sorted(n for t, n in points if t == transport)
+    raise UsageError(f"{transport} has no {kind} {name!r}; installed: {', '.join(names)}")
+
+
+def _software(point: EntryPoint, module: Any) -> str:
+    if hasattr(module, "software"):
+        return str(module.software())
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    return name in inspect.signature(function).parameters
+
+
+@cache
+def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
+    """Load a server.
+
+    Raises:
+        UsageError: no such transport, or no such server of it.
+    """
+    point, module = _load("server", transport, name)
+    tls = _takes(module.serve, NOT_OPTIONS[0])
+    return Server(transport, name, module.serve, options_of(module.serve), tls, _software(point, module))
+
+
+def _usual_drain_timeout_s(**_options: Any) -> float:
+    return DRAIN_TIMEOUT_S
+
+
+@cache
+def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
+    """Load a client.
+
+    Raises:
+        UsageError: no such transport, or no such client of it, or its module is no client.
+    """
+    point, module = _load("client", transport, name)
+    functions = {part: getattr(module, part, None) for part in ("connect", "publish", "subscribe", "hold")}
+    entry = functions["connect"] or functions["subscribe"]
+    if entry is None or (functions["connect"] is None and functions["publish"] is None):
+        raise UsageError(
+            f"the client {name!r} of {transport} ({point.value}) defines neither `connect` nor `publish` and `subscribe`"
+        )
+    return Client(
+        transport,
+        name,
+        **functions,
+        options=options_of(entry),
+        software=_software(point, module),
+        variants=tuple(getattr(module, "VARIANTS", ({},))),
+        wildcards=bool(getattr(module, "WILDCARDS", False)),
+        slot=getattr(module, "SLOT", None),
+        control=bool(getattr(module, "CONTROL", False)),
+        observation=getattr(module, "observation", None),
+        predict=getattr(module, "predict", None),
+        drain_timeout_s=getattr(module, "drain_timeout_s", _usual_drain_timeout_s),
+    )
+
+
+def broken_servers() -> Iterator[tuple[str, str, str]]:
+    """Yield transport, server and reason for each installed server that cannot be used here."""
+    for transport, name in server_names():
+        try:
+            server(transport, name)
+        except UsageError as error:
+            yield transport, name, str(error)
+
+
+def slot_of(transport: str) -> int:
+    """Return the place of a transport in tables: the one that its client names, else one derived from its name."""
+    clients = [client(t, c) for t, c in client_names() if t == transport]
+    chosen = [c.slot for c in clients if c.slot is not None]
+    return chosen[0] if chosen else _FIRST_FREE_SLOT + crc32(transport.encode()) % (SLOTS - _FIRST_FREE_SLOT)
+
+
+def in_order_of_tables(transports: Iterable[str]) -> list[str]:
+    """Sort transports as tables and charts show them."""
+    return sorted(transports, key=lambda name: (slot_of(name), name))
+
+
+def _options(kind: str) -> dict[str, tuple[Option, list[str]]]:
+    """Return every option of the installed servers or clients with its transports, by the name users set it with."""
+    names, load = (server_names(), server) if kind == "server" else (client_names(), client)
+    found: dict[str, tuple[Option, list[str]]] = {}
+    for transport, name in names:
+        try:
+            options = load(transport, name).options
+        except UsageError:
+            continue  # `rtbench transports` says why
+        for option in options.values():
+            owners = found.setdefault(option.setting, (option, []))[1]
+            if transport not in owners:
+                owners.append(transport)
+    return found
+
+
+@cache
+def client_settings() -> dict[str, Setting]:
+    """Return the options of all installed clients as settings of a measurement, each with its transports in the help.
+
+    Where an option has the name of a setting of every measurement, the setting wins; `--option` reaches the option.
+    """
+    return {
+        name: Setting(
+            name,
+            option.parse,
+            None,
+            option.metavar or "VALUE",
+            f"{option.help or 'option'} ({', '.join(transports)})",
+            many=True,
+            shown_default=option.shown_default,
+        )
+        for name, (option, transports) in _options("client").items()
+        if name not in SETTINGS
+    }
+
+
+@cache
+def settings() -> dict[str, Setting]:
+    """Return every setting of a measurement: those of every transport, and the options of the installed clients."""
+    common = SETTINGS | {"transport": replace(SETTINGS["transport"], help=", ".join(in_order_of_tables(installed())))}
+    place = list(common).index("option")
+    items = list(common.items())
+    return dict([*items[:place], *client_settings().items(), *items[place:]])
+
+
+def client_settings_owners(setting: str) -> list[str]:
+    """Return the transports whose clients have an option, by the name that users set it with."""
+    return sorted(_options("client").get(setting, (None, []))[1])
+
+
+@cache
+def server_options() -> dict[str, tuple[Option, list[str]]]:
+    """Return the options of all installed servers with the transports that have them."""
+    return _options("server")

@@ -1,0 +1,11 @@
+"""The processes of one trial, and how they are led.
+
+trial.py           one variant measured once
+coordinator.py     leads any number of client processes; control.py is the channel between
+servers.py         where the server comes from; server_process.py runs one in a process of its own
+publisher.py       a publisher process; pacer.py calls it when a message is due
+subscriber.py      a subscriber process
+idle_client.py     a process of connections on which nothing is sent
+connections.py     what the client processes share: opening connections, accounting
+executor.py        where the client processes run
+"""

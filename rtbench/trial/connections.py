@@ -1,0 +1,132 @@
+"""What the asyncio client processes share: their connections, and the accounting of what they spend."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+from rtbench.system import kernel, malloc
+from rtbench.system.clock import realtime_offset_ns
+from rtbench.system.meter import Meter
+from rtbench.system.tls import client_context
+from rtbench.transports import registry
+from rtbench.transports.contract import Connection
+from rtbench.transports.records import PublisherPlan, SubscriberPlan, Usage
+from rtbench.trial.control import ControlChannel, ControlClosed
+
+_CONCURRENT_CONNECTS = 50
+_DELAYED_ACK_S = 0.045  # Linux delays an acknowledgement by at most 40 ms on a quiet connection (TCP_DELACK_MIN)
+_SETTLE_ROUNDS = 4
+_MOST_ERRORS = 10
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_connections(
+    plan: PublisherPlan | SubscriberPlan, channel: ControlChannel, usage: Usage
+) -> AsyncIterator[tuple[Meter, list[Connection]]]:
+    """Open a connection for each topic once the server is up; note in `usage` what closing them takes."""
+    malloc.keep_freed()
+    server = await channel.step("connect")
+    url, meter = server["url"], Meter(client_context(server["ca"]))
+    random.seed(plan.seed)
+    connect = registry.client(plan.transport, plan.client).connect
+    assert connect is not None
+    async with AsyncExitStack() as stack:
+        yield meter, [await stack.enter_async_context(connect(url, meter, **plan.options)) for _ in plan.topics]
+    await meter.closing()
+    total = meter.totals()
+    if total is not None and usage.setup_wire is not None and usage.run_wire is not None:
+        usage.closing_wire = total - usage.setup_wire - usage.run_wire
+
+
+async def gather_some(work: Iterable[Awaitable[T]], concurrent: int = _CONCURRENT_CONNECTS) -> list[T]:
+    """Await many things, `concurrent` at a time; return their results in order."""
+    limit = asyncio.Semaphore(concurrent)
+
+    async def one(thing: Awaitable[T]) -> T:
+        async with limit:
+            return await thing
+
+    return list(await asyncio.gather(*map(one, work)))
+
+
+async def until_told_to_stop(channel: ControlChannel, work: Coroutine[Any, Any, Any]) -> None:
+    """Do the work and wait for the step `stop`; when that comes first, cancel the rest of the work."""
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(channel.hear())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        await stop
+    finally:
+        await end([task, stop])
+
+
+async def unless_called_off(channel: ControlChannel, work: Coroutine[Any, Any, Any]) -> None:
+    """Do the work; any message of the coordinator before it is done means that the trial was called off.
+
+    Raises:
+        ControlClosed: it was.
+    """
+    task, message = asyncio.ensure_future(work), asyncio.ensure_future(channel.hear())
+    try:
+        await asyncio.wait({task, message}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await message
+            raise ControlClosed("the trial was called off")
+        task.result()
+    finally:
+        await end([task, message])
+
+
+async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def accounting(meter: Meter, usage: Usage) -> AsyncIterator[None]:
+    """Note in `usage` what the process spends between entry and exit, late acknowledgements of the kernel included."""
+    usage.setup_wire = meter.totals()
+    offset_ns, requests, empty, waiting_ns, cpu_ns = (
+        realtime_offset_ns(),
+        meter.requests,
+        meter.empty_requests,
+        kernel.waiting_ns(os.getpid()),
+        time.process_time_ns(),
+    )
+    batches, pings, ping_bytes = meter.batches.copy(), meter.keep_alives, meter.keep_alive_bytes
+    yield
+    usage.cpu_ns = time.process_time_ns() - cpu_ns
+    usage.waiting_ns = kernel.grown(waiting_ns, kernel.waiting_ns(os.getpid()))
+    usage.requests = meter.requests - requests
+    usage.empty_requests = meter.empty_requests - empty
+    usage.nagle = meter.nagle()
+    usage.realtime_offset_ns = offset_ns, realtime_offset_ns()
+    for _ in range(_SETTLE_ROUNDS):
+        before = meter.totals()
+        await asyncio.sleep(_DELAYED_ACK_S)
+        if meter.totals() == before:
+            break
+    total = meter.totals()
+    usage.requests_on_wire, usage.batches = meter.requests - requests, meter.batches - batches
+    usage.keep_alives, usage.keep_alive_bytes = meter.keep_alives - pings, meter.keep_alive_bytes - ping_bytes
+    if total is not None and usage.setup_wire is not None:
+        usage.run_wire = total - usage.setup_wire
+
+
+def note(usage: Usage, error: Exception) -> None:
+    """Keep an error in `usage`: each text once, and not too many."""
+    text = f"{type(error).__name__}: {error}"
+    if text not in usage.errors and len(usage.errors) < _MOST_ERRORS:
+        usage.errors.append(text)

@@ -1,0 +1,95 @@
+"""Where work runs: an executor that gives every piece of work a fresh Python process on this machine.
+
+The bench asks for a `concurrent.futures.Executor`, no more; a Dask client's executor will do. This one differs from
+`ProcessPoolExecutor` in three things that a measurement needs: no process serves twice, work may start from a
+notebook or a script without a `__main__` guard, and no process outlives `shutdown`, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from threading import Thread
+from typing import Any, TypeVar
+
+from rtbench.errors import TrialError
+
+T = TypeVar("T")
+
+
+class FreshProcesses(Executor):
+    """Runs each submitted call in a process of its own."""
+
+    def __init__(self) -> None:
+        """Start with no process."""
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._threads: list[Thread] = []
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Start a process for `fn(*args, **kwargs)`; all of it, and its result, must be picklable."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rtbench.trial.executor"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the process that conducts
+        )
+        thread = Thread(target=_converse, args=(process, pickle.dumps((fn, args, kwargs)), future), daemon=True)
+        self._processes.append(process)
+        self._threads.append(thread)
+        thread.start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for the work, or end it when `cancel_futures` is set; no process is left behind."""
+        if cancel_futures:
+            for process in self._processes:
+                process.kill()
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+
+def _converse(process: subprocess.Popen[bytes], call: bytes, future: Future[Any]) -> None:
+    out, err = process.communicate(call)
+    try:
+        succeeded, value = pickle.loads(out)
+    except Exception:
+        last = err.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+        future.set_exception(TrialError(f"a client process ended with code {process.returncode}: {last[0]}"))
+        return
+    if succeeded:
+        future.set_result(value)
+    else:
+        future.set_exception(value)
+
+
+def _work() -> None:
+    """Be the process: one call in, one result out."""
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever the work prints must not mix with its result
+    fn, args, kwargs = pickle.loads(sys.stdin.buffer.read())
+    try:
+        answer = (True, fn(*args, **kwargs))
+    except Exception as error:
+        answer = (False, _picklable(error))
+    results.write(pickle.dumps(answer))
+    results.close()
+
+
+def _picklable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return TrialError(f"{type(error).__name__}: {error}")
+    return error
+
+
+if __name__ == "__main__":
+    _work()

@@ -1,0 +1,104 @@
+"""The idle client: a client process that opens connections and keeps them open while nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+from rtbench.errors import TrialError, UsageError
+from rtbench.system import malloc
+from rtbench.system.meter import Meter
+from rtbench.system.tls import client_context
+from rtbench.transports import registry
+from rtbench.transports.contract import Message
+from rtbench.transports.records import IdlePlan, IdleRecord
+from rtbench.trial.connections import end, gather_some
+from rtbench.trial.control import ControlChannel, joined
+from rtbench.wire.tcp import Wire, total
+
+_SETTLE_S = 0.15  # three times the longest delay of an acknowledgement on Linux (TCP_DELACK_MIN, 40 ms)
+
+
+def hold(plan: IdlePlan) -> IdleRecord:
+    """Run an idle client process."""
+    client = registry.client(plan.transport, plan.client)
+    if client.hold is not None:
+        return client.hold(plan, **plan.options)
+    if client.connect is None:
+        raise UsageError(
+            f"the client {plan.client} of {plan.transport} cannot hold idle connections (it has no `hold`)"
+        )
+    return asyncio.run(_hold(plan))
+
+
+async def _hold(plan: IdlePlan) -> IdleRecord:
+    record = IdleRecord()
+    meters: list[Meter] = []
+    readers: list[asyncio.Task[None]] = []
+    async with joined(plan) as channel, AsyncExitStack() as stack:
+        stack.push_async_callback(end, readers)
+        malloc.keep_freed()
+        server = await channel.step("connect")
+        url, tls = server["url"], client_context(server["ca"])
+        await _open(plan, url, [Meter(tls)], readers, stack)
+        channel.say(done="connect")
+        opening: list[Wire | None] = []
+        for i, number in enumerate(plan.batches):
+            await channel.step("open")
+            batch = [Meter(tls) for _ in range(number)]
+            opening += await _open(plan, url, batch, readers, stack)
+            meters += batch
+            channel.say(done=f"open {i}")
+        record.opening = total(opening)
+        await channel.step("start")
+        await _observe(channel, meters, record)
+        record.errors = [_text(reader) for reader in readers if reader.done()][:1]
+    return record
+
+
+async def _open(
+    plan: IdlePlan, url: str, meters: list[Meter], readers: list[asyncio.Task[None]], stack: AsyncExitStack
+) -> list[Wire | None]:
+    """Open a connection with a subscription for each meter; return what each put on the wire until it was subscribed.
+
+    The subscriptions are read only after that, so that no poll counts as part of the opening.
+    """
+    connect = registry.client(plan.transport, plan.client).connect
+    assert connect is not None
+    opened = [await stack.enter_async_context(connect(url, meter, **plan.options)) for meter in meters]
+    streams = await gather_some(connection.subscribe(plan.topic) for connection in opened)
+    await asyncio.sleep(_SETTLE_S)
+    wires = [meter.totals() for meter in meters]
+    for meter in meters:
+        meter.requests = 0
+    readers += [asyncio.create_task(_read(stream)) for stream in streams]
+    await asyncio.sleep(_SETTLE_S)
+    return wires
+
+
+async def _read(stream: AsyncIterator[Message]) -> None:
+    async for _, content, _, _ in stream:
+        raise TrialError(f"a message of {len(content)} bytes came, though nobody published")
+    raise ConnectionError("a subscription was ended by the server")
+
+
+async def _observe(channel: ControlChannel, meters: list[Meter], record: IdleRecord) -> None:
+    """Note what the connections do until the step `stop`."""
+    wires, cpu_s, began = [meter.totals() for meter in meters], time.process_time(), time.monotonic()
+    record.waiting = sum(meter.requests for meter in meters)
+    await channel.step("stop")
+    record.observed_s, record.cpu_s = time.monotonic() - began, time.process_time() - cpu_s
+    record.requests = sum(meter.requests for meter in meters) - record.waiting
+    each = [
+        after - before if after and before else None
+        for after, before in zip((meter.totals() for meter in meters), wires, strict=True)
+    ]
+    record.wire = total(each)
+    record.active = None if record.wire is None else sum(wire is not None and wire.segments > 0 for wire in each)
+
+
+def _text(reader: asyncio.Task[None]) -> str:
+    error = reader.exception()
+    return str(error) or type(error).__name__

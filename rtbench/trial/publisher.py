@@ -1,0 +1,90 @@
+"""The publisher process of a trial: sends every message when it is due, and records what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+
+from rtbench.errors import Refused
+from rtbench.plan import payload
+from rtbench.plan.records import ACKED, FAILED, INDETERMINATE
+from rtbench.transports import registry
+from rtbench.transports.contract import Connection, in_flight
+from rtbench.transports.records import PublisherPlan, PublisherRecord
+from rtbench.trial.connections import accounting, gather_some, note, open_connections, until_told_to_stop
+from rtbench.trial.control import ControlChannel, joined
+from rtbench.trial.pacer import pace
+
+
+def publish(plan: PublisherPlan) -> PublisherRecord:
+    """Run a publisher process."""
+    client = registry.client(plan.transport, plan.client)
+    if client.publish is not None:
+        return client.publish(plan, **plan.options)
+    return asyncio.run(_publish(plan))
+
+
+async def _publish(plan: PublisherPlan) -> PublisherRecord:
+    record = PublisherRecord()
+    async with (
+        joined(plan) as channel,
+        open_connections(plan, channel, record.usage) as (meter, connections),
+    ):
+        channel.say(done="connect")
+        await channel.step("probe")
+        await gather_some(
+            connection.publish(topic, payload.build(number, payload.PROBE, 0, plan.payload_bytes))
+            for number, connection, topic in zip(plan.publishers, connections, plan.topics, strict=True)
+        )
+        channel.say(done="probe")
+        start_ns = int((await channel.step("start"))["at_ns"])
+        async with accounting(meter, record.usage):
+            await until_told_to_stop(channel, _follow_schedule(plan, channel, connections, start_ns, record))
+    return record
+
+
+async def _follow_schedule(
+    plan: PublisherPlan, channel: ControlChannel, connections: list[Connection], start_ns: int, record: PublisherRecord
+) -> None:
+    due = sorted((start_ns + t, i, n) for i, times in enumerate(plan.due_ns) for n, t in enumerate(times))
+    record.due_ns = array("q", (t for t, _, _ in due))
+    record.publisher = array("i", (plan.publishers[i] for _, i, _ in due))
+    record.sequence = array("i", (n for _, _, n in due))
+    record.ready_ns = array("q", bytes(8 * len(due)))
+    record.sent_ns = array("q", bytes(8 * len(due)))
+    record.done_ns = array("q", bytes(8 * len(due)))
+    record.status = array("b", bytes([INDETERMINATE]) * len(due))
+    pending: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+    limits = [in_flight(connection) for connection in connections]
+
+    async def within_limit(position: int, i: int, content: bytes) -> None:
+        async with limits[i]:
+            record.sent_ns[position] = time.monotonic_ns()
+            await hand_over(position, i, content)
+
+    async def hand_over(position: int, i: int, content: bytes) -> None:
+        try:
+            acked = await connections[i].publish(plan.topics[i], content)
+            record.status[position] = ACKED if acked else INDETERMINATE
+        except Refused as error:
+            record.status[position] = FAILED
+            note(record.usage, error)
+        except Exception as error:  # of any library: the fate of the message is unknown, the run goes on
+            note(record.usage, error)
+            return
+        record.done_ns[position] = time.monotonic_ns()
+
+    def send(position: int) -> None:
+        at_ns, i, sequence = due[position]
+        content = payload.build(plan.publishers[i], sequence, at_ns, plan.payload_bytes)
+        record.ready_ns[position] = time.monotonic_ns()
+        task = loop.create_task(within_limit(position, i, content))
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+
+    await pace(record.due_ns, send)
+    if pending:
+        await asyncio.wait(pending, timeout=plan.drain_timeout_s)
+    channel.say(done="start", unfinished=len(pending))

@@ -1,0 +1,146 @@
+"""The server process: one server in a process of its own, until it is told to stop or its owner is gone.
+
+`python -m rtbench.trial.server_process` reads one JSON line from standard input (transport, server, host, port, options,
+tls), answers with one JSON line (`{"url": ..., "ca": ...}` or `{"error": ...}`), and serves until standard input ends. A
+pipe ends with the process that holds it, so a server never outlives the bench, however the bench ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+from rtbench.errors import Error, TrialError, UsageError
+from rtbench.system.tls import certificate_files, server_context
+from rtbench.transports.serving import serve
+
+_START_WITHIN_S = 20.0
+_STOP_WITHIN_S = 2.0
+
+
+@dataclass
+class ServerProcess:
+    """A server in a process of its own; `ca` (PEM) signed the certificate that it has, None without TLS."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    ca: str | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that holds the server."""
+        return self.process.pid
+
+    async def died(self) -> str:
+        """Wait until the process ends by itself; return how."""
+        code = await self.process.wait()
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+@asynccontextmanager
+async def server_process(
+    name: str, server: str, options: Mapping[str, Any] | None = None, tls: bool = False
+) -> AsyncIterator[ServerProcess]:
+    """Start a server in a fresh process on a free port of 127.0.0.1; end it, and all it started, on leaving.
+
+    With `tls` it has a certificate made for it.
+
+    Raises:
+        UsageError: the server says that it cannot be started as asked.
+        TrialError: it did not start.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "rtbench.trial.server_process"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        request = {"transport": name, "server": server, "options": dict(options or {}), "tls": tls}
+        answer = await _ask_to_serve(process, {**request, "host": "127.0.0.1", "port": 0})
+        yield ServerProcess(answer["url"], process, answer["ca"])
+    finally:
+        await asyncio.shield(_end(process))
+
+
+async def _ask_to_serve(process: asyncio.subprocess.Process, request: Mapping[str, Any]) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    name, server = request["transport"], request["server"]
+    process.stdin.write(json.dumps(request).encode() + b"\n")
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), _START_WITHIN_S)
+    except TimeoutError:
+        raise TrialError(f"the {name} server {server} did not start within {_START_WITHIN_S:.0f} s") from None
+    answer: dict[str, Any] = json.loads(line or b'{"error": "it ended without a word"}')
+    if "url" in answer:
+        return answer
+    kind = UsageError if answer.get("usage") else TrialError
+    raise kind(f"the {name} server {server} did not start: {answer['error']}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask by closing standard input, then insist; the process group goes with it."""
+    assert process.stdin is not None
+    process.stdin.close()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _STOP_WITHIN_S)
+    with suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    await process.wait()
+
+
+async def _serve_until_end_of_input(request: Mapping[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for name in ("SIGTERM", "SIGINT"):
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(getattr(signal, name), stop.set)
+    Thread(target=_wait_for_end_of_input, args=(lambda: loop.call_soon_threadsafe(stop.set),), daemon=True).start()
+    try:
+        async with AsyncExitStack() as stack:
+            names = request["transport"], request["server"], request["host"], request["port"]
+            tls = authority = None
+            with ExitStack() as until_loaded:  # the key is on disk only while the server starts
+                if request["tls"]:
+                    cert, key, authority = until_loaded.enter_context(certificate_files())
+                    tls = server_context(cert, key)
+                url = await stack.enter_async_context(serve(*names, request["options"], tls))
+            print(json.dumps({"url": url, "ca": authority}), flush=True)
+            await stop.wait()
+            if hasattr(signal, "alarm"):
+                signal.alarm(round(_STOP_WITHIN_S))  # ends the process, should closing hang and nobody else insist
+    except Error as error:
+        print(json.dumps({"error": str(error), "usage": isinstance(error, UsageError)}), flush=True)
+
+
+def _first_line() -> bytes:
+    """Read one line of standard input, and no byte beyond it."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
+def _wait_for_end_of_input(then: Callable[[], object]) -> None:
+    while os.read(0, 4096):
+        pass
+    with suppress(RuntimeError):  # the loop is closed: somebody else stopped the server first
+        then()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_until_end_of_input(json.loads(_first_line())))

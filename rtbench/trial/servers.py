@@ -1,0 +1,126 @@
+"""Where the server of a trial comes from: one that rtbench starts, or one that runs already.
+
+Both are a `ServerSource`: entered for one trial, it yields a `RunningServer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import psutil
+
+from rtbench.errors import TrialError, UsageError
+from rtbench.system import process
+from rtbench.trial.server_process import server_process
+
+
+@dataclass
+class RunningServer:
+    """A server that answers at `url`; `ca` (PEM text) signed its certificate, None without one made for the trial.
+
+    `processes` are those that serve; none where they are not rtbench's to look at: then there is no server load.
+    """
+
+    url: str
+    ca: str | None = None
+    processes: list[psutil.Process] = field(default_factory=list)
+    ended: asyncio.Future[str] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; 0 where the URL names none."""
+        return urlsplit(self.url).port or 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether all its processes run; a server without any counts as alive."""
+        return all(map(process.alive, self.processes))
+
+    async def died(self) -> str:
+        """Wait until the server ends by itself; return how. A server that runs already is never seen to end."""
+        return await (self.ended or asyncio.get_running_loop().create_future())
+
+
+class ServerSource(Protocol):
+    """Where a server comes from."""
+
+    def running(self) -> AbstractAsyncContextManager[RunningServer]:
+        """Return a context in which the server runs.
+
+        Raises (on entering):
+            UsageError: the server cannot be had as asked for.
+            TrialError: it did not start, or does not answer.
+        """
+
+
+@dataclass(frozen=True)
+class StartedServer:
+    """A server in a fresh process, ended on leaving; with `tls` it has a certificate made for it."""
+
+    transport: str
+    server: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tls: bool = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[RunningServer]:
+        """Start the server; end it, and all that it started, on leaving."""
+        async with server_process(self.transport, self.server, self.options, self.tls) as started:
+            ended = asyncio.ensure_future(started.died())
+            try:
+                yield RunningServer(started.url, started.ca, process.serving_processes(started.pid), ended)
+            finally:
+                ended.cancel()
+
+
+@dataclass(frozen=True)
+class AnsweringServer:
+    """A server that answers at a URL already; it is left as it is."""
+
+    url: str
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[RunningServer]:
+        """Check that something accepts connections at the URL."""
+        host, port = check_url(self.url)
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError as error:
+            raise TrialError(f"nothing answers at {self.url}: {error.strerror or error}") from error
+        writer.close()
+        yield RunningServer(self.url)
+
+
+def check_url(url: str) -> tuple[str, int]:
+    """Return host and port of the URL of a server that runs already.
+
+    Raises:
+        UsageError: it is no URL with a port, has a user name or a password in it, or leads to another machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"--url {url!r} is no URL: {error}") from None
+    if not parts.scheme or not host or not port:
+        raise UsageError(f"--url must have a scheme, a host and a port, as mqtt://127.0.0.1:1883: got {url!r}")
+    if parts.username or parts.password:
+        raise UsageError("--url must not have a user name or a password in it: it stands in the result")
+    if not _is_loopback(host):
+        raise UsageError(f"--url must lead to this machine (127.0.0.1, ::1, localhost): got {host}")
+    return host, port
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

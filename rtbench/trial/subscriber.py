@@ -1,0 +1,121 @@
+"""The subscriber process of a trial: holds the subscriptions, and records every delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+from rtbench.plan import payload
+from rtbench.transports import registry
+from rtbench.transports.contract import Message
+from rtbench.transports.records import DELIVERY, TIMES_BYTES, SubscriberPlan, SubscriberRecord
+from rtbench.trial.connections import (
+    accounting,
+    end,
+    gather_some,
+    open_connections,
+    unless_called_off,
+    until_told_to_stop,
+)
+from rtbench.trial.control import ControlChannel, joined
+
+_TICK_S = 0.05  # between two looks at whether everything has come
+_TICKS_A_REPORT = 5
+
+
+def subscribe(plan: SubscriberPlan) -> SubscriberRecord:
+    """Run a subscriber process."""
+    client = registry.client(plan.transport, plan.client)
+    if client.subscribe is not None:
+        return client.subscribe(plan, **plan.options)
+    return asyncio.run(_subscribe(plan))
+
+
+async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
+    record = SubscriberRecord()
+    async with (
+        joined(plan) as channel,
+        open_connections(plan, channel, record.usage) as (meter, connections),
+        AsyncExitStack() as stack,
+    ):
+        streams = await gather_some(c.subscribe(t) for c, t in zip(connections, plan.topics, strict=True))
+        ready = Readiness(plan.probes)
+        readers = [
+            asyncio.create_task(record_deliveries(i, stream, plan, record, ready)) for i, stream in enumerate(streams)
+        ]
+        stack.push_async_callback(end, readers)
+        channel.say(done="connect")
+        await unless_called_off(channel, ready.reached())
+        channel.say(done="probe")
+        await channel.step("start")
+        async with accounting(meter, record.usage):
+            await until_told_to_stop(channel, _report(plan, channel, record, len(record)))
+        record.usage.errors.extend(repr(t.exception()) for t in readers if t.done() and t.exception())
+    return record
+
+
+class Readiness:
+    """Whether every subscription has received its readiness probes: then all paths let messages through."""
+
+    def __init__(self, probes: list[int]) -> None:
+        self._missing = list(probes)
+        self._reached = asyncio.Event()
+        if not any(self._missing):
+            self._reached.set()
+
+    def waits(self, i: int) -> bool:
+        """Whether subscription `i` has still to receive a probe."""
+        return self._missing[i] > 0
+
+    def probe(self, i: int) -> None:
+        """Count a probe that subscription `i` received."""
+        self._missing[i] -= 1
+        if not any(self._missing):
+            self._reached.set()
+
+    async def reached(self) -> None:
+        """Wait until all probes are there."""
+        await self._reached.wait()
+
+
+async def record_deliveries(
+    i: int, stream: AsyncIterator[Message], plan: SubscriberPlan, record: SubscriberRecord, ready: Readiness
+) -> None:
+    """Record every delivery of subscription `i`; benchmarks/recording.py measures what this costs a delivery."""
+    size, padding = plan.payload_bytes, payload.padding(plan.payload_bytes)
+    number, rows, row, clock = plan.subscribers[i], record.rows, DELIVERY.pack, time.monotonic_ns
+    waits = ready.waits(i)
+    async for _, content, missed, arrived_ns in stream:
+        rows += row(clock(), arrived_ns, number, content)
+        if len(content) != size or not content.endswith(padding):
+            record.corrupt.append(len(record) - 1)
+        if missed:
+            record.missed += missed
+        if waits and payload.is_probe(content):
+            ready.probe(i)
+            waits = ready.waits(i)
+    raise ConnectionError(f"subscription {number} was ended by the server")
+
+
+async def _report(plan: SubscriberPlan, channel: ControlChannel, record: SubscriberRecord, probes: int) -> None:
+    """Tell how many deliveries there are, until all that can be expected are; a duplicate replaces no other."""
+    duplicates = 0
+    for tick in itertools.count():
+        count = len(record) - probes
+        if count - duplicates >= plan.expected:
+            duplicates = len(record) - _distinct(record)
+        if tick % _TICKS_A_REPORT == 0:
+            channel.say(count=count)
+        if count - duplicates >= plan.expected:
+            break
+        await asyncio.sleep(_TICK_S)
+    channel.say(count=count, done="start")
+
+
+def _distinct(record: SubscriberRecord) -> int:
+    """Count the pairs of message and subscriber; a corrupt delivery counts as what its header says."""
+    size, rows = DELIVERY.size, bytes(record.rows)
+    return len({rows[at + TIMES_BYTES : at + size] for at in range(0, len(rows), size)})

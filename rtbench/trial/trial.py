@@ -1,0 +1,387 @@
+"""Trial: one variant measured once, with a fresh server, fresh client processes and fresh connections.
+
+server               is started (or answers already); its URL goes to the clients through the control channel
+subscriber processes connect and subscribe every subscriber
+publisher processes  connect, and send a readiness probe on every topic
+...                  once every subscriber has every probe, all paths are open: start
+schedule             publishers follow it; subscribers record until all has arrived or nothing comes any more
+stop                 every process returns its record; the server's load is read; everything ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rtbench.errors import Error, TrialError, UsageError
+from rtbench.plan import payload
+from rtbench.plan.records import Deliveries, Publishes
+from rtbench.plan.schedule import due_times
+from rtbench.plan.variant import Variant
+from rtbench.plan.workload import Workload
+from rtbench.system import kernel, process
+from rtbench.system.load import Load
+from rtbench.system.process import ServerEnds
+from rtbench.transports import registry
+from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord, Usage
+from rtbench.trial import publisher, subscriber
+from rtbench.trial.coordinator import ClockOffset, Coordinator, Report
+from rtbench.trial.servers import RunningServer, ServerSource, StartedServer
+
+CLOCK_STEP_NS = 1_000_000  # by which the two clocks may part in a trial; slewing keeps them together
+_SET_UP_WITHIN_S = 20.0
+_RETURN_WITHIN_S = 10.0
+_LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
+_DELIVERY = np.dtype(  # a row of `SubscriberRecord`: rtbench.transports.records.DELIVERY
+    [
+        ("received_ns", np.int64),
+        ("arrived_ns", np.int64),
+        ("subscriber", np.int32),
+        ("header", np.uint8, payload.HEADER_BYTES),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One trial: what is measured, and by how many processes.
+
+    `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
+    started, with `tls` over TLS. The control channel listens on `control_host`.
+    """
+
+    index: int
+    block: int
+    variant: Variant
+    workload: Workload
+    seed: int
+    tls: bool = False
+    url: str | None = None
+    publisher_processes: int = 1
+    subscriber_processes: int = 1
+    control_host: str = "127.0.0.1"
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long without a delivery means that no more will come: the client of the transport says it."""
+        client = registry.client(self.variant.transport, self.variant.client)
+        return client.drain_timeout_s(**self.variant.options)
+
+
+@dataclass
+class Trial:
+    """What one trial gave. Times in `publishes` and `deliveries` are nanoseconds after its start.
+
+    `error` is None for a trial that ran to its end. `publishers` and `subscribers` are the usages of the client
+    processes, `clocks` the offsets of their clocks. `before` and `after` are the server's load at the start and at the
+    last delivery, None for a server that is not rtbench's; the wall time is the time between the two.
+    """
+
+    plan: TrialPlan
+    error: str | None = None
+    server_url: str = ""
+    publishes: Publishes | None = None
+    deliveries: Deliveries | None = None
+    missed_told: int = 0
+    publishers: list[Usage] = field(default_factory=list)
+    subscribers: list[Usage] = field(default_factory=list)
+    clocks: dict[str, ClockOffset] = field(default_factory=dict)
+    wall_ns: int = 0
+    before: Load | None = None
+    after: Load | None = None
+    system_cpu_ns: int = 0  # used by the whole system, the coordinator not counted
+    server_ends: ServerEnds | None = None
+    listen_drops: int | None = None  # of this machine, from before the clients connected
+    io_stalled_ns: int | None = None  # for how long this machine waited for a disk, within the wall time
+
+
+async def conduct(
+    plan: TrialPlan, executor: Executor, report: Report = lambda _: None, source: ServerSource | None = None
+) -> Trial:
+    """Run one trial; what goes wrong in it stands in `Trial.error`, beside what was measured until then.
+
+    `source` is where the server comes from; by default one is started.
+
+    Raises:
+        UsageError: the server cannot be had as asked for.
+    """
+    trial = Trial(plan)
+    publisher_names = [f"publisher-{i}" for i in range(plan.publisher_processes)]
+    subscriber_names = [f"subscriber-{i}" for i in range(plan.subscriber_processes)]
+    coordinator = Coordinator(publisher_names + subscriber_names, report)
+    variant = plan.variant
+    source = source or StartedServer(variant.transport, variant.server, variant.server_options, plan.tls)
+    listen_drops = kernel.listen_drops()
+    try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(coordinator.close)
+            address = await coordinator.listen(plan.control_host)
+            plans = process_plans(plan, publisher_names, subscriber_names, address, coordinator.token)
+            records = _submit(plans, executor)
+            server = await stack.enter_async_context(source.running())
+            coordinator.announce(server)
+            await _with_server(trial, coordinator, server, records)
+    except UsageError:
+        raise
+    except (Error, OSError) as error:
+        trial.error = trial.error or str(error)
+    finally:
+        trial.listen_drops = kernel.grown(listen_drops, kernel.listen_drops())
+        executor.shutdown(wait=False, cancel_futures=True)
+    return trial
+
+
+ProcessPlans = Mapping[str, PublisherPlan | SubscriberPlan]
+Records = Mapping[str, "asyncio.Future[Any]"]
+
+
+def process_plans(
+    plan: TrialPlan,
+    publisher_names: Sequence[str],
+    subscriber_names: Sequence[str],
+    address: tuple[str, int],
+    token: str,
+) -> ProcessPlans:
+    """Deal the publishers and the subscribers of a trial to processes in turn; return the plan of each process."""
+    workload, variant = plan.workload, plan.variant
+    due = [array("q", times.tobytes()) for times in due_times(workload, plan.seed, plan.block)]
+    publisher_topics, subscriber_topics = workload.publisher_topics, workload.subscriber_topics
+    publishers_of = Counter(publisher_topics)
+    messages_on: Counter[str] = Counter()
+    for topic, times in zip(publisher_topics, due, strict=True):
+        messages_on[topic] += len(times)
+    common: dict[str, Any] = {
+        "control": address,
+        "token": token,
+        "transport": variant.transport,
+        "client": variant.client,
+        "options": dict(variant.options),
+        "payload_bytes": workload.payload_bytes,
+    }
+    plans: dict[str, PublisherPlan | SubscriberPlan] = {}
+    for name, mine in _dealt(workload.publishers, publisher_names).items():
+        plans[name] = PublisherPlan(
+            **common,
+            name=name,
+            seed=f"{plan.seed} {plan.index} {name}",
+            publishers=mine,
+            topics=[publisher_topics[i] for i in mine],
+            due_ns=[due[i] for i in mine],
+            drain_timeout_s=plan.drain_timeout_s,
+        )
+    for name, mine in _dealt(workload.subscribers, subscriber_names).items():
+        topics = [subscriber_topics[i] for i in mine]
+        plans[name] = SubscriberPlan(
+            **common,
+            name=name,
+            seed=f"{plan.seed} {plan.index} {name}",
+            subscribers=mine,
+            topics=topics,
+            probes=[publishers_of[topic] for topic in topics],
+            expected=sum(messages_on[topic] for topic in topics),
+        )
+    return plans
+
+
+def _dealt(count: int, names: Sequence[str]) -> dict[str, list[int]]:
+    return {name: list(range(i, count, len(names))) for i, name in enumerate(names)}
+
+
+def _submit(plans: ProcessPlans, executor: Executor) -> Records:
+    """Start the client processes beside the server's, which takes as long to start; return their future records."""
+    records = {}
+    for name, plan in plans.items():
+        run = publisher.publish if isinstance(plan, PublisherPlan) else subscriber.subscribe
+        record: asyncio.Future[Any] = asyncio.wrap_future(executor.submit(run, plan))  # type: ignore[arg-type]
+        record.add_done_callback(lambda r: r.cancelled() or r.exception())  # retrieved, whether or not it is needed
+        records[name] = record
+    return records
+
+
+async def _with_server(trial: Trial, coordinator: Coordinator, server: RunningServer, records: Records) -> None:
+    trial.server_url = server.url
+    death = asyncio.create_task(server.died())
+    steps = asyncio.create_task(_steps(trial, coordinator, server))
+    try:
+        await asyncio.wait([steps, death, *records.values()], return_when=asyncio.FIRST_COMPLETED)
+        if death.done():
+            trial.error = f"the server died in mid-trial ({death.result()})"
+        coordinator.tell("stop")
+        if steps.done() and not steps.cancelled() and (error := steps.exception()):
+            trial.error = trial.error or str(error)
+        await _collect(trial, coordinator, records)
+        if not server.is_alive:
+            trial.error = "the server died in mid-trial"
+    finally:
+        death.cancel()
+        steps.cancel()
+
+
+async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) -> None:
+    """Take all processes through the trial; on return everything that will arrive has arrived."""
+    plan, workload = trial.plan, trial.plan.workload
+    publishers = [name for name in coordinator.names if name.startswith("publisher")]
+    subscribers = [name for name in coordinator.names if name.startswith("subscriber")]
+    within_s = _SET_UP_WITHIN_S + plan.drain_timeout_s + 0.02 * workload.subscribers
+    for role, names in (("subscriber", subscribers), ("publisher", publishers)):
+        if not await coordinator.done("connect", names, within_s):
+            raise TrialError(f"the {role} process did not get its connections to {server.url} open")
+    coordinator.tell("probe", publishers)
+    for names in (publishers, subscribers):
+        if not await coordinator.done("probe", names, within_s):
+            raise TrialError(
+                "a topic does not let messages through: a readiness probe was sent and not received "
+                "(an access-control list that denies looks like this)"
+            )
+    start_ns = time.monotonic_ns() + _LEAD_NS
+    coordinator.start(start_ns)
+    trial.before = _load(server)
+    system_cpu_ns = process.system_cpu_ns() - time.process_time_ns()
+    io_stalled_ns = kernel.io_stalled_ns()
+    span_s = _LEAD_NS / 1e9 + workload.warmup_s + workload.duration_s
+    await coordinator.done("start", publishers, span_s + plan.drain_timeout_s + 1.0)
+    await coordinator.drained(subscribers, plan.drain_timeout_s)
+    trial.after = _load(server)
+    trial.wall_ns = (trial.after.at_ns if trial.after else time.monotonic_ns()) - start_ns
+    trial.system_cpu_ns = process.system_cpu_ns() - time.process_time_ns() - system_cpu_ns
+    trial.io_stalled_ns = kernel.grown(io_stalled_ns, kernel.io_stalled_ns())
+    trial.server_ends = process.server_ends(server.processes, server.port)
+
+
+def _load(server: RunningServer) -> Load | None:
+    return process.load(server.processes) if server.processes else None
+
+
+async def _collect(trial: Trial, coordinator: Coordinator, records: Records) -> None:
+    """Take the records of all processes, and of those that have one where others have none."""
+    await asyncio.wait(records.values(), timeout=_RETURN_WITHIN_S)
+    published: list[tuple[PublisherRecord, ClockOffset]] = []
+    received: list[tuple[SubscriberRecord, ClockOffset]] = []
+    for name, future in records.items():
+        clock = trial.clocks[name] = coordinator.offset(name)
+        if not future.done():
+            trial.error = trial.error or "a client process did not return its record"
+        elif error := future.exception():
+            trial.error = trial.error or str(error) or type(error).__name__
+        elif isinstance(record := future.result(), PublisherRecord):
+            published.append((record, clock))
+            trial.publishers.append(record.usage)
+        else:
+            received.append((record, clock))
+            trial.subscribers.append(record.usage)
+            if record.usage.errors:
+                trial.error = trial.error or f"a subscription broke: {record.usage.errors[0]}"
+    publishes = [_publishes(record, clock) for record, clock in published]
+    if not publishes or not any(len(p.due_ns) for p in publishes):
+        return
+    trial.publishes = _merged(Publishes, publishes)
+    trial.publishes = trial.publishes.take(np.argsort(trial.publishes.due_ns, kind="stable"))
+    if received:
+        # the due time in a payload is of the clock of its publisher
+        due_offset_ns = np.zeros(trial.plan.workload.publishers, dtype=np.int64)
+        for record, clock in published:
+            due_offset_ns[np.unique(np.array(record.publisher, dtype=np.int64))] = clock.offset_ns
+        trial.missed_told = sum(record.missed for record, _ in received)
+        deliveries = [_deliveries(record, clock, due_offset_ns) for record, clock in received]
+        trial.deliveries = _merged(Deliveries, deliveries)
+    _count_from_start(trial)
+
+
+def _merged(kind: type[Any], parts: Sequence[Any]) -> Any:
+    """Join the columns of several records; kernel stamps are missing as a whole where one record has none."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+    if "arrived_ns" in columns and not all(len(p.arrived_ns) == len(p.received_ns) for p in parts):
+        columns["arrived_ns"] = [np.zeros(0, dtype=np.int64)]
+    return kind(**{name: np.concatenate(values) for name, values in columns.items()})
+
+
+def _publishes(record: PublisherRecord, clock: ClockOffset) -> Publishes:
+    def times(values: array[int]) -> Any:
+        found = np.array(values, dtype=np.int64)
+        return np.where(found > 0, found - clock.offset_ns, 0)
+
+    return Publishes(
+        np.array(record.publisher, dtype=np.int64),
+        np.array(record.sequence, dtype=np.int64),
+        times(record.due_ns),
+        times(record.ready_ns),
+        times(record.sent_ns),
+        times(record.done_ns),
+        np.array(record.status, dtype=np.int64),
+    )
+
+
+def _deliveries(record: SubscriberRecord, clock: ClockOffset, due_offset_ns: Any) -> Deliveries:
+    rows = np.frombuffer(record.rows, dtype=_DELIVERY)
+    number, sequence, due_ns, well_formed = payload.parse(rows["header"])
+    intact = well_formed.copy()
+    intact[record.corrupt] = False
+    kept = ~(well_formed & (sequence == payload.PROBE))
+    known = np.minimum(number, len(due_offset_ns) - 1)  # a corrupt header may name any publisher
+    arrived_ns = _arrivals(rows["arrived_ns"][kept], record.usage)
+    return Deliveries(
+        number[kept],
+        sequence[kept],
+        (due_ns - due_offset_ns[known])[kept],
+        rows["subscriber"][kept].astype(np.int64),
+        rows["received_ns"][kept] - clock.offset_ns,
+        intact[kept],
+        np.where(arrived_ns > 0, arrived_ns - clock.offset_ns, 0),
+    )
+
+
+def _arrivals(stamps: Any, usage: Usage) -> Any:
+    """Return the kernel's stamps on CLOCK_MONOTONIC; 0 where the clock they were taken from was stepped meanwhile.
+
+    Where there are none at all, the shape is (0,). Both clocks run at the same rate (adjtimex(2) slews both); only a
+    step parts them.
+    """
+    if not stamps.any():
+        return np.zeros(0, dtype=np.int64)
+    before_ns, after_ns = usage.realtime_offset_ns
+    if abs(after_ns - before_ns) > CLOCK_STEP_NS:
+        return np.zeros_like(stamps)
+    return np.where(stamps > 0, stamps - (before_ns + after_ns) // 2, 0)
+
+
+def _count_from_start(trial: Trial) -> None:
+    """Turn clock readings into nanoseconds after the start; 0 stays 0, for what never happened."""
+    schedule = due_times(trial.plan.workload, trial.plan.seed, trial.plan.block)
+    p, d = trial.publishes, trial.deliveries
+    assert p is not None
+    first = (int(p.publisher[0]), int(p.sequence[0]))
+    start_ns = int(p.due_ns[0]) - int(schedule[first[0]][first[1]])
+
+    def relative(times: Any) -> Any:
+        return np.where(times > 0, times - start_ns, 0)
+
+    trial.publishes = Publishes(
+        p.publisher,
+        p.sequence,
+        relative(p.due_ns),
+        relative(p.ready_ns),
+        relative(p.sent_ns),
+        relative(p.done_ns),
+        p.status,
+    )
+    if d is not None:
+        trial.deliveries = Deliveries(
+            d.publisher,
+            d.sequence,
+            d.due_ns - start_ns,
+            d.subscriber,
+            d.received_ns - start_ns,
+            d.intact,
+            relative(d.arrived_ns),
+        )
