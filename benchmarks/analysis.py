@@ -13,12 +13,13 @@ import time
 
 import numpy as np
 
-from rtbench.analysis.ledger import Deliveries, Publishes
-from rtbench.analysis.measured import Measured, TrialCounts
+from rtbench.analysis.counts import TrialCounts
+from rtbench.analysis.measured import Measured
+from rtbench.plan.records import Deliveries, Publishes
 from rtbench.plan.settings import resolve
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
-from rtbench.result.result import Result
+from rtbench.result.comparison import Comparison
 
 VARIANTS, TRIALS, SUBSCRIBERS, MESSAGES = 5, 5, 100, 400
 
@@ -58,7 +59,7 @@ def main() -> None:
     """Measure and print."""
     workload = Workload(subscribers=SUBSCRIBERS, rate_hz=100, duration_s=4, warmup_s=0)
     variants = [Variant(f"v{i}", "sse", "embedded", "library", slot=i) for i in range(VARIANTS)]
-    result = Result.start("comparison", resolve({"trials": (TRIALS, "argument")}), workload, variants, None)
+    result = Comparison.start("comparison", resolve({"trials": (TRIALS, "argument")}), workload, variants, None)
     random = np.random.default_rng(1)
     for index in range(VARIANTS * TRIALS):
         result.trials.append(synthetic_trial(index, variants[index % VARIANTS].name, workload, random))

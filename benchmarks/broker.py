@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rtbench.transports import registry as transport
+from rtbench.transports import registry
 from rtbench.wire import mqtt
 
 TARGETS = {0: 2.0, 2: 4.0}  # by QoS: times mosquitto's CPU time a delivery, at most
@@ -50,7 +50,7 @@ async def embedded(port: int) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     listener = socket.create_server(("127.0.0.1", port))
-    async with transport.server("mqtt").serve(listener):
+    async with registry.server("mqtt").serve(listener):
         await stopped.wait()
 
 

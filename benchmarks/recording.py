@@ -28,12 +28,13 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 import websockets
-from rtbench.trial.generator import Part, Received, record_deliveries
 
 from rtbench.plan import payload
 from rtbench.system import malloc
 from rtbench.system.meter import Meter, MeteredSocket
-from rtbench.transports import registry as transport
+from rtbench.transports import registry
+from rtbench.transports.records import Part, SubscriberRecord
+from rtbench.trial.subscriber import record_deliveries
 from rtbench.trial.trial import server_process as serving
 
 TARGET_US = 2.0
@@ -65,9 +66,9 @@ async def count(stream: AsyncIterator[object], wanted: int) -> None:
 async def subscribe(name: str, url: str, messages: int, recording: bool) -> int:
     """Say that all is open, wait for a line, receive all messages; return the CPU time of that in nanoseconds."""
     async with AsyncExitStack() as stack:
-        record = Received()
+        record = SubscriberRecord()
         if recording:
-            connection = await stack.enter_async_context(transport.client(name).connect(url, Meter()))
+            connection = await stack.enter_async_context(registry.client(name).connect(url, Meter()))
             part = Part(("", 0), "", name, "", {}, [], SIZE, 0.0, "", canaries=[0])
             work = record_deliveries(0, await connection.subscribe(TOPIC), part, record, asyncio.Event())
         else:
@@ -91,7 +92,7 @@ async def turn(name: str, url: str, recording: bool, messages: int) -> float:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        async with transport.client(name).connect(url, Meter()) as connection:
+        async with registry.client(name).connect(url, Meter()) as connection:
             for n in range(messages):
                 await connection.publish(TOPIC, payload.build(0, n, 0, SIZE))
         out, _ = process.communicate("go\n")

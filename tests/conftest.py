@@ -70,7 +70,7 @@ class Program:
         return time.monotonic() - began
 
     def _servers(self) -> list[psutil.Process]:
-        return [p for p in self.processes() if "rtbench.serving" in " ".join(p.cmdline())]
+        return [p for p in self.processes() if "rtbench.trial.server_process" in " ".join(p.cmdline())]
 
     def processes(self) -> list[psutil.Process]:
         """Every process that the program started, however far from it by now."""

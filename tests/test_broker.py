@@ -20,7 +20,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from rtbench.errors import UsageError
-from rtbench.transports import registry as transport
+from rtbench.transports import registry
 from rtbench.wire import mqtt
 
 PATIENCE = 10.0  # seconds until a test gives up on something that must come
@@ -66,7 +66,7 @@ class Broker:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        async with transport.server("mqtt").serve(self.listener, **self.options) as self.url:
+        async with registry.server("mqtt").serve(self.listener, **self.options) as self.url:
             self._started.set()
             await self._stop.wait()
         self.leftovers = asyncio.all_tasks() - {asyncio.current_task()}
@@ -745,7 +745,7 @@ def connect_tls(broker: Broker, context: ssl.SSLContext, name: str) -> Raw:
 def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     async def attempt() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            async with transport.server("mqtt").serve(listener, tls_cert=str(tmp_path / "missing.pem")):
+            async with registry.server("mqtt").serve(listener, tls_cert=str(tmp_path / "missing.pem")):
                 pass
 
     with pytest.raises(UsageError, match="certificate"):
@@ -834,13 +834,13 @@ def test_damaged_packets_harm_nobody_else(broker: Broker) -> None:
 
 
 def test_its_name_and_its_figures(broker: Broker) -> None:
-    assert re.fullmatch(r"rtbench \S+ MQTT broker", transport.server("mqtt").software)
+    assert re.fullmatch(r"rtbench \S+ MQTT broker", registry.server("mqtt").software)
     assert broker.url == f"mqtt://127.0.0.1:{broker.port}"
     client = connect(broker)
     client.publish("t")
     client.subscribe(("$SYS/broker/#", 0))
     figures = {p.topic: p.payload for p in client.before_ping() if isinstance(p, mqtt.Publish)}
-    assert figures["$SYS/broker/version"] == transport.server("mqtt").software.encode()
+    assert figures["$SYS/broker/version"] == registry.server("mqtt").software.encode()
     assert figures["$SYS/broker/clients/connected"] == b"1"
     assert figures["$SYS/broker/publish/messages/received"] == b"1"
     assert figures["$SYS/broker/publish/messages/dropped"] == b"0"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rtbench.errors import MissingProgram
-from rtbench.result.result import Result
-from rtbench.result.storage import load
-from rtbench.transports import registry as transport
+from rtbench.experiments import load
+from rtbench.result.comparison import Comparison
+from rtbench.transports import registry
 from tests.capture import connections, packets, repeated_by_server
 from tests.conftest import RTBENCH
 
@@ -34,14 +34,14 @@ def _own_network() -> list[str]:
 
 def _servers() -> list[str]:
     try:
-        transport.server("mqtt", "mosquitto")
+        registry.server("mqtt", "mosquitto")
     except MissingProgram:
         return ["embedded"]
     return ["embedded", "mosquitto"]
 
 
 @pytest.fixture(scope="module", params=[pytest.param([], id="plain"), pytest.param(["--tls"], id="TLS")])
-def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
     """Every variant measured once, with the capture of all of it.
 
     Now and then the kernel gives two servers the same port, one after the other. Their connections could not be told
@@ -54,11 +54,11 @@ def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             return result, capture
 
 
-def _port(result: Result, variant: str) -> int:
+def _port(result: Comparison, variant: str) -> int:
     return int(result.trial_table[variant]["server_url"].rsplit(":", 1)[1])
 
 
-def _capture(directory: Path, options: list[str]) -> tuple[Result, Path]:
+def _capture(directory: Path, options: list[str]) -> tuple[Comparison, Path]:
     capture, out = directory / "lo.pcap", directory / "out"
     flags = ["--trials", "1", "--duration", "500ms", "--warmup", "100ms", "--interval", "200ms", "--out", str(out)]
     servers = [word for server in _servers() for word in ("--server", server)]
@@ -88,7 +88,7 @@ PARTS = (
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_capture_has_as_many_bytes_as_the_columns(captured: tuple[Result, Path], variant: str) -> None:
+def test_a_capture_has_as_many_bytes_as_the_columns(captured: tuple[Comparison, Path], variant: str) -> None:
     result, capture = captured
     row = result.trial_table[variant]
     figures = next(t.counts for t in result.trials if t.counts.variant == variant)
@@ -101,5 +101,5 @@ def test_a_capture_has_as_many_bytes_as_the_columns(captured: tuple[Result, Path
     assert row["server_retransmitted_bytes"] <= repeated
 
 
-def test_no_variant_is_left_out(captured: tuple[Result, Path]) -> None:
+def test_no_variant_is_left_out(captured: tuple[Comparison, Path]) -> None:
     assert {v.name for v in captured[0].variants} == set(VARIANTS)

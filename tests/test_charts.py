@@ -21,23 +21,24 @@ from click.testing import CliRunner
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from numpy.typing import NDArray
-from rtbench.trial.generator import ACKED
 
 from rtbench.analysis import statistics
-from rtbench.analysis.ledger import Deliveries, Publishes
-from rtbench.analysis.measured import Measured, TrialCounts
-from rtbench.analysis.metrics import LAYERS
+from rtbench.analysis.counts import TrialCounts
+from rtbench.analysis.layers import LAYERS
+from rtbench.analysis.measured import Measured
 from rtbench.charts import CHARTS, FORMATS, PRESETS, Chart, draw
 from rtbench.charts.placement import column
 from rtbench.charts.scale import plain, span, ticks
 from rtbench.charts.style import COLOURS, contrast_of, look
 from rtbench.cli.chart import command
 from rtbench.errors import UsageError
+from rtbench.plan.records import ACKED, Deliveries, Publishes
 from rtbench.plan.settings import resolve, workload_of
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
-from rtbench.result.result import COMPLETE, Result
-from rtbench.system.meter import Way, Wire
+from rtbench.result.comparison import Comparison
+from rtbench.result.result import COMPLETE
+from rtbench.wire.tcp import Direction, Wire
 from rtbench.wire.traffic import Flow, Predicted
 
 MESSAGES, SUBSCRIBERS, WARMUP_S = 60, 5, 0.1
@@ -80,7 +81,7 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
         due[many] + latency * 2 // 3,
     )
     carried = (MESSAGES + DELIVERIES) * workload.payload_bytes
-    wire = Wire(0, Way(carried, 3000, 600, 3000 * 52, 600 * 52), Way(row[5] * DELIVERIES))
+    wire = Wire(0, Direction(carried, 3000, 600, 3000 * 52, 600 * 52), Direction(row[5] * DELIVERIES))
     figures: dict[str, Any] = {
         "index": index,
         "block": index,
@@ -116,12 +117,12 @@ def measured(index: int, variant: Variant, row: Row, workload: Workload, **chang
 
 def result_of(
     variants: Sequence[tuple[Variant, Row]], trials: int = 3, changed: dict[str, dict[str, Any]] | None = None
-) -> Result:
+) -> Comparison:
     """A complete result; `changed` holds figures of the trials of some variants."""
     flags = {"trials": (trials, "flag"), "subscribers": (SUBSCRIBERS, "flag"), "rate": (100, "flag")}
     settings = resolve({**flags, "duration": (MESSAGES / 100, "flag"), "warmup": (WARMUP_S, "flag")})
     workload = workload_of(settings)
-    result = Result(
+    result = Comparison(
         kind="comparison",
         settings=settings,
         workload=workload,
@@ -139,11 +140,11 @@ def result_of(
     return result
 
 
-def seven(**changed: dict[str, Any]) -> Result:
+def seven(**changed: dict[str, Any]) -> Comparison:
     return result_of([(variant_of(row), row) for row in SEVEN], changed=changed)
 
 
-def twelve() -> Result:
+def twelve() -> Comparison:
     """Seven variants, MQTT on a second server, and two transports by a second client."""
     variants = [(variant_of(row), row) for row in SEVEN]
     variants += [(variant_of(row, server="mosquitto"), row) for row in SEVEN[4:]]
@@ -151,7 +152,7 @@ def twelve() -> Result:
     return result_of(variants)
 
 
-def one() -> Result:
+def one() -> Comparison:
     return result_of([(variant_of(SEVEN[3]), SEVEN[3])], trials=1)
 
 
@@ -159,7 +160,7 @@ SHARED = {"one": one, "seven": seven, "twelve": twelve}
 
 
 @cache
-def shared(which: str) -> Result:
+def shared(which: str) -> Comparison:
     return SHARED[which]()
 
 
@@ -169,12 +170,12 @@ def drawn(which: str, name: str, preset: str = "slides") -> Chart:
 
 
 @pytest.fixture
-def comparison() -> Result:
+def comparison() -> Comparison:
     return shared("seven")
 
 
 @pytest.fixture
-def crowd() -> Result:
+def crowd() -> Comparison:
     return shared("twelve")
 
 
@@ -230,7 +231,7 @@ def test_all_words_lie_within_the_figure_and_no_label_on_another(which: str, nam
             assert overlap_x <= 0 or overlap_y <= 0.15 * box.height
 
 
-def test_every_variant_is_named(crowd: Result) -> None:
+def test_every_variant_is_named(crowd: Comparison) -> None:
     names = {variant.name for variant in crowd.variants}
     for name in CHARTS:
         assert names <= {text.get_text() for text in words_of(drawn("twelve", name))}
@@ -258,7 +259,7 @@ def test_caption_says_the_conditions() -> None:
 # the data
 
 
-def test_ecdf_is_that_of_the_latencies(comparison: Result) -> None:
+def test_ecdf_is_that_of_the_latencies(comparison: Comparison) -> None:
     chart = drawn("seven", "latency-ecdf")
     for variant in comparison.variants:
         values = np.sort(comparison.latency_ms(variant.name))
@@ -269,7 +270,7 @@ def test_ecdf_is_that_of_the_latencies(comparison: Result) -> None:
         assert (x[-1], share[-1]) == (values[-1], 1.0)
 
 
-def test_percentiles_end_at_the_last_one_supported(comparison: Result) -> None:
+def test_percentiles_end_at_the_last_one_supported(comparison: Comparison) -> None:
     chart = drawn("seven", "latency-percentiles")
     for variant in comparison.variants:
         values = comparison.latency_ms(variant.name)
@@ -282,7 +283,7 @@ def test_percentiles_end_at_the_last_one_supported(comparison: Result) -> None:
     assert shown == ["0 %", "50 %", "90 %"]  # 900 deliveries do not support p99
 
 
-def test_layers_add_up_to_the_total(comparison: Result) -> None:
+def test_layers_add_up_to_the_total(comparison: Comparison) -> None:
     chart = drawn("seven", "bytes-per-delivery")
     axes = chart.figure.axes[0]
     bars: dict[int, list[Any]] = {}
@@ -307,7 +308,7 @@ def test_a_line_is_drawn_where_bytes_should_end_and_only_where_that_is_known() -
     assert len(drawn("seven", "bytes-per-delivery").figure.axes[0].lines) == 0
 
 
-def test_server_cpu_shows_each_trial(comparison: Result) -> None:
+def test_server_cpu_shows_each_trial(comparison: Comparison) -> None:
     chart = drawn("seven", "server-cpu")
     for row in comparison.summary:
         dots = line_of(chart, row["variant"]).get_xdata()
@@ -316,7 +317,7 @@ def test_server_cpu_shows_each_trial(comparison: Result) -> None:
         assert min(dots) <= row["server_cpu_us_per_delivery"] <= max(dots)
 
 
-def test_latency_against_bytes_has_the_interval(comparison: Result) -> None:
+def test_latency_against_bytes_has_the_interval(comparison: Comparison) -> None:
     chart = drawn("seven", "latency-against-bytes")
     for container, row in zip(chart.figure.axes[0].containers, comparison.summary, strict=True):
         marker, _, bars = container
@@ -335,7 +336,7 @@ def test_colours_are_petroff10() -> None:
 
 
 @pytest.mark.parametrize("preset", ["slides", "paper"])
-def test_a_transport_keeps_its_colour(comparison: Result, preset: str) -> None:
+def test_a_transport_keeps_its_colour(comparison: Comparison, preset: str) -> None:
     alone = result_of([(variant_of(SEVEN[3]), SEVEN[3])])
     for result in (comparison, alone):
         chart = draw(result, "latency-ecdf", preset)
@@ -343,7 +344,7 @@ def test_a_transport_keeps_its_colour(comparison: Result, preset: str) -> None:
             assert line_of(chart, variant.name).get_color() == COLOURS[variant.slot]
 
 
-def test_variants_of_a_transport_share_a_colour_and_differ_otherwise(crowd: Result) -> None:
+def test_variants_of_a_transport_share_a_colour_and_differ_otherwise(crowd: Comparison) -> None:
     looks = [look(v, PRESETS["slides"]) for v in crowd.variants if v.transport == "mqtt"]
     assert len({seen.colour for seen in looks}) == 1
     assert len({str(seen.dash) for seen in looks}) == len({seen.marker for seen in looks}) == 3
@@ -352,7 +353,7 @@ def test_variants_of_a_transport_share_a_colour_and_differ_otherwise(crowd: Resu
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
-def test_words_stand_out_from_the_background(crowd: Result, preset: Any) -> None:
+def test_words_stand_out_from_the_background(crowd: Comparison, preset: Any) -> None:
     for variant in crowd.variants:
         assert contrast_of(look(variant, preset).text, preset.background) >= 4.5
         if preset.dark:
@@ -409,7 +410,7 @@ def test_missing_bytes_name_the_platform() -> None:
         draw(result, "bytes-per-delivery")
 
 
-def test_unknown_names_are_errors_that_list_what_is_right(comparison: Result, tmp_path: Path) -> None:
+def test_unknown_names_are_errors_that_list_what_is_right(comparison: Comparison, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="latency-ecdf, latency-percentiles"):
         draw(comparison, "pie")
     with pytest.raises(UsageError, match="slides, paper, dark"):
@@ -423,7 +424,7 @@ def test_unknown_names_are_errors_that_list_what_is_right(comparison: Result, tm
 
 @pytest.mark.parametrize("kind", ["svg", "pdf"])
 @pytest.mark.parametrize("name", ["latency-ecdf", "bytes-per-delivery"])
-def test_files_are_the_same_each_time(crowd: Result, tmp_path: Path, name: str, kind: str) -> None:
+def test_files_are_the_same_each_time(crowd: Comparison, tmp_path: Path, name: str, kind: str) -> None:
     drawn("twelve", name).save(tmp_path / f"a.{kind}")
     draw(crowd, name).save(tmp_path / f"b.{kind}")
     assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
@@ -465,7 +466,7 @@ def test_png_and_notebook_carry_the_words(tmp_path: Path) -> None:
     assert "microseconds" in chart.alt
 
 
-def test_settings_of_the_user_neither_matter_nor_change(comparison: Result, tmp_path: Path) -> None:
+def test_settings_of_the_user_neither_matter_nor_change(comparison: Comparison, tmp_path: Path) -> None:
     import matplotlib
 
     draw(comparison, "latency-ecdf").save(tmp_path / "a.svg")
@@ -517,7 +518,7 @@ def test_column_keeps_order_distance_and_bounds() -> None:
 
 
 @pytest.fixture
-def loaded(comparison: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def loaded(comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory whose result is the one made up here."""
     monkeypatch.setattr(comparison, "path", tmp_path)
     monkeypatch.setattr("rtbench.storage.load", lambda _: comparison)
@@ -560,7 +561,7 @@ def test_command_names_an_unwritable_place(loaded: Path) -> None:
 
 
 def test_command_skips_what_was_not_asked_for(
-    loaded: Path, comparison: Result, monkeypatch: pytest.MonkeyPatch
+    loaded: Path, comparison: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = seven(**{row[0]: {"publisher_run_wire": None} for row in SEVEN})
     without.path = loaded

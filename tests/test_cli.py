@@ -98,7 +98,7 @@ def test_a_missing_mosquitto_is_named_with_the_way_to_install_it(rtbench: Progra
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from rtbench.cli import _main; _main(['--help']); "
+        "import sys; from rtbench.cli import run_program; run_program(['--help']); "
         "heavy = {'numpy', 'aiohttp', 'matplotlib', 'websockets', 'asyncio'} & set(sys.modules); sys.exit(repr(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -23,10 +23,11 @@ import pytest
 from rtbench.errors import MissingProgram, Refused, UsageError
 from rtbench.system.meter import Meter
 from rtbench.system.process import ServerEnds, server_ends, serving_processes
-from rtbench.system.tls import certificate_files, trusting
-from rtbench.transports import registry as transport
-from rtbench.transports.registry import Client, Connection, Message
-from rtbench.trial.server_process import serve, server_process
+from rtbench.system.tls import certificate_files, client_context
+from rtbench.transports import Connection, Message, registry
+from rtbench.transports.contract import Client
+from rtbench.transports.serving import serve
+from rtbench.trial.server_process import server_process
 
 PATIENCE_S = 15.0  # until a test gives up on something that must come
 FAST = {"interval_s": 0.01}  # options that only decide how long a message may take
@@ -56,7 +57,7 @@ class Subject:
 
     @property
     def spoken(self) -> Client:
-        return transport.client(self.transport, self.client)
+        return registry.client(self.transport, self.client)
 
     @property
     def all_options(self) -> dict[str, Any]:
@@ -66,11 +67,11 @@ class Subject:
 
 def subjects() -> list[Subject]:
     found = []
-    for name, server in transport.server_names():
-        for spoken, client in transport.client_names():
+    for name, server in registry.server_names():
+        for spoken, client in registry.client_names():
             if spoken == name:
                 try:
-                    variants = transport.client(name, client).variants
+                    variants = registry.client(name, client).variants
                 except UsageError:  # it cannot be loaded: its tests say so
                     variants = ({},)
                 found += [Subject(name, server, client, options) for options in variants]
@@ -82,7 +83,7 @@ def subjects_over_tls() -> list[Subject]:
     return [
         replace(subject, tls=True)
         for subject in subjects()
-        if "tls_cert" in transport.server(subject.transport, subject.server).options
+        if "tls_cert" in registry.server(subject.transport, subject.server).options
     ]
 
 
@@ -130,7 +131,7 @@ async def serving(subject: Subject) -> AsyncIterator[tuple[str, Meter]]:
         if subject.tls:
             options["tls_cert"], options["tls_key"], authority = stack.enter_context(certificate_files())
         url = await stack.enter_async_context(serve(subject.transport, subject.server, options=options))
-        yield url, Meter(trusting(authority))
+        yield url, Meter(client_context(authority))
 
 
 def run(subject: Subject, scenario: Callable[[Relay], Awaitable[None]]) -> None:
@@ -194,12 +195,12 @@ also_over_tls = pytest.mark.parametrize("subject", [*subjects(), *subjects_over_
 
 
 def test_every_server_has_a_client_and_every_client_a_server() -> None:
-    assert {name for name, _ in transport.server_names()} == {name for name, _ in transport.client_names()}
+    assert {name for name, _ in registry.server_names()} == {name for name, _ in registry.client_names()}
 
 
-@pytest.mark.parametrize(("name", "client"), transport.client_names())
+@pytest.mark.parametrize(("name", "client"), registry.client_names())
 def test_a_client_declares_the_options_of_its_variants(name: str, client: str) -> None:
-    spoken = transport.client(name, client)
+    spoken = registry.client(name, client)
     assert spoken.variants
     assert all(variant.keys() <= spoken.options.keys() for variant in spoken.variants)
     assert spoken.software
@@ -504,7 +505,7 @@ def test_a_client_that_is_left_leaves_no_task_and_no_connection(subject: Subject
             server_process(subject.transport, subject.server, tls=subject.tls) as server,
         ):
             before = asyncio.all_tasks()
-            relay = Relay(subject, server.url, AsyncExitStack(), Meter(trusting(server.ca)))
+            relay = Relay(subject, server.url, AsyncExitStack(), Meter(client_context(server.ca)))
             async with relay.stack:
                 both = await relay.connect()
                 streams = [await both.subscribe(topic) for topic in ("left", "right")]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import rtbench
-from rtbench.cli.export import delivery_lines
-from rtbench.result.result import Result
+from rtbench.result.comparison import Comparison
+from rtbench.result.exports import delivery_lines
 
 REPOSITORY = Path(__file__).parents[1]
 TEXT = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
@@ -33,11 +33,11 @@ def dictionary(section: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> Comparison:
     return rtbench.load(REPOSITORY / "results" / "reference")
 
 
-def rows_of(result: Result, kind: str) -> Iterator[Mapping[str, Any]]:
+def rows_of(result: Comparison, kind: str) -> Iterator[Mapping[str, Any]]:
     if kind == "deliveries":
         for row in csv.DictReader(list(delivery_lines(result))[:200]):
             yield {name: value if name == "variant" else int(value) for name, value in row.items()}
@@ -46,7 +46,7 @@ def rows_of(result: Result, kind: str) -> Iterator[Mapping[str, Any]]:
 
 
 @pytest.mark.parametrize(("section", "kind"), SECTIONS.items())
-def test_the_dictionary_has_every_column_once_and_nothing_else(result: Result, section: str, kind: str) -> None:
+def test_the_dictionary_has_every_column_once_and_nothing_else(result: Comparison, section: str, kind: str) -> None:
     columns = list(next(iter(rows_of(result, kind))))
     described = [name for name, _, _ in dictionary(section)]
     assert set(columns) - set(described) == set(), "not in docs/results.md"
@@ -55,7 +55,7 @@ def test_the_dictionary_has_every_column_once_and_nothing_else(result: Result, s
 
 
 @pytest.mark.parametrize(("section", "kind"), SECTIONS.items())
-def test_every_value_has_the_type_that_the_dictionary_says(result: Result, section: str, kind: str) -> None:
+def test_every_value_has_the_type_that_the_dictionary_says(result: Comparison, section: str, kind: str) -> None:
     types = {name: TYPES[kind] for name, kind, _ in dictionary(section)}
     for row in rows_of(result, kind):
         wrong = [n for n, value in row.items() if value is not None and not isinstance(value, types[n])]

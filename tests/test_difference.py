@@ -12,20 +12,21 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from rtbench.result.difference import METRICS, SAME, between, noise_floor, ratios, verdict
-from rtbench.trial.generator import ACKED
 
 from rtbench.analysis import statistics
-from rtbench.analysis.ledger import Deliveries, Publishes
-from rtbench.analysis.measured import Measured, TrialCounts
+from rtbench.analysis.counts import TrialCounts
+from rtbench.analysis.difference import COMPARED, SAME, between, noise_floor, ratios, verdict
+from rtbench.analysis.measured import Measured
 from rtbench.analysis.statistics import Estimate
 from rtbench.cli.diff import command
 from rtbench.errors import Error, UsageError
+from rtbench.plan.records import ACKED, Deliveries, Publishes
 from rtbench.plan.settings import resolve, workload_of
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
-from rtbench.result.result import COMPLETE, INCOMPLETE, Result
-from rtbench.system.meter import Way, Wire
+from rtbench.result.comparison import Comparison
+from rtbench.result.result import COMPLETE, INCOMPLETE
+from rtbench.wire.tcp import Direction, Wire
 from tests.conftest import Program
 
 MESSAGES, SUBSCRIBERS = 60, 5
@@ -64,7 +65,7 @@ def trial_of(variant: str, block: int, workload: Workload, scale: float, spread:
         "wall_s": 1.0,
         "server_cpu_ns": round(50_000 * scale * luck * DELIVERIES),
         **{f.name: Wire() for f in fields(TrialCounts) if f.name.endswith("_wire")},
-        "subscriber_run_wire": Wire(down=Way(200 * DELIVERIES, header_bytes=52 * DELIVERIES + block)),
+        "subscriber_run_wire": Wire(down=Direction(200 * DELIVERIES, header_bytes=52 * DELIVERIES + block)),
         "predicted": None,
     }
     publishes = Publishes(zeros, sequence, due, due + 1000, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
@@ -73,12 +74,12 @@ def trial_of(variant: str, block: int, workload: Workload, scale: float, spread:
 
 def result_of(
     scales: Mapping[str, float], trials: int = 6, seed: int = 0, spread: float = 0.1, **environment: Any
-) -> Result:
+) -> Comparison:
     """Return a result with a variant for each scale."""
     flags = {"subscribers": (SUBSCRIBERS, "flag"), "rate": (100, "flag"), "trials": (trials, "flag")}
     settings = resolve({**flags, "duration": (MESSAGES / 100, "flag")})
     workload = workload_of(settings)
-    return Result(
+    return Comparison(
         kind="comparison",
         settings=settings,
         workload=workload,
@@ -164,19 +165,19 @@ def test_an_incomplete_result_and_what_only_one_has_are_named() -> None:
 # what is refused
 
 
-def other_workload(result: Result) -> None:
+def other_workload(result: Comparison) -> None:
     result.workload = replace(result.workload, payload_bytes=200)
 
 
-def other(**changed: Any) -> Callable[[Result], None]:
-    def change(result: Result) -> None:
+def other(**changed: Any) -> Callable[[Comparison], None]:
+    def change(result: Comparison) -> None:
         result.variants = [replace(variant, **changed) for variant in result.variants]
 
     return change
 
 
-def on(**changed: Any) -> Callable[[Result], None]:
-    def change(result: Result) -> None:
+def on(**changed: Any) -> Callable[[Comparison], None]:
+    def change(result: Comparison) -> None:
         result.environment = {**result.environment, **changed}
 
     return change
@@ -201,7 +202,7 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("change", "said"), CONDITIONS)
-def test_results_measured_otherwise_are_refused_by_name(change: Callable[[Result], None], said: str) -> None:
+def test_results_measured_otherwise_are_refused_by_name(change: Callable[[Comparison], None], said: str) -> None:
     a, b = result_of({"sse": 1.0, "mqtt": 1.0}), result_of({"sse": 1.0, "mqtt": 1.0})
     change(b)
     with pytest.raises(UsageError) as refused:
@@ -309,8 +310,8 @@ def test_a_verdict_is_in_words(ratio: Estimate | None, said: str) -> None:
 
 
 @pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, Result]:
-    results: dict[str, Result] = {}
+def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, Comparison]:
+    results: dict[str, Comparison] = {}
     monkeypatch.setattr("rtbench.storage.load", lambda path: results[str(path)])
     return results
 
@@ -328,27 +329,27 @@ LONG = "long-polling (mosquitto, lean)"
 
 @pytest.mark.parametrize("arguments", [("A", "B"), ("A", "--baseline", "sse"), ("A", "--aa")], ids=" ".join)
 def test_every_comparison_is_printed_within_a_hundred_columns(
-    saved: dict[str, Result], arguments: tuple[str, ...]
+    saved: dict[str, Comparison], arguments: tuple[str, ...]
 ) -> None:
     saved |= {"A": result_of({"sse": 1.0, LONG: 1234.5}), "B": result_of({"sse": 1.5, LONG: 0.001}, seed=3)}
     code, text = said(*arguments)
     assert code == 0
     assert max(map(len, text.splitlines())) <= 100
     assert f"\n{LONG}\n" in text
-    assert all(metric.head in text for metric in METRICS)
+    assert all(metric.head in text for metric in COMPARED)
 
 
-def test_json_has_the_rows_the_conditions_and_the_notes(saved: dict[str, Result]) -> None:
+def test_json_has_the_rows_the_conditions_and_the_notes(saved: dict[str, Comparison]) -> None:
     saved |= {"A": result_of({"sse": 1.0}), "B": result_of({"sse": 1.5}, cores=8)}
     code, text = said("A", "B", "--anyway", "--json")
     content = json.loads(text)
     assert code == 0
     assert (content["a"], content["b"], content["conditions"]) == ("A", "B", ["cores 4 and 8"])
-    assert [row["metric"] for row in content["rows"]] == [metric.name for metric in METRICS]
+    assert [row["metric"] for row in content["rows"]] == [metric.name for metric in COMPARED]
     assert content["notes"]
 
 
-def test_an_invalid_variant_is_exit_code_4(saved: dict[str, Result]) -> None:
+def test_an_invalid_variant_is_exit_code_4(saved: dict[str, Comparison]) -> None:
     saved["A"] = result_of({"sse": 1.0})
     saved["A"].trials[0].counts = replace(saved["A"].trials[0].counts, nagle_sockets=3)
     code, text = said("A", "--aa")
@@ -367,7 +368,7 @@ def test_an_invalid_variant_is_exit_code_4(saved: dict[str, Result]) -> None:
         (["A", "B"], "A and B were not measured alike; kernel 6.1 and 6.2; --anyway compares them all the same"),
     ],
 )
-def test_what_cannot_be_compared_is_said(saved: dict[str, Result], arguments: list[str], text: str) -> None:
+def test_what_cannot_be_compared_is_said(saved: dict[str, Comparison], arguments: list[str], text: str) -> None:
     saved |= {"A": result_of({"sse": 1.0}), "B": result_of({"sse": 1.0}, kernel="6.2")}
     code, message = said(*arguments)
     assert code == 2
@@ -481,7 +482,7 @@ def test_a_difference_that_is_there_is_mostly_shown(trials: int, scale: float, l
 VARIANTS = dict.fromkeys(("polling", "sse", "websocket", "mqtt"), 1.0)
 
 
-def alike(trials: int, seed: int) -> Result:
+def alike(trials: int, seed: int) -> Comparison:
     """Return a result in which nothing differs but the luck of every trial of every variant."""
     result = result_of(VARIANTS, trials)
     result.trials = [
@@ -513,7 +514,7 @@ def test_an_aa_comparison_finds_a_machine_that_alternates(factor: float) -> None
     assert text.endswith("something on this machine changed from block to block.")
 
 
-def test_an_aa_comparison_without_a_difference_says_so_in_its_last_line(saved: dict[str, Result]) -> None:
+def test_an_aa_comparison_without_a_difference_says_so_in_its_last_line(saved: dict[str, Comparison]) -> None:
     saved |= {"A": result_of(VARIANTS, 10, seed=1), "B": result_of(VARIANTS, 3), "C": result_of(VARIANTS, 10, seed=2)}
     conclusion = "A/A: no difference shown in 24 rows (family-wise at 5 %: Bonferroni)."
     assert said("A", "--aa")[1].splitlines()[-1] == conclusion

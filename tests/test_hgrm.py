@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import rtbench as package
-from rtbench.cli import _main
+from rtbench.cli import run_program
 from rtbench.result.hgrm import lines, percentiles
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
@@ -116,14 +116,14 @@ def test_plotters_read_it() -> None:
 
 
 def test_the_command_exports_a_variant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _main(["export", str(REFERENCE), "--hgrm", "mqtt-qos1"]) == 0
+    assert run_program(["export", str(REFERENCE), "--hgrm", "mqtt-qos1"]) == 0
     printed = capsys.readouterr().out
     values = package.load(REFERENCE).latency_ms("mqtt-qos1")
     rows, footer = parse(printed)
     assert footer["Total count"] == len(values)
     assert footer["StdDeviation"] == pytest.approx(values.std(), abs=1e-6)
     assert next(row.value for row in rows if row.percentile == 0.9) == pytest.approx(expected_at(values, 0.9), abs=1e-6)
-    assert _main(["export", str(REFERENCE), "--hgrm", "mqtt-qos1", "--out", str(tmp_path / "a.hgrm")]) == 0
+    assert run_program(["export", str(REFERENCE), "--hgrm", "mqtt-qos1", "--out", str(tmp_path / "a.hgrm")]) == 0
     assert (tmp_path / "a.hgrm").read_text() == printed
 
 
@@ -132,7 +132,7 @@ def test_the_command_exports_a_variant(tmp_path: Path, capsys: pytest.CaptureFix
     [(["--hgrm", "pigeon"], "no variant 'pigeon'"), (["--hgrm", "sse", "--trials"], "ask for one at a time")],
 )
 def test_what_cannot_be_exported_is_said(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _main(["export", str(REFERENCE), *arguments]) == 2
+    assert run_program(["export", str(REFERENCE), *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert said in captured.err

@@ -14,8 +14,8 @@ from email.message import EmailMessage, Message
 import pytest
 
 from rtbench.system.meter import Meter
-from rtbench.transports import registry as transport
-from rtbench.trial.server_process import serve
+from rtbench.transports import registry
+from rtbench.transports.serving import serve
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl, the client of these tests, is not on PATH")
 
@@ -107,7 +107,7 @@ def test_head_tells_where_the_feed_ends(name: str) -> None:
 def test_the_requests_of_one_client_share_a_connection(name: str) -> None:
     async def scenario(url: str) -> None:
         meter = Meter()
-        async with transport.client(name).connect(url, meter) as connection:
+        async with registry.client(name).connect(url, meter) as connection:
             stream = await connection.subscribe("topic")
             if name != "sse":  # whose first connection is busy for as long as it listens
                 await connection.publish("topic", b"x")

@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 import rtbench.idle
 
-from rtbench.cli import _main
-from rtbench.cli.idle import report, sentence
+from rtbench.cli import run_program
 from rtbench.errors import UsageError
+from rtbench.result.idle import report, sentence
 from rtbench.table import Table
-from rtbench.trial.coordinator import Conductor
-from rtbench.trial.idle_client import Part, hold
+from rtbench.transports.records import Part
+from rtbench.trial.coordinator import Coordinator
+from rtbench.trial.idle_client import hold
 from rtbench.trial.server_process import ServerProcess
 from tests.conftest import Program, until
 
@@ -185,7 +186,7 @@ def test_connections_that_are_refused_say_why() -> None:
         port = gone.getsockname()[1]
 
     async def refused() -> None:
-        conductor = Conductor(1.0, lambda _: None)
+        conductor = Coordinator(1.0, lambda _: None)
         conductor.lead_to(nobody)
         server = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
         part = Part(server.sockets[0].getsockname()[:2], conductor.token, "sse", "library", {}, (1,))
@@ -243,7 +244,7 @@ REFUSED = [
 def test_bad_input_gets_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert _main(["idle", *arguments]) == 2
+    assert run_program(["idle", *arguments]) == 2
     written = capsys.readouterr()
     assert written.out == ""
     assert said in written.err
@@ -275,7 +276,7 @@ def test_rows_go_to_standard_output_and_to_a_file(rtbench: Program) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_stopped_measurement_leaves_no_process(rtbench: Program, number: signal.Signals) -> None:
     process = rtbench.start("idle", "--transport", "websocket", "--connections", "5", "--duration", "60s")
-    assert until(lambda: any("rtbench.executor" in " ".join(p.cmdline()) for p in rtbench.processes()))
+    assert until(lambda: any("rtbench.trial.executor" in " ".join(p.cmdline()) for p in rtbench.processes()))
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -287,7 +288,7 @@ def test_a_stopped_measurement_leaves_no_process(rtbench: Program, number: signa
 def test_a_server_that_dies_is_a_reason_and_exit_code_1(rtbench: Program) -> None:
     process = rtbench.start("idle", "--transport", "websocket", "--connections", "5", "--duration", "60s")
     assert until(lambda: len(rtbench.processes()) == 3)
-    serving = [p for p in rtbench.processes() if "rtbench.serving" in " ".join(p.cmdline())]
+    serving = [p for p in rtbench.processes() if "rtbench.trial.server_process" in " ".join(p.cmdline())]
     serving[0].kill()
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1, stderr

@@ -22,8 +22,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 import rtbench
 from rtbench.system.meter import Meter
-from rtbench.transports import registry as transport
-from rtbench.trial.server_process import serve
+from rtbench.transports import registry
+from rtbench.transports.serving import serve
 from rtbench.wire import mqtt
 from tests.conftest import Program
 
@@ -84,10 +84,10 @@ def test_packets_a_hop(qos: int, packets: list[str]) -> None:
     count = 50
 
     async def exchange() -> list[Hop]:
-        client = transport.client("mqtt")
+        client = registry.client("mqtt")
         async with (
             asyncio.timeout(WITHIN_S),
-            serve("mqtt", transport.DEFAULT_SERVER) as url,
+            serve("mqtt", DEFAULT_SERVER) as url,
             tapped(url) as (way_in, hops),
         ):
             async with (
@@ -157,7 +157,7 @@ def exchanged(port: int) -> dict[tuple[int, int], int]:
 
 def test_what_arrives_has_the_lower_of_the_published_and_the_granted_qos() -> None:
     async def with_broker() -> dict[tuple[int, int], int]:
-        async with serve("mqtt", transport.DEFAULT_SERVER) as url:
+        async with serve("mqtt", DEFAULT_SERVER) as url:
             return await asyncio.to_thread(exchanged, urlsplit(url).port or 0)
 
     arrived = asyncio.run(with_broker())

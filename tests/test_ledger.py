@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rtbench.trial.generator import ACKED, FAILED, INDETERMINATE
 
-from rtbench.analysis.ledger import Deliveries, Ledger, Publishes, account
+from rtbench.analysis.ledger import Ledger, account
+from rtbench.plan.records import ACKED, FAILED, INDETERMINATE, Deliveries, Publishes
 from rtbench.plan.workload import PATTERNS, Workload
 
 

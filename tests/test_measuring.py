@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rtbench
-from rtbench.result.result import Result
+from rtbench.result.comparison import Comparison
 
 DESIGNED = [
     "variant",
@@ -56,11 +56,11 @@ VARIANTS = ["polling", "long-polling", "sse", "websocket", "mqtt-qos0", "mqtt-qo
 
 
 @pytest.fixture(scope="module")
-def result(comparison: Path) -> Result:
+def result(comparison: Path) -> Comparison:
     return rtbench.load(comparison)
 
 
-def test_a_comparison_measures_every_variant_and_loses_nothing(result: Result) -> None:
+def test_a_comparison_measures_every_variant_and_loses_nothing(result: Comparison) -> None:
     assert result.summary.column("variant") == VARIANTS
     assert result.summary.column("lost") == [0] * 8
     assert result.summary.column("duplicated") == [0] * 8
@@ -75,33 +75,33 @@ def test_the_files_have_the_columns_of_the_design(comparison: Path) -> None:
     assert json.loads((comparison / "result.json").read_text())["schema"] == 3
 
 
-def test_trials_come_in_blocks_of_all_variants_in_changing_order(result: Result) -> None:
+def test_trials_come_in_blocks_of_all_variants_in_changing_order(result: Comparison) -> None:
     names = [trial.counts.variant for trial in result.trials]
     assert sorted(names[:8]) == sorted(names[8:]) == sorted(VARIANTS)
     assert names[:8] != names[8:]
 
 
-def test_all_variants_of_a_block_have_the_same_schedule(result: Result) -> None:
+def test_all_variants_of_a_block_have_the_same_schedule(result: Comparison) -> None:
     for block in (0, 1):
         schedules = [t.publishes.due_ns.tolist() for t in result.trials if t.counts.block == block]
         assert all(schedule == schedules[0] for schedule in schedules)
 
 
-def test_polling_waits_half_its_interval_and_no_longer_than_all_of_it(result: Result) -> None:
+def test_polling_waits_half_its_interval_and_no_longer_than_all_of_it(result: Comparison) -> None:
     latency_ms = result.latency_ms("polling")
     assert latency_ms.mean() == pytest.approx(100, rel=0.15)
     assert np.percentile(latency_ms, 95) < 200 * 1.15
     assert 100 < np.median(result.latency_ms("polling")) / np.median(result.latency_ms("websocket")) * 10
 
 
-def test_polling_asks_once_an_interval_and_long_polling_once_a_delivery(result: Result) -> None:
+def test_polling_asks_once_an_interval_and_long_polling_once_a_delivery(result: Comparison) -> None:
     for trial in (t for t in result.trials if t.counts.variant == "polling"):
         assert trial.counts.requests == pytest.approx(10 * trial.counts.wall_s / 0.2, rel=0.3)
     assert result.summary["long-polling"]["requests_per_delivery"] == pytest.approx(1, abs=0.4)
     assert result.summary["websocket"]["requests_per_delivery"] == 0
 
 
-def test_layers_add_up_to_the_bytes_on_the_wire(result: Result) -> None:
+def test_layers_add_up_to_the_bytes_on_the_wire(result: Comparison) -> None:
     for row in result.summary:
         if row["wire_bytes_per_delivery"] is None:
             pytest.skip("this platform counts no bytes")
@@ -112,7 +112,7 @@ def test_layers_add_up_to_the_bytes_on_the_wire(result: Result) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's receive stamps are Linux's")
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_delivery_is_due_then_sent_then_arrived_then_received(result: Result, name: str) -> None:
+def test_a_delivery_is_due_then_sent_then_arrived_then_received(result: Comparison, name: str) -> None:
     for trial in result.trials_of(name):
         assert (trial.delivered_lag_ms >= 0).all()
         assert (trial.arrived_ms > trial.delivered_lag_ms).all()
@@ -125,7 +125,7 @@ def test_a_delivery_is_due_then_sent_then_arrived_then_received(result: Result, 
     assert (row["publish_ack_p50_ms"] is None) == (row["acked"] == 0)
 
 
-def test_the_control_is_the_floor(result: Result) -> None:
+def test_the_control_is_the_floor(result: Comparison) -> None:
     floor = result.summary["tcp"]
     assert all(
         floor["framing_bytes_per_delivery"] < result.summary[name]["framing_bytes_per_delivery"]
@@ -137,7 +137,7 @@ def test_the_control_is_the_floor(result: Result) -> None:
     )
 
 
-def test_a_higher_qos_costs_more_bytes_and_more_server_time(result: Result) -> None:
+def test_a_higher_qos_costs_more_bytes_and_more_server_time(result: Comparison) -> None:
     rows = [result.summary[f"mqtt-qos{qos}"] for qos in (0, 1, 2)]
     for column in ("wire_bytes_per_delivery", "server_cpu_us_per_delivery"):
         values = [row[column] for row in rows]
@@ -145,18 +145,18 @@ def test_a_higher_qos_costs_more_bytes_and_more_server_time(result: Result) -> N
     assert [rows[qos]["acked"] == rows[qos]["published"] for qos in (0, 1, 2)] == [False, True, True]
 
 
-def test_a_websocket_delivery_costs_its_frame_and_no_more(result: Result) -> None:
+def test_a_websocket_delivery_costs_its_frame_and_no_more(result: Comparison) -> None:
     row = result.summary["websocket"]
     publishes, deliveries = row["published"], row["delivered"]
     # RFC 6455 section 5.2: two bytes from the server, six (masked) from the client, for payloads up to 125 bytes
     assert row["framing_bytes_per_delivery"] == pytest.approx(2 + 6 * publishes / deliveries, abs=0.01)
 
 
-def test_every_end_of_every_connection_has_nagle_off(result: Result) -> None:
+def test_every_end_of_every_connection_has_nagle_off(result: Comparison) -> None:
     assert all(trial.counts.nagle_sockets == 0 for trial in result.trials)
 
 
-def test_a_saved_result_gives_the_same_report_and_tables_again(comparison: Path, result: Result) -> None:
+def test_a_saved_result_gives_the_same_report_and_tables_again(comparison: Path, result: Comparison) -> None:
     again = rtbench.load(comparison / "result.json")
     assert again.report() == result.report()
     assert again.summary.to_csv() == (comparison / "summary.csv").read_text()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rtbench.system.meter import Meter, Way, Wire, read_wire
+from rtbench.system.meter import Meter, read_wire
+from rtbench.wire.tcp import Direction, Wire
 from tests.capture import FIN, packets, start
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is read as Linux lays it out")
@@ -227,8 +228,8 @@ def test_a_connection_that_nobody_answers_is_an_error_and_leaves_nothing_open() 
 
 
 def test_counts_add_up_and_subtract_field_by_field() -> None:
-    one = Wire(1, Way(2, 3, 4, 5, 6), Way(7, 8, 9, 10, 11), 12)
-    assert one + one == Wire(2, Way(4, 6, 8, 10, 12), Way(14, 16, 18, 20, 22), 24)
+    one = Wire(1, Direction(2, 3, 4, 5, 6), Direction(7, 8, 9, 10, 11), 12)
+    assert one + one == Wire(2, Direction(4, 6, 8, 10, 12), Direction(14, 16, 18, 20, 22), 24)
     assert one + one - one == one
     assert one + Wire() == one
     assert one.carried_bytes == 2 + 7

@@ -16,8 +16,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from rtbench.system.meter import Meter, MeteredSocket
-from rtbench.system.tls import trusting
-from rtbench.transports import registry as transport
+from rtbench.system.tls import client_context
+from rtbench.transports import registry
 from rtbench.trial.server_process import server_process
 from rtbench.wire import mqtt
 
@@ -36,7 +36,7 @@ class Reader:
         self.heard: list[bytes] = []
         self.paho = cast(Any, Client(CallbackAPIVersion.VERSION2))
         self.paho._sock = sock
-        client: Any = inspect.getmodule(transport.client("mqtt").connect)
+        client: Any = inspect.getmodule(registry.client("mqtt").connect)
         self.paho._sock_recv = client._packet_reader(self.paho, sock)
         self.paho.on_message = lambda _client, _userdata, message: self.heard.append(message.payload)
 
@@ -101,7 +101,7 @@ def test_a_message_that_waits_keeps_its_own_stamp(tls: bool) -> None:
     async def main() -> None:
         async with (
             server_process("mqtt", "embedded", tls=tls) as server,
-            transport.client("mqtt").connect(server.url, Meter(trusting(server.ca))) as both,
+            registry.client("mqtt").connect(server.url, Meter(client_context(server.ca))) as both,
             asyncio.timeout(PATIENCE_S),
         ):
             stream: Any = await both.subscribe("t")

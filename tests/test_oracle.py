@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rtbench.transports import registry as transport
+from rtbench.transports import registry
 from tests import oracle
 from tests.conftest import Program
 from tests.oracle import Faults
@@ -43,7 +43,7 @@ class Subject:
 def subjects() -> list[Subject]:
     found = []
     for name in oracle.embedded():
-        client = transport.client(name)
+        client = registry.client(name)
         interval = ("--interval", "40ms") if "interval_s" in client.options else ()
         for variant in client.variants:
             chosen = (text for option, value in variant.items() for text in (f"--{option}", str(value)))

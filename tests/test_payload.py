@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rtbench.plan import payload
 
 publishers = st.integers(0, 99_999)
-sequences = st.integers(0, payload.CANARY)
+sequences = st.integers(0, payload.PROBE)
 due_times = st.integers(0, 2**63 - 1)
 
 
@@ -52,8 +52,8 @@ def test_a_payload_is_one_line_of_readable_ascii(publisher: int, sequence: int, 
 @given(publishers, sequences, due_times)
 def test_only_the_canary_is_a_canary(publisher: int, sequence: int, due: int) -> None:
     built = payload.build(publisher, sequence, due, 100)
-    assert payload.is_canary(built) == (sequence == payload.CANARY)
-    assert payload.is_canary(payload.build(publisher, payload.CANARY, due, 100))
+    assert payload.is_probe(built) == (sequence == payload.PROBE)
+    assert payload.is_probe(payload.build(publisher, payload.PROBE, due, 100))
 
 
 GOOD = payload.build(7, 8, 9, 39)

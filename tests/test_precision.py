@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 import rtbench as package
 from rtbench.analysis import statistics
-from rtbench.analysis.precision import LEAST_TO_PROJECT, LEAST_TRIALS, Precision, Width
+from rtbench.analysis.precision import LEAST_TO_PROJECT, Precision, Width
 from rtbench.cli.measuring import ProgressLine
 from rtbench.errors import UsageError
-from rtbench.experiments.compare import Progress, plans
+from rtbench.experiments.compare import plans
 from rtbench.experiments.rerun import settings_of
-from rtbench.plan.settings import Given, resolve
+from rtbench.experiments.runner import Progress
+from rtbench.plan.settings import LEAST_TRIALS_FOR_PRECISION, Given, resolve
 from rtbench.plan.variant import Variant
-from rtbench.result.result import Result
+from rtbench.result.comparison import Comparison
 from tests.conftest import Program, until
 from tests.test_difference import BETWEEN, SIZE, WITHIN, result_of, trial_of
 from tests.test_trouble import _measured_trials
@@ -29,9 +30,9 @@ from tests.test_trouble import _measured_trials
 QUICK = ("--duration", "300ms", "--warmup", "0s")
 
 
-def grown(spreads: dict[str, float], precision: float, most_trials: int = 30, seed: int = 0) -> Result:
+def grown(spreads: dict[str, float], precision: float, most_trials: int = 30, seed: int = 0) -> Comparison:
     """Return a result of trials made up here, measured block after block until it says that this is enough."""
-    result = result_of(dict.fromkeys(spreads, 1.0), LEAST_TRIALS)
+    result = result_of(dict.fromkeys(spreads, 1.0), LEAST_TRIALS_FOR_PRECISION)
     result.settings = {
         **result.settings,
         "precision": Given(precision, "flag"),
@@ -48,8 +49,8 @@ def grown(spreads: dict[str, float], precision: float, most_trials: int = 30, se
 
 def test_trials_that_agree_are_enough_at_once() -> None:
     result = grown({"sse": 0.001, "websocket": 0.001}, 0.05)
-    assert result.blocks == LEAST_TRIALS
-    assert result.planned_trials == len(result.trials) == 2 * LEAST_TRIALS
+    assert result.blocks == LEAST_TRIALS_FOR_PRECISION
+    assert result.planned_trials == len(result.trials) == 2 * LEAST_TRIALS_FOR_PRECISION
     assert result.precision is not None
     assert result.precision.sentences() == ["precision: 5 % reached with 5 trials"]
     assert result.exit_code == 0
@@ -57,7 +58,7 @@ def test_trials_that_agree_are_enough_at_once() -> None:
 
 def test_the_widest_variant_decides_and_all_get_its_trials() -> None:
     result = grown({"sse": 0.1, "websocket": 0.001}, 0.05)
-    assert LEAST_TRIALS < result.blocks < 30
+    assert LEAST_TRIALS_FOR_PRECISION < result.blocks < 30
     assert [row["trials"] for row in result.summary] == [result.blocks] * 2
     row = result.summary["sse"]
     half = (row["latency_p50_high_ms"] - row["latency_p50_low_ms"]) / 2

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 import rtbench
-from rtbench.analysis.measured import TrialCounts
+from rtbench.analysis.counts import TrialCounts
 from rtbench.errors import MissingProgram
-from rtbench.result.result import Result
-from rtbench.result.storage import load as saved
+from rtbench.experiments import load as saved
+from rtbench.result.comparison import Comparison
 from rtbench.system.meter import Meter
-from rtbench.transports import registry as transport
-from rtbench.trial.server_process import serve
+from rtbench.transports import registry
+from rtbench.transports.serving import serve
 from rtbench.wire import http, mqtt, sse
 from rtbench.wire.traffic import Flow, Predicted, Traffic, digits, flow, mean_digits
 from rtbench.wire.websocket import frame_bytes
@@ -163,7 +163,7 @@ PUBLISHED = (len(POST) * 8, 8), (len(NO_CONTENT) * 8, 8)
 
 
 def predicted(name: str, traffic: Traffic, **options: Any) -> dict[str, tuple[int, int]]:
-    predict = transport.client(name).predict
+    predict = registry.client(name).predict
     assert predict is not None
     flows = predict(traffic, **options)
     return {name: (getattr(flows, name).bytes, getattr(flows, name).units) for name in FLOWS}
@@ -235,7 +235,7 @@ def flows_of(figures: TrialCounts) -> list[tuple[str, int, int, int]]:
     return [(name, n, f.bytes, f.units) for name, n, f in zip(FLOWS, measured, flows, strict=True)]
 
 
-def check(result: Result) -> None:
+def check(result: Comparison) -> None:
     assert [trial.counts.error for trial in result.trials if trial.counts.error] == []
     for figures in figures_of(result):
         for name, measured, expected, units in flows_of(figures):
@@ -248,7 +248,7 @@ def check(result: Result) -> None:
     assert "predicted" not in result.report()
 
 
-def figures_of(result: Result) -> list[TrialCounts]:
+def figures_of(result: Comparison) -> list[TrialCounts]:
     return [trial.counts for trial in result.trials if not trial.counts.error]
 
 
@@ -268,7 +268,7 @@ def test_large_messages_from_many_take_the_bytes_that_were_predicted() -> None:
 @linux
 def test_a_broker_in_c_takes_the_bytes_that_were_predicted() -> None:
     try:
-        transport.server("mqtt", "mosquitto")
+        registry.server("mqtt", "mosquitto")
     except MissingProgram as error:
         pytest.skip(str(error))
     few: dict[str, Any] = {"pattern": "fan-in", "trials": 1, "duration": "600ms", "warmup": "100ms", "control": False}
@@ -277,7 +277,7 @@ def test_a_broker_in_c_takes_the_bytes_that_were_predicted() -> None:
 
 def test_an_answer_is_counted_by_the_messages_in_it() -> None:
     async def poll() -> None:
-        client, meter = transport.client("polling"), Meter()
+        client, meter = registry.client("polling"), Meter()
         async with (
             serve("polling", "embedded", "127.0.0.1", 0, {}) as url,
             client.connect(url, meter, interval_s=0.01) as connection,
@@ -308,7 +308,7 @@ def test_a_chunk_of_a_stream_is_counted_by_the_events_in_it() -> None:
         writer.close()
 
     async def listen() -> None:
-        client, meter = transport.client("sse"), Meter()
+        client, meter = registry.client("sse"), Meter()
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             async with client.connect(url, meter) as connection, asyncio.timeout(20):
@@ -326,7 +326,7 @@ def test_a_chunk_of_a_stream_is_counted_by_the_events_in_it() -> None:
 
 @linux
 def test_pings_are_counted_apart_and_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = transport.client("mqtt")
+    client = registry.client("mqtt")
     # aiomqtt looks once a second whether a ping is due, and the broker waits for half as long again
     monkeypatch.setattr(sys.modules[client.connect.__module__], "_KEEP_ALIVE_S", 3)
 

@@ -12,13 +12,13 @@ import pytest
 
 import rtbench as package
 from rtbench.analysis import statistics
-from rtbench.cli import _main
+from rtbench.cli import run_program
 from rtbench.errors import ResultError
 from rtbench.experiments import compare as comparison
 from rtbench.experiments.rerun import agreements, differences, settings_of
 from rtbench.plan.settings import Given
 from rtbench.result import storage
-from rtbench.result.result import Result
+from rtbench.result.comparison import Comparison
 from tests.conftest import Program
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
@@ -26,11 +26,11 @@ RUN = ("run", "--transport", "polling", "--interval", "100ms", "--rate", "100", 
 
 
 @pytest.fixture
-def reference() -> Result:
+def reference() -> Comparison:
     return package.load(REFERENCE)
 
 
-def doctored(result: Result, variant: str, factor: float = 1.0, dropped: int = 0) -> Result:
+def doctored(result: Comparison, variant: str, factor: float = 1.0, dropped: int = 0) -> Comparison:
     """The same result with the latencies of a variant multiplied, and some deliveries of each of its trials gone."""
     trials = []
     for trial in result.trials:
@@ -45,7 +45,7 @@ def doctored(result: Result, variant: str, factor: float = 1.0, dropped: int = 0
     return dataclasses.replace(result, trials=trials)
 
 
-def saved(result: Result, path: Path) -> Path:
+def saved(result: Comparison, path: Path) -> Path:
     path.mkdir()
     for trial in result.trials:
         storage.write_samples(path, trial)
@@ -86,7 +86,7 @@ def test_a_doctored_result_does_not_agree(
     changed: dict[str, Any],
     code: int,
     said: str,
-    reference: Result,
+    reference: Comparison,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -95,12 +95,12 @@ def test_a_doctored_result_does_not_agree(
     original = saved(reference, tmp_path / "original")
     asked: list[Any] = []
 
-    def measure(settings: Any, kind: str, out: Path, watch: Any) -> Result:
+    def measure(settings: Any, kind: str, out: Path, watch: Any) -> Comparison:
         asked.append((kind, out))
         return doctored(reference, "websocket", **changed)
 
     monkeypatch.setattr(comparison, "measure", measure)
-    assert _main(["rerun", str(original), "--out", str(tmp_path / "again")]) == code
+    assert run_program(["rerun", str(original), "--out", str(tmp_path / "again")]) == code
     printed = capsys.readouterr().out
     assert said in printed
     assert max(map(len, printed.splitlines())) <= 100
@@ -108,29 +108,29 @@ def test_a_doctored_result_does_not_agree(
 
 
 def test_a_failed_trial_is_exit_code_1(
-    reference: Result, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    reference: Comparison, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = dataclasses.replace(reference, trials=list(reference.trials))
     failed = dataclasses.replace(again.trials[0].counts, error="the server ended")
     again.trials[0] = dataclasses.replace(again.trials[0], figures=failed)
     monkeypatch.setattr(comparison, "measure", lambda *_: again)
-    assert _main(["rerun", str(REFERENCE)]) == 1
+    assert run_program(["rerun", str(REFERENCE)]) == 1
     assert "invalid this time: 1 of 5 trials failed: the server ended" in capsys.readouterr().out
 
 
 def test_one_trial_cannot_be_judged(
-    reference: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    reference: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = {**reference.settings, "trials": Given(1, "flag")}
     one = dataclasses.replace(reference, trials=reference.trials[:8], settings=settings, planned_trials=8)
     monkeypatch.setattr(comparison, "measure", lambda *_: one)
-    assert _main(["rerun", str(saved(one, tmp_path / "one"))]) == 4
+    assert run_program(["rerun", str(saved(one, tmp_path / "one"))]) == 4
     printed = capsys.readouterr().out
     assert "one trial has no interval; measure with --trials 5" in printed
     assert "cannot be said: 8 of 8 variants" in printed
 
 
-def test_everything_installed_becomes_what_was_installed_then(reference: Result) -> None:
+def test_everything_installed_becomes_what_was_installed_then(reference: Comparison) -> None:
     settings = settings_of(reference)
     assert reference.settings["transport"].value is None
     assert settings["transport"] == Given(["polling", "long-polling", "sse", "websocket", "mqtt"], "result")
@@ -146,7 +146,7 @@ def test_the_control_is_measured_again_where_it_was_measured(comparison: Path) -
     assert settings["transport"].value == list(dict.fromkeys(v.transport for v in fresh.variants if not v.control))
 
 
-def replaced(result: Result, **options: Any) -> Result:
+def replaced(result: Comparison, **options: Any) -> Comparison:
     variants = [dataclasses.replace(v, options=options) if v.label == "polling" else v for v in result.variants]
     return dataclasses.replace(result, variants=variants)
 
@@ -162,7 +162,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("change", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_what_cannot_be_measured_again_is_refused_before_anything_starts(
-    change: Any, said: str, reference: Result
+    change: Any, said: str, reference: Comparison
 ) -> None:
     with pytest.raises(ResultError) as refused:
         settings_of(change(reference))
@@ -170,13 +170,13 @@ def test_what_cannot_be_measured_again_is_refused_before_anything_starts(
     assert "\n" not in str(refused.value)
 
 
-def test_a_result_agrees_with_itself(reference: Result) -> None:
+def test_a_result_agrees_with_itself(reference: Comparison) -> None:
     found = agreements(reference, reference)
     assert [a.agrees for a in found] == ["yes"] * 8
     assert [a.ratio.value for a in found if a.ratio] == pytest.approx([1.0] * 8)
 
 
-def test_what_differs_in_the_environment_is_named(reference: Result) -> None:
+def test_what_differs_in_the_environment_is_named(reference: Comparison) -> None:
     other = copy.deepcopy(reference)
     other.environment = {**reference.environment, "kernel": "7.0", "openssl": "4.0"}
     other.environment["libraries"] = {**reference.environment["libraries"], "aiohttp": "4.0"}
@@ -191,11 +191,12 @@ def test_what_differs_in_the_environment_is_named(reference: Result) -> None:
     assert differences(reference, reference) == []
 
 
-def test_the_medians_are_compared_by_the_ratio_that_stats_forms(reference: Result) -> None:
+def test_the_medians_are_compared_by_the_ratio_that_stats_forms(reference: Comparison) -> None:
     again = doctored(reference, "sse", 1.25)
     found = next(a for a in agreements(reference, again) if a.variant == "sse")
     before, after = (
-        statistics.pooled_percentile([t.latency_ms for t in result.trials_of("sse")], 50) for result in (reference, again)
+        statistics.pooled_percentile([t.latency_ms for t in result.trials_of("sse")], 50)
+        for result in (reference, again)
     )
     assert found.ratio == statistics.ratio(after, before, statistics.bonferroni(8))
     assert found.ratio is not None

@@ -19,7 +19,7 @@ import pytest
 from rtbench.analysis.verdict import INVALID, SUSPECT, VALID
 from rtbench.experiments import compare as running
 from rtbench.plan.settings import resolve
-from rtbench.result.result import Result
+from rtbench.result.comparison import Comparison
 from rtbench.system import kernel
 from rtbench.trial.trial import generator
 from tests import sabotage
@@ -94,7 +94,7 @@ def sabotaged(rtbench: Program) -> Callable[..., tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Result:
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """What is sabotaged below, left alone."""
     given = {name: (value, "argument") for name, value in SIZE.items()}
     names = {"transport": (["websocket", "tcp", "mqtt"], "argument"), "qos": ([1], "argument")}
@@ -102,11 +102,11 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 
 @pytest.mark.parametrize("reason", REASONS.values(), ids=list(REASONS))
-def test_a_clean_run_trips_nothing(clean: Result, reason: str) -> None:
+def test_a_clean_run_trips_nothing(clean: Comparison, reason: str) -> None:
     assert [row["variant"] for row in clean.summary if reason in row["reasons"]] == []
 
 
-def test_a_clean_run_is_valid(clean: Result) -> None:
+def test_a_clean_run_is_valid(clean: Comparison) -> None:
     assert [(row["variant"], row["verdict"], row["reasons"]) for row in clean.summary] == [
         (name, VALID, "") for name in clean.summary.column("variant")
     ]
@@ -182,7 +182,7 @@ def spoiled(instead: dict[Callable[..., Any], Callable[..., Any]]) -> tuple[str,
         return clients.Spoiled(instead)
 
     given = {name: (value, "argument") for name, value in {**SIZE, "transport": "websocket"}.items()}
-    result = running.measure(resolve(given), "run", executor=executor)
+    result = running.measure(resolve(given, registry.settings()), "run", executor=executor)
     row = result.summary["websocket"]
     return row["verdict"], row["reasons"]
 

@@ -249,7 +249,9 @@ def test_a_ratio_of_means_of_alike_trials_has_the_interval_of_welch(ours: int, t
     """Where trials are of one size and differ by little, the mean of the logarithms is nearly that of the pool."""
     random = np.random.default_rng(ours)
     x, y = np.exp(random.normal(0, 0.05, ours)), np.exp(random.normal(0, 0.05, theirs))
-    found = statistics.ratio(statistics.pooled_mean([np.full(9, v) for v in x]), statistics.pooled_mean([np.full(9, v) for v in y]))
+    found = statistics.ratio(
+        statistics.pooled_mean([np.full(9, v) for v in x]), statistics.pooled_mean([np.full(9, v) for v in y])
+    )
     oracle = scipy_stats.ttest_ind(np.log(x), np.log(y), equal_var=False).confidence_interval(0.95)
     assert found is not None
     assert found.low is not None

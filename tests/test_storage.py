@@ -16,14 +16,14 @@ import pytest
 import rtbench
 from rtbench.errors import ResultError
 from rtbench.result import storage
-from rtbench.result.result import Result
+from rtbench.result.comparison import Comparison
 from tests.conftest import Program
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 KEPT = 2  # trials of the reference, so that a copy is quickly made
 
 
-def small(directory: Path) -> Result:
+def small(directory: Path) -> Comparison:
     """The first trials of the reference, written anew as a run does it: trial after trial."""
     result = rtbench.load(REFERENCE)
     trials, result.trials, result.status = result.trials[:KEPT], [], "incomplete"

@@ -20,19 +20,20 @@ from typing import Any
 
 import pytest
 import trustme
-from rtbench.result.difference import differing_conditions
 
 import rtbench as package
-from rtbench.analysis.metrics import LAYERS
+from rtbench.analysis.difference import differing_conditions
+from rtbench.analysis.layers import LAYERS
 from rtbench.errors import UsageError
-from rtbench.experiments.compare import chosen_variants
 from rtbench.experiments.rerun import settings_of
 from rtbench.plan.settings import resolve
-from rtbench.result.result import Result
+from rtbench.result.comparison import Comparison
 from rtbench.system.meter import Meter, MeteredTlsSocket
-from rtbench.system.tls import RECORD_OVERHEAD_BYTES, Records, TlsSocket, certificate_files, trusting
-from rtbench.transports import registry as transport
+from rtbench.system.tls import TlsSocket, certificate_files, client_context
+from rtbench.transports import registry
+from rtbench.transports.choice import chosen_variants
 from rtbench.trial.server_process import server_process
+from rtbench.wire.tls import RECORD_OVERHEAD_BYTES, Records
 from tests.conftest import Program
 
 PATIENCE_S = 20.0
@@ -122,7 +123,7 @@ def both_ends() -> tuple[Any, ...]:
         serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         serving.load_cert_chain(cert, key)
         serving.num_tickets = 0
-        asking = trusting(authority)
+        asking = client_context(authority)
     assert asking is not None
     bios = [ssl.MemoryBIO() for _ in range(4)]
     client = asking.wrap_bio(bios[0], bios[1], server_hostname="localhost")
@@ -152,7 +153,7 @@ class Echoless:
 
     def client(self) -> tuple[TlsSocket, MeteredTlsSocket]:
         """A connected client, which does not wait any more."""
-        context = trusting(self.authority)
+        context = client_context(self.authority)
         assert context is not None
         below = Meter(context).socket(socket.AF_INET, socket.SOCK_STREAM, 0)
         assert isinstance(below, MeteredTlsSocket)
@@ -277,11 +278,11 @@ def test_what_a_socket_with_tls_reads_is_counted_and_stamped() -> None:
 
 
 def server_names() -> list[tuple[str, str]]:
-    return [(name, s) for name, s in transport.server_names() if shutil.which("mosquitto") or s != "mosquitto"]
+    return [(name, s) for name, s in registry.server_names() if shutil.which("mosquitto") or s != "mosquitto"]
 
 
 async def speak(url: str, name: str, context: ssl.SSLContext | None) -> bytes:
-    async with asyncio.timeout(PATIENCE_S), transport.client(name).connect(url, Meter(context)) as both:
+    async with asyncio.timeout(PATIENCE_S), registry.client(name).connect(url, Meter(context)) as both:
         stream = await both.subscribe("topic")
         await both.publish("topic", b"heard")
         return (await anext(stream))[1]
@@ -292,9 +293,9 @@ def test_a_server_is_trusted_by_its_own_certificate_and_no_other(name: str, serv
     async def main() -> None:
         async with server_process(name, server, tls=True) as process:
             assert process.url.split("://")[0] in ("https", "wss", "mqtts", "tcps")
-            assert await speak(process.url, name, trusting(process.ca)) == b"heard"
+            assert await speak(process.url, name, client_context(process.ca)) == b"heard"
             with certificate_files() as (_, _, other), pytest.raises(Exception, match="certificate verify failed"):
-                await speak(process.url, name, trusting(other))
+                await speak(process.url, name, client_context(other))
             with pytest.raises(Exception, match="certificate verify failed"):
                 await speak(process.url, name, None)  # the certificates of this system
 
@@ -313,7 +314,7 @@ def test_a_certificate_for_another_host_is_refused(name: str, server: str, tmp_p
     async def main() -> None:
         async with server_process(name, server, options) as process:
             with pytest.raises(Exception, match=r"not valid for '127\.0\.0\.1'"):
-                await speak(process.url, name, trusting(authority.cert_pem.bytes().decode()))
+                await speak(process.url, name, client_context(authority.cert_pem.bytes().decode()))
 
     asyncio.run(main())
 
@@ -351,8 +352,8 @@ def test_curl_verifies_the_https_server(tmp_path: Path) -> None:
 def test_an_mqtt_connection_over_tls_is_kept_alive(server: str) -> None:
     async def main() -> None:
         async with server_process("mqtt", server, tls=True) as process:
-            meter = Meter(trusting(process.ca))
-            async with transport.client("mqtt").connect(process.url, meter, qos=2) as both:
+            meter = Meter(client_context(process.ca))
+            async with registry.client("mqtt").connect(process.url, meter, qos=2) as both:
                 stream = await both.subscribe("topic")
                 paho = stream._client._client  # type: ignore[attr-defined]
                 answered = asyncio.Event()
@@ -374,8 +375,8 @@ def test_a_burst_over_mqtt_with_tls_comes_whole(server: str, qos: int) -> None:
 
     async def main() -> None:
         async with server_process("mqtt", server, tls=True) as process:
-            meter = Meter(trusting(process.ca))
-            connect = transport.client("mqtt").connect
+            meter = Meter(client_context(process.ca))
+            connect = registry.client("mqtt").connect
             async with asyncio.timeout(PATIENCE_S), connect(process.url, meter, qos=qos) as both:
                 stream = await both.subscribe("topic")
                 await asyncio.gather(*(both.publish("topic", SENT[:size]) for size in sizes))
@@ -390,18 +391,18 @@ SMALL: dict[str, Any] = {"trials": 1, "duration": "600ms", "warmup": "100ms", "i
 
 
 @pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Result:
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     servers = ["embedded", "mosquitto"] if shutil.which("mosquitto") else ["embedded"]
     out = tmp_path_factory.mktemp("tls") / "out"
     return package.compare(tls=True, server=servers, out=out, **SMALL)
 
 
 @pytest.fixture(scope="module")
-def plain(comparison: Path) -> Result:
+def plain(comparison: Path) -> Comparison:
     return package.load(comparison)
 
 
-def test_everything_is_delivered(encrypted: Result) -> None:
+def test_everything_is_delivered(encrypted: Comparison) -> None:
     assert [t.counts.error for t in encrypted.trials] == [None] * len(encrypted.trials)
     assert {v.transport for v in encrypted.variants} >= {"polling", "long-polling", "sse", "websocket", "mqtt", "tcp"}
     for row in encrypted.summary:
@@ -411,7 +412,7 @@ def test_everything_is_delivered(encrypted: Result) -> None:
 
 
 @on_linux
-def test_every_delivery_has_the_kernels_stamp(encrypted: Result) -> None:
+def test_every_delivery_has_the_kernels_stamp(encrypted: Comparison) -> None:
     for variant in encrypted.variants:
         times = encrypted.samples(variant.name)
         assert len(times["received_ns"])
@@ -421,7 +422,7 @@ def test_every_delivery_has_the_kernels_stamp(encrypted: Result) -> None:
 
 
 @on_linux
-def test_tls_is_a_layer_of_its_own_and_leaves_the_framing_as_it_is(encrypted: Result, plain: Result) -> None:
+def test_tls_is_a_layer_of_its_own_and_leaves_the_framing_as_it_is(encrypted: Comparison, plain: Comparison) -> None:
     for row in encrypted.summary:
         layers = [row[f"{layer}_bytes_per_delivery"] for layer in LAYERS]
         assert sum(layers) == pytest.approx(row["wire_bytes_per_delivery"])
@@ -436,7 +437,9 @@ def test_tls_is_a_layer_of_its_own_and_leaves_the_framing_as_it_is(encrypted: Re
 
 @on_linux
 @pytest.mark.parametrize(("variant", "records"), [("tcp", 1), ("websocket", 1), ("mqtt-qos0", 1), ("mqtt-qos1", 2)])
-def test_a_message_that_comes_by_itself_has_a_record_a_packet(encrypted: Result, variant: str, records: int) -> None:
+def test_a_message_that_comes_by_itself_has_a_record_a_packet(
+    encrypted: Comparison, variant: str, records: int
+) -> None:
     row = encrypted.summary[variant]
     hops = 1 + row["publishers"] / row["subscribers"]  # each message goes in once and out to every subscriber
     most = records * hops * RECORD_OVERHEAD_BYTES
@@ -444,7 +447,7 @@ def test_a_message_that_comes_by_itself_has_a_record_a_packet(encrypted: Result,
 
 
 @on_linux
-def test_the_handshake_is_measured_apart(encrypted: Result, plain: Result) -> None:
+def test_the_handshake_is_measured_apart(encrypted: Comparison, plain: Comparison) -> None:
     for row in encrypted.summary:
         handshake = row["tls_handshake_bytes_per_connection"]
         assert 1000 < handshake < 1600
@@ -452,28 +455,28 @@ def test_the_handshake_is_measured_apart(encrypted: Result, plain: Result) -> No
     assert set(plain.summary.column("tls_handshake_bytes_per_connection")) == {0.0}
 
 
-def test_nobody_can_take_it_for_a_measurement_without(encrypted: Result, plain: Result) -> None:
+def test_nobody_can_take_it_for_a_measurement_without(encrypted: Comparison, plain: Comparison) -> None:
     assert "; loopback, TLS 1.3;" in encrypted.report().replace("\n", " ")
     assert "TLS" not in plain.report()
     assert "loopback, TLS 1.3" in encrypted.bytes_per_delivery().alt
     assert "link loopback and loopback, TLS 1.3" in differing_conditions(plain, encrypted)
 
 
-def test_it_is_measured_again_over_tls(encrypted: Result, plain: Result) -> None:
+def test_it_is_measured_again_over_tls(encrypted: Comparison, plain: Comparison) -> None:
     assert settings_of(encrypted)["tls"].value is True
     assert settings_of(plain)["tls"].value is False
 
 
 @on_linux
-def test_the_chart_of_bytes_has_the_layer_where_there_is_tls(encrypted: Result, plain: Result) -> None:
+def test_the_chart_of_bytes_has_the_layer_where_there_is_tls(encrypted: Comparison, plain: Comparison) -> None:
     for result, shown in ((encrypted, True), (plain, False)):
         chart = result.bytes_per_delivery()
         assert ("TLS" in [text.get_text() for text in chart.figure.legends[0].get_texts()]) == shown
 
 
 def test_a_server_that_takes_no_certificate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = replace(transport.server("sse"), options={})
-    real = transport.server
+    bare = replace(registry.server("sse"), options={})
+    real = registry.server
     monkeypatch.setattr(
         transport, "server", lambda name, server="embedded": bare if name == "sse" else real(name, server)
     )
@@ -495,7 +498,7 @@ def test_no_key_is_on_disk_once_the_server_answers(
     async def main() -> None:
         async with server_process(name, server, tls=True) as process:
             assert [path.name for path in tmp_path.rglob("*.pem")] == []
-            assert await speak(process.url, name, trusting(process.ca)) == b"heard"
+            assert await speak(process.url, name, client_context(process.ca)) == b"heard"
         assert list(tmp_path.iterdir()) == []
 
     asyncio.run(main())

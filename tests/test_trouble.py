@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
-from rtbench.trial.generator import Part
 
 import rtbench as package
+from rtbench.transports.records import Part
 from rtbench.trial.trial import trial
 from tests.conftest import Program, until
 
@@ -23,7 +23,7 @@ needs_mosquitto = pytest.mark.skipif(
     shutil.which("mosquitto", path="/usr/bin:/usr/sbin:/usr/local/sbin") is None, reason="mosquitto is not installed"
 )
 SERVERS = [
-    pytest.param(("--transport", "sse"), "rtbench.serving", id="embedded"),
+    pytest.param(("--transport", "sse"), "rtbench.trial.server_process", id="embedded"),
     pytest.param(
         ("--transport", "mqtt", "--server", "mosquitto"), "mosquitto.conf", id="mosquitto", marks=needs_mosquitto
     ),

@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rtbench.trial.generator import ACKED
 
-from rtbench.analysis.ledger import Deliveries, Publishes
-from rtbench.analysis.measured import Measured, TrialCounts
+from rtbench.analysis.counts import TrialCounts
+from rtbench.analysis.measured import Measured
 from rtbench.analysis.metrics import summary_row
 from rtbench.analysis.verdict import CHECKS, INVALID, SUSPECT, VALID
+from rtbench.plan.records import ACKED, Deliveries, Publishes
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.report import remarks
-from rtbench.system.meter import Way, Wire
+from rtbench.wire.tcp import Direction, Wire
 from tests.conftest import Program
 
 WORKLOAD = Workload(subscribers=10, rate_hz=100, duration_s=2, warmup_s=0)
 VARIANT = Variant("websocket", "websocket", "embedded", "library")
 COUNT = 200
-WAY = Way(100_000, 2000, 500, 104_000, 26_000)
+WAY = Direction(100_000, 2000, 500, 104_000, 26_000)
 
 
 def trial(latency_ms: Any = 1.0, lag_ms: Any = 0.1, messages: int = COUNT, **figures: Any) -> Measured:

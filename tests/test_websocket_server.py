@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from rtbench.trial.server_process import serve
+from rtbench.transports.serving import serve
 
 PATIENCE_S = 20.0
 LARGE = 256 * 1024  # bytes; a few of them fill every buffer between the server and a client that does not read

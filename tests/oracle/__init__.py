@@ -11,7 +11,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rtbench.transports import registry as transport
+from rtbench.transports import registry
 
 MODULE = "rtbench_oracle"
 
@@ -42,7 +42,7 @@ class Faults:
 
 def embedded() -> list[str]:
     """Return every transport that has an embedded server."""
-    return sorted(name for name, server in transport.server_names() if server == transport.DEFAULT_SERVER)
+    return sorted(name for name, server in registry.server_names() if server == DEFAULT_SERVER)
 
 
 def install(directory: Path) -> None:

@@ -32,7 +32,7 @@ class Relay:
 
     def __call__(self, content: bytes, forward: Callable[[bytes], None]) -> None:
         """Forward a message: not at all, once, twice, after the publisher's next one, or changed."""
-        if not content[payload.SEQUENCE].isdigit() or payload.is_canary(content):
+        if not content[payload.SEQUENCE].isdigit() or payload.is_probe(content):
             forward(content)
             return
         publisher, sequence = content[payload.PUBLISHER], int(content[payload.SEQUENCE])

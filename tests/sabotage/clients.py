@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from rtbench.trial.generator import Part, Published, Received
-
+from rtbench.transports.records import Part, PublisherRecord, SubscriberRecord
 from rtbench.trial.executor import FreshProcesses
 from rtbench.trial.pacer import pace
 from rtbench.trial.trial import generator
@@ -19,7 +18,7 @@ STEP_AFTER_NS = 300_000_000
 LATE_S = 0.02
 
 
-def beside_a_stepped_clock(part: Part) -> Received:
+def beside_a_stepped_clock(part: Part) -> SubscriberRecord:
     """Subscribe while CLOCK_REALTIME, as this process reads it, is set in the midst of the trial."""
     real, first_ns = time.time_ns, []
 
@@ -31,7 +30,7 @@ def beside_a_stepped_clock(part: Part) -> Received:
     return generator.subscribe(part)
 
 
-def computing_on_the_side(part: Part) -> Received:
+def computing_on_the_side(part: Part) -> SubscriberRecord:
     """Subscribe in a process that is busy with something else."""
 
     def compute() -> None:
@@ -42,7 +41,7 @@ def computing_on_the_side(part: Part) -> Received:
     return generator.subscribe(part)
 
 
-def sending_late(part: Part) -> Published:
+def sending_late(part: Part) -> PublisherRecord:
     """Publish in a process that does something else whenever a message is due."""
 
     async def late(due_ns: Sequence[int], send: Callable[[int], None]) -> None:

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from rtbench.trial.server_process import BACKLOG
+from rtbench.transports import BACKLOG
 
 MESSAGE_BYTES = 100
 DISK_S = 0.08  # for one message; at 20 messages a second it would have to be below 0.05
