@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: compare test lint clean
+.PHONY: compare test lint dictionary clean
 
 compare: .venv/ready
 	$(BIN)/rtbench compare --chart
@@ -15,6 +15,7 @@ lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -24,6 +25,10 @@ lint: .venv/ready-dev
 .venv/ready-dev: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
+
+# writes the columns of every CSV into docs/, from the code that computes them
+dictionary: .venv/ready
+	$(BIN)/python -m rtbench.result.dictionary docs
 
 clean:
 	rm -rf .venv build dist *.egg-info

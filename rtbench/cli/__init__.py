@@ -1,7 +1,7 @@
 """The command line: one file a command, found by its name, and what all commands share: errors and exit codes.
 
-A file of this package that defines `command` is a command. It is imported for `--help` too, so it imports at its top only
-what is quick to import, and the rest where it is used.
+A file of this package that defines `command` is a command. It is imported for `--help` too, so at its top it
+imports only what is quick to import, and the rest where it is used.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 fine, 1 a trial failed, 2 usage,
 3 a check did not hold, 4 measured but not fit to conclude, 130 interrupted.

@@ -8,17 +8,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from rtbench.errors import UsageError
-from rtbench.plan.settings import Given, Setting, resolve
+
+if TYPE_CHECKING:
+    from rtbench.plan.settings import Given, Setting
 
 _SOURCES = {ParameterSource.COMMANDLINE: "flag", ParameterSource.ENVIRONMENT: "environment"}
-
-Settings = Callable[[], Mapping[str, Setting]]
 
 
 class MeasuringCommand(click.Command):
@@ -27,7 +27,9 @@ class MeasuringCommand(click.Command):
     `many` lets some be repeated, and offers those that only a comparison has.
     """
 
-    def __init__(self, *args: Any, settings: Settings, many: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, settings: Callable[[], Mapping[str, Setting]], many: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.settings = settings
         self.many = many
@@ -87,6 +89,8 @@ def settings_from(ctx: click.Context, known: Mapping[str, Setting], config: Path
     Raises:
         UsageError: an unknown key in the file, or a value that is not possible.
     """
+    from rtbench.plan.settings import resolve
+
     given = {name: (value, "config") for name, value in _read(config, known).items()}
     for name in known:
         source = ctx.get_parameter_source(name)

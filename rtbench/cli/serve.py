@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -64,6 +63,8 @@ def command(
     transport: str, server: str, host: str, port: int, tls_cert: str | None, tls_key: str | None, **given: Any
 ) -> None:
     """Run one server until SIGTERM or Ctrl-C; print its URL as one line of JSON."""
+    import asyncio
+
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together; one of them is missing")
     files = (tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
@@ -95,6 +96,8 @@ def _secret(option: Option, path: Path | None) -> str | None:
 async def _serve(
     transport: str, server: str, host: str, port: int, options: dict[str, Any], files: tuple[str, str] | None
 ) -> None:
+    import asyncio
+
     from rtbench.system.tls import server_context
     from rtbench.transports.serving import serve
 

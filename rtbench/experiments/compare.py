@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rtbench.analysis import conditions
-from rtbench.analysis.measured import Measured, measured
+from rtbench.analysis.measured import Measured
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
@@ -26,6 +26,7 @@ from rtbench.result.comparison import Comparison
 from rtbench.system.environment import describe
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
+from rtbench.trial.counting import measured
 from rtbench.trial.servers import AnsweringServer, check_url
 from rtbench.trial.trial import TrialPlan, conduct
 

@@ -1,8 +1,8 @@
 """The runner: carries out the steps of any experiment, one after the other.
 
 It decides nothing about what is measured. It starts from an empty result, or from an interrupted one, asks the
-experiment for the steps that are left, measures each, and has the result saved after each. Ctrl-C, SIGTERM and SIGHUP end the
-step under way; what was measured until then stays, marked incomplete.
+experiment for the steps that are left, measures each, and saves the result after each. Ctrl-C, SIGTERM and SIGHUP end
+the current step; what was measured before stays, marked incomplete.
 """
 
 from __future__ import annotations

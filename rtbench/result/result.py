@@ -1,7 +1,7 @@
-"""A result in memory: the part that every experiment's result shares. Its own part is a subclass beside the experiment.
+"""A result in memory: the part that the results of all experiments share. Each kind of result is a subclass of it.
 
-A result grows: `start` makes an empty one, `add` takes a trial in and saves it, `finish` marks the result complete. What
-is saved is whole at any time, so that an interrupted result can be read, and resumed.
+A result grows: `start` makes an empty one, `add` adds a trial and saves it, `finish` marks the result complete. What is
+saved is whole at any time, so that an interrupted result can be read and resumed.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ A result directory is complete in itself: it is read without the machine and the
     charts/         where `rtbench chart` draws
 
 Each file is written at once or not at all. What is read was written so: a result of which anything is missing, cut
-short, exchanged or edited is refused. That is a guard against accidents; whoever edits on purpose can compute a sum again.
+short, exchanged or edited is refused. That protects against accidents; whoever edits on purpose can compute the sums
+again.
 """
 
 from __future__ import annotations

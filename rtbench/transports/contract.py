@@ -7,8 +7,8 @@ A transport is two modules (or one that plays both parts), each behind an entry 
 
 - A **server** module has `serve(listener, **options)`: an async context manager that relays as long as it is entered
   and yields the URL where clients reach it.
-- A **client** module has `connect(url, meter, **options)`: an async context manager that yields a `Connection`. A client
-  that brings a loop of its own has `publish(plan, **options)` and `subscribe(plan, **options)` instead: functions that
+- A **client** module has `connect(url, meter, **options)`: an async context manager that yields a `Connection`. A
+  client with a loop of its own has `publish(plan, **options)` and `subscribe(plan, **options)` instead: functions that
   run a whole process, from its plan to its record (`rtbench.transports.records`).
 
 Their keyword-only parameters declare their options (`rtbench.transports.options`). `Server` and `Client` list what else

@@ -102,7 +102,8 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
     entry = functions["connect"] or functions["subscribe"]
     if entry is None or (functions["connect"] is None and functions["publish"] is None):
         raise UsageError(
-            f"the client {name!r} of {transport} ({point.value}) defines neither `connect` nor `publish` and `subscribe`"
+            f"the client {name!r} of {transport} ({point.value}) defines neither `connect` "
+            "nor `publish` and `subscribe`"
         )
     return Client(
         transport,

@@ -1,6 +1,6 @@
 """The processes of one trial, and how they are led.
 
-trial.py           one variant measured once
+trial.py           one variant measured once; counting.py turns its records into counts
 coordinator.py     leads any number of client processes; control.py is the channel between
 servers.py         where the server comes from; server_process.py runs one in a process of its own
 publisher.py       a publisher process; pacer.py calls it when a message is due

@@ -1,8 +1,8 @@
-"""Where work runs: an executor that gives every piece of work a fresh Python process on this machine.
+"""Executor: runs each submitted call in a new Python process on this machine.
 
-The bench asks for a `concurrent.futures.Executor`, no more; a Dask client's executor will do. This one differs from
-`ProcessPoolExecutor` in three things that a measurement needs: no process serves twice, work may start from a
-notebook or a script without a `__main__` guard, and no process outlives `shutdown`, whatever it is doing.
+A trial needs only a `concurrent.futures.Executor`; the executor of a Dask client works too. This one differs from
+`ProcessPoolExecutor` in three properties that a measurement needs: no process is used twice; it works in a notebook
+and in a script without a `__main__` guard; and no process is left running after `shutdown(cancel_futures=True)`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ class FreshProcesses(Executor):
     """Runs each submitted call in a process of its own."""
 
     def __init__(self) -> None:
-        """Start with no process."""
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads: list[Thread] = []
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Start a process for `fn(*args, **kwargs)`; all of it, and its result, must be picklable."""
+        """Start a process that calls `fn(*args, **kwargs)`; function, arguments and result must be picklable."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         process = subprocess.Popen(
@@ -38,7 +37,7 @@ class FreshProcesses(Executor):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the process that conducts
+            start_new_session=True,  # Ctrl-C must reach only the main process, which then ends these
         )
         thread = Thread(target=_converse, args=(process, pickle.dumps((fn, args, kwargs)), future), daemon=True)
         self._processes.append(process)
@@ -47,7 +46,7 @@ class FreshProcesses(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for the work, or end it when `cancel_futures` is set; no process is left behind."""
+        """Wait until all calls have ended. With `cancel_futures`, kill their processes first."""
         if cancel_futures:
             for process in self._processes:
                 process.kill()
@@ -71,9 +70,9 @@ def _converse(process: subprocess.Popen[bytes], call: bytes, future: Future[Any]
 
 
 def _work() -> None:
-    """Be the process: one call in, one result out."""
+    """Run in the new process: read one pickled call from stdin, call it, write its pickled result to stdout."""
     results = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever the work prints must not mix with its result
+    os.dup2(2, 1)  # output that the call prints must not mix with its result
     fn, args, kwargs = pickle.loads(sys.stdin.buffer.read())
     try:
         answer = (True, fn(*args, **kwargs))

@@ -1,9 +1,9 @@
-"""Pacer: calls back when a message is due, to some ten microseconds.
+"""Pacer: calls a function when each message is due, with an error of some ten microseconds.
 
-An event loop's own timers round to the millisecond, which is more than many a latency measured here. On Linux the
-pacer is a timerfd in the loop's selector; elsewhere it is the loop's timer, and the lag that the result shows says
-what that cost. A core that has gone idle takes time to come back, a quarter of a millisecond in a virtual machine; so
-the alarm is set early, and the loop turns without waiting until the message is due.
+The timers of an event loop are rounded to a millisecond, which is more than many latencies that are measured here. On
+Linux the pacer uses a timerfd in the selector of the loop. On other systems it uses the timer of the loop, and the lag
+in the result shows the error. An idle core takes time to wake up, a quarter of a millisecond in a virtual machine.
+Therefore the alarm is set early, and the loop polls without waiting until the message is due.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ from typing import Protocol
 _CLOCK_MONOTONIC = 1
 _TFD_FLAGS = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 _TFD_TIMER_ABSTIME = 1
-_EARLY_NS = 300_000  # nine of ten alarms on an idle virtual machine were less late
-_AWAKE_AT_MOST = 20  # one part in so many of the time: what the loop may spend turning
+_EARLY_NS = 300_000  # on an idle virtual machine 90 % of the alarms were less late than this
+_POLLING_DIVISOR = 20  # the loop may poll for at most 1/20 of the time
 
 
 class Alarm(Protocol):
-    """Calls back once at a time of CLOCK_MONOTONIC."""
+    """Calls a function once, at a time of CLOCK_MONOTONIC."""
 
     def set(self, at_ns: int) -> None:
-        """Call back at `at_ns`, or at once if that has passed."""
+        """Call the function at `at_ns`, or at once if that time has passed."""
 
     def close(self) -> None:
-        """Give back what the alarm holds."""
+        """Release the resources of the alarm."""
 
 
 class TimerFd:
     """An alarm on timerfd_settime(2) with an absolute time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-        """Register with the loop."""
         self._loop = loop
         self._callback = callback
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -54,7 +53,7 @@ class TimerFd:
         self._callback()
 
     def set(self, at_ns: int) -> None:
-        """Call back at `at_ns`; itimerspec is (interval s, ns, value s, ns)."""
+        """Call the function at `at_ns`. The fields of itimerspec are interval (s, ns) and value (s, ns)."""
         spec = (ctypes.c_long * 4)(0, 0, *divmod(max(at_ns, 1), 1_000_000_000))
         self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, spec, None)
 
@@ -65,19 +64,18 @@ class TimerFd:
 
 
 class LoopTimer:
-    """An alarm on the event loop's own timer."""
+    """An alarm on the timer of the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-        """Remember the loop."""
         self._loop = loop
         self._callback = callback
 
     def set(self, at_ns: int) -> None:
-        """Call back at `at_ns`."""
+        """Call the function at `at_ns`, rounded to the resolution of the loop."""
         self._loop.call_later(max(at_ns - time.monotonic_ns(), 0) / 1e9, self._callback)
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: this alarm has no resources."""
 
 
 def _alarm(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> Alarm:
@@ -90,20 +88,20 @@ def _alarm(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> Ala
 
 
 async def pace(due_ns: Sequence[int], send: Callable[[int], None]) -> None:
-    """Call `send(i)` when `due_ns[i]` (sorted, CLOCK_MONOTONIC) has come; return after the last.
+    """Call `send(i)` at the time `due_ns[i]` (sorted, CLOCK_MONOTONIC); return after the last call.
 
-    It never waits for what `send` started: the load is open loop.
+    The pacer never waits for the work that `send` started: the load is open loop.
     """
     loop = asyncio.get_running_loop()
     finished = loop.create_future()
     following = 0
     gap_ns = (due_ns[-1] - due_ns[0]) // len(due_ns) if due_ns else 0
-    early_ns = min(_EARLY_NS, gap_ns // _AWAKE_AT_MOST)
+    early_ns = min(_EARLY_NS, gap_ns // _POLLING_DIVISOR)
 
     def ring() -> None:
         nonlocal following
         if finished.done():
-            return  # cancelled meanwhile
+            return  # `pace` was cancelled
         now_ns = time.monotonic_ns()
         while following < len(due_ns) and due_ns[following] <= now_ns:
             send(following)

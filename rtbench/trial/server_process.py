@@ -1,8 +1,8 @@
 """The server process: one server in a process of its own, until it is told to stop or its owner is gone.
 
-`python -m rtbench.trial.server_process` reads one JSON line from standard input (transport, server, host, port, options,
-tls), answers with one JSON line (`{"url": ..., "ca": ...}` or `{"error": ...}`), and serves until standard input ends. A
-pipe ends with the process that holds it, so a server never outlives the bench, however the bench ends.
+`python -m rtbench.trial.server_process` reads one JSON line from standard input (transport, server, host, port,
+options, tls), answers with one JSON line (`{"url": ..., "ca": ...}` or `{"error": ...}`), and serves until standard
+input ends. A pipe ends with the process that holds it, so a server never outlives the bench, however the bench ends.
 """
 
 from __future__ import annotations
