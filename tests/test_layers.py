@@ -111,6 +111,14 @@ def test_a_broken_layer_is_found(copy: Path, file: str, line: str) -> None:
     assert done.returncode != 0, done.stdout
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("role", ["publisher", "subscriber", "idle_client"])
+def test_a_client_process_starts_without_what_only_the_analysis_needs(role: str) -> None:
+    code = f"import sys, rtbench.trial.{role}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"numpy", "matplotlib", "psutil", "click"} & set(done.stdout.split()) == set()
+
+
 def test_import_linter_is_a_part_of_make_lint() -> None:
     assert "lint-imports" in (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     assert importlib.util.find_spec("importlinter") is not None

@@ -119,10 +119,9 @@ def _check_some_server_has(given: Mapping[str, Sequence[str]], found: Sequence[V
     for name in given:
         if not any(name in (key, Option(name=key).setting) for v in found for key in v.server_options):
             servers = {(v.transport, v.server): registry.server(v.transport, v.server) for v in found}
-            owner = f"the server {found[0].server} of {found[0].transport}" if len(servers) == 1 else "no server here"
             options = {o.name: o for server in servers.values() for o in server.options.values()}
-            takes = ", ".join(sorted(option.flag for option in options.values())) or "none"
-            raise UsageError(f"--server-option {name}: {owner} takes it; options of these servers: {takes}")
+            takes = ", ".join(sorted(o.name for o in options.values() if not o.secret)) or "none"
+            raise UsageError(f"--server-option {name}: no server here has it; they have {takes}")
 
 
 def _check_tls(variants: Sequence[Variant]) -> None:

@@ -20,10 +20,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from rtbench.errors import Error, TrialError, UsageError
-from rtbench.plan import payload
 from rtbench.plan.records import Deliveries, Publishes
 from rtbench.plan.schedule import due_times
 from rtbench.plan.variant import Variant
@@ -33,22 +30,12 @@ from rtbench.system.load import Load
 from rtbench.system.process import ServerEnds
 from rtbench.transports import registry
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord, Usage
-from rtbench.trial import publisher, subscriber
+from rtbench.trial import merging, publisher, subscriber
 from rtbench.trial.coordinator import ClockOffset, Coordinator, Report
 from rtbench.trial.servers import RunningServer, ServerSource, StartedServer
 
-CLOCK_STEP_NS = 1_000_000  # by which the two clocks may part in a trial; slewing keeps them together
-_SET_UP_WITHIN_S = 20.0
 _RETURN_WITHIN_S = 10.0
 _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
-_DELIVERY = np.dtype(  # a row of `SubscriberRecord`: rtbench.transports.records.DELIVERY
-    [
-        ("received_ns", np.int64),
-        ("arrived_ns", np.int64),
-        ("subscriber", np.int32),
-        ("header", np.uint8, payload.HEADER_BYTES),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -56,7 +43,8 @@ class TrialPlan:
     """One trial: what is measured, and by how many processes.
 
     `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
-    started, with `tls` over TLS. The control channel listens on `control_host`.
+    started, with `tls` over TLS. The control channel listens on `control_host`. Each step of the set-up may take
+    `set_up_within_s`, and longer with many subscribers.
     """
 
     index: int
@@ -69,6 +57,7 @@ class TrialPlan:
     publisher_processes: int = 1
     subscriber_processes: int = 1
     control_host: str = "127.0.0.1"
+    set_up_within_s: float = 20.0
 
     @property
     def drain_timeout_s(self) -> float:
@@ -231,7 +220,7 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     plan, workload = trial.plan, trial.plan.workload
     publishers = [name for name in coordinator.names if name.startswith("publisher")]
     subscribers = [name for name in coordinator.names if name.startswith("subscriber")]
-    within_s = _SET_UP_WITHIN_S + plan.drain_timeout_s + 0.02 * workload.subscribers
+    within_s = plan.set_up_within_s + plan.drain_timeout_s + 0.02 * workload.subscribers
     for role, names in (("subscriber", subscribers), ("publisher", publishers)):
         if not await coordinator.done("connect", names, within_s):
             raise TrialError(f"the {role} process did not get its connections to {server.url} open")
@@ -280,108 +269,7 @@ async def _collect(trial: Trial, coordinator: Coordinator, records: Records) -> 
             trial.subscribers.append(record.usage)
             if record.usage.errors:
                 trial.error = trial.error or f"a subscription broke: {record.usage.errors[0]}"
-    publishes = [_publishes(record, clock) for record, clock in published]
-    if not publishes or not any(len(p.due_ns) for p in publishes):
-        return
-    trial.publishes = _merged(Publishes, publishes)
-    trial.publishes = trial.publishes.take(np.argsort(trial.publishes.due_ns, kind="stable"))
-    if received:
-        # the due time in a payload is of the clock of its publisher
-        due_offset_ns = np.zeros(trial.plan.workload.publishers, dtype=np.int64)
-        for record, clock in published:
-            due_offset_ns[np.unique(np.array(record.publisher, dtype=np.int64))] = clock.offset_ns
-        trial.missed_told = sum(record.missed for record, _ in received)
-        deliveries = [_deliveries(record, clock, due_offset_ns) for record, clock in received]
-        trial.deliveries = _merged(Deliveries, deliveries)
-    _count_from_start(trial)
-
-
-def _merged(kind: type[Any], parts: Sequence[Any]) -> Any:
-    """Join the columns of several records; kernel stamps are missing as a whole where one record has none."""
-    if len(parts) == 1:
-        return parts[0]
-    columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
-    if "arrived_ns" in columns and not all(len(p.arrived_ns) == len(p.received_ns) for p in parts):
-        columns["arrived_ns"] = [np.zeros(0, dtype=np.int64)]
-    return kind(**{name: np.concatenate(values) for name, values in columns.items()})
-
-
-def _publishes(record: PublisherRecord, clock: ClockOffset) -> Publishes:
-    def times(values: array[int]) -> Any:
-        found = np.array(values, dtype=np.int64)
-        return np.where(found > 0, found - clock.offset_ns, 0)
-
-    return Publishes(
-        np.array(record.publisher, dtype=np.int64),
-        np.array(record.sequence, dtype=np.int64),
-        times(record.due_ns),
-        times(record.ready_ns),
-        times(record.sent_ns),
-        times(record.done_ns),
-        np.array(record.status, dtype=np.int64),
-    )
-
-
-def _deliveries(record: SubscriberRecord, clock: ClockOffset, due_offset_ns: Any) -> Deliveries:
-    rows = np.frombuffer(record.rows, dtype=_DELIVERY)
-    number, sequence, due_ns, well_formed = payload.parse(rows["header"])
-    intact = well_formed.copy()
-    intact[record.corrupt] = False
-    kept = ~(well_formed & (sequence == payload.PROBE))
-    known = np.minimum(number, len(due_offset_ns) - 1)  # a corrupt header may name any publisher
-    arrived_ns = _arrivals(rows["arrived_ns"][kept], record.usage)
-    return Deliveries(
-        number[kept],
-        sequence[kept],
-        (due_ns - due_offset_ns[known])[kept],
-        rows["subscriber"][kept].astype(np.int64),
-        rows["received_ns"][kept] - clock.offset_ns,
-        intact[kept],
-        np.where(arrived_ns > 0, arrived_ns - clock.offset_ns, 0),
-    )
-
-
-def _arrivals(stamps: Any, usage: Usage) -> Any:
-    """Return the kernel's stamps on CLOCK_MONOTONIC; 0 where the clock they were taken from was stepped meanwhile.
-
-    Where there are none at all, the shape is (0,). Both clocks run at the same rate (adjtimex(2) slews both); only a
-    step parts them.
-    """
-    if not stamps.any():
-        return np.zeros(0, dtype=np.int64)
-    before_ns, after_ns = usage.realtime_offset_ns
-    if abs(after_ns - before_ns) > CLOCK_STEP_NS:
-        return np.zeros_like(stamps)
-    return np.where(stamps > 0, stamps - (before_ns + after_ns) // 2, 0)
-
-
-def _count_from_start(trial: Trial) -> None:
-    """Turn clock readings into nanoseconds after the start; 0 stays 0, for what never happened."""
-    schedule = due_times(trial.plan.workload, trial.plan.seed, trial.plan.block)
-    p, d = trial.publishes, trial.deliveries
-    assert p is not None
-    first = (int(p.publisher[0]), int(p.sequence[0]))
-    start_ns = int(p.due_ns[0]) - int(schedule[first[0]][first[1]])
-
-    def relative(times: Any) -> Any:
-        return np.where(times > 0, times - start_ns, 0)
-
-    trial.publishes = Publishes(
-        p.publisher,
-        p.sequence,
-        relative(p.due_ns),
-        relative(p.ready_ns),
-        relative(p.sent_ns),
-        relative(p.done_ns),
-        p.status,
-    )
-    if d is not None:
-        trial.deliveries = Deliveries(
-            d.publisher,
-            d.sequence,
-            d.due_ns - start_ns,
-            d.subscriber,
-            d.received_ns - start_ns,
-            d.intact,
-            relative(d.arrived_ns),
-        )
+    trial.missed_told = sum(record.missed for record, _ in received)
+    merged = merging.merged(published, received, due_times(trial.plan.workload, trial.plan.seed, trial.plan.block))
+    if merged is not None:
+        trial.publishes, trial.deliveries = merged
