@@ -12,9 +12,9 @@ The map of the program, in reading order; the first lines of each package list i
     plan/          what is asked for: settings, workload, schedule, payload, variant (pure)
     wire/          wire formats: bytes in, values out (pure)
     system/        what the operating system tells and gives: bytes, CPU time, memory, TLS, environment
-    transports/    the one door for a transport: contract, options, registry, feed
+    transports/    what a transport needs and what it must define: contract, options, registry, feed
     trial/         the processes of one trial, and how they are led
-    analysis/      numbers computed from numbers: ledger, statistics, metrics, verdict (pure)
+    analysis/      computations on recorded data: ledger, statistics, metrics, verdict (pure)
     charts/        the pictures
     result/        a result in memory and on disk, and what is printed of it
     experiments/   what a user asks for, one file each, on one runner
@@ -24,7 +24,8 @@ The map of the program, in reading order; the first lines of each package list i
 
 `servers/` and `clients/`, beside this folder in the repository, hold one file a transport. They are installed as
 `rtbench.servers` and `rtbench.clients`, and the program reaches them only through their entry points, as it reaches
-anybody's. The packages are layers: each imports only from those above it in this list (`make lint` checks that).
+those of other packages. The packages are layers: each imports only from some of those above it in this list
+(docs/architecture.md; `make lint` checks it).
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Every error that rtbench raises on purpose, and what each one means for the exit code.
+"""Every error that rtbench raises on purpose, with its exit code.
 
-The library raises; only the command line prints and exits.
+The library raises these errors. Only the command line prints them and exits.
 
     Error
-      UsageError        the user asked for something that cannot be: exit 2, nothing was started
+      UsageError        the user asked for something impossible: exit 2, no measurement was started
         MissingProgram  a program that rtbench drives is not on PATH
-      TrialError        one trial failed; the others go on: exit 1
-        Refused         the server would not do what the client asked (a subscription, a publish)
-      Interrupted       the user stopped the run; what was measured is saved: exit 130
+      TrialError        one trial failed; the other trials continue: exit 1
+        Refused         the server refused a request of the client (a subscription, a publish)
+      Interrupted       the user stopped the run; finished trials are saved: exit 130
       ResultError       a saved result is missing, damaged or of another schema: exit 2
 """
 
@@ -15,13 +15,13 @@ from __future__ import annotations
 
 
 class Error(Exception):
-    """The root: its text is one line, fit to be shown to the user as it is."""
+    """The base class. The text of an error is one line that can be shown to the user unchanged."""
 
     exit_code = 1
 
 
 class UsageError(Error):
-    """Something the user gave cannot be done; the text says what would be right."""
+    """The user gave an impossible or invalid value; the text says which values are allowed."""
 
     exit_code = 2
 
@@ -31,7 +31,7 @@ class MissingProgram(UsageError):
 
 
 class TrialError(Error):
-    """One trial could not be measured to its end."""
+    """One trial ended before it was completely measured."""
 
 
 class Refused(TrialError):

@@ -1,4 +1,4 @@
-"""Table: rows that show themselves, as text in a terminal, as HTML in a notebook, as CSV in a file."""
+"""Table: rows that print as text in a terminal, as HTML in a notebook and as CSV in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _csv_value(value: Any) -> Any:
 
 
 def significant(value: Any, digits: int = 3) -> str:
-    """Return a figure for the eye: three significant digits, an en dash for none."""
+    """Return a number for a reader: three significant digits; an en dash for None."""
     if value is None:
         return "–"
     if not isinstance(value, float):
@@ -41,18 +41,16 @@ class Table:
         return list(self.rows[0]) if self.rows else []
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        """Go through the rows."""
         return iter(self.rows)
 
     def __len__(self) -> int:
-        """Count the rows."""
         return len(self.rows)
 
     def __getitem__(self, variant: str) -> Mapping[str, Any]:
         """Return the row of a variant.
 
         Raises:
-            KeyError: there is none.
+            KeyError: the table has no such variant.
         """
         for row in self.rows:
             if row.get("variant") == variant:
@@ -64,7 +62,7 @@ class Table:
         return [row[name] for row in self.rows]
 
     def to_csv(self) -> str:
-        """Return the table as CSV (RFC 4180), figures with nine digits, an empty field for none."""
+        """Return the table as CSV (RFC 4180): numbers with nine significant digits, an empty field for None."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
@@ -72,7 +70,7 @@ class Table:
         return text.getvalue()
 
     def text(self, left: Sequence[str] = ()) -> str:
-        """Return the table in aligned columns, numbers to the right; `left` names columns of words."""
+        """Return the table in aligned columns. Columns are aligned to the right, except those that `left` names."""
         cells = [self.columns, *([significant(v) for v in row.values()] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = []
@@ -85,7 +83,6 @@ class Table:
         return "\n".join(lines)
 
     def __str__(self) -> str:
-        """Return the table as text."""
         return self.text(left=self.columns[:1])
 
     def _repr_html_(self) -> str:

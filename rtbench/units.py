@@ -1,4 +1,4 @@
-"""Times as people write them (`500ms`, `2s`, `1m30s`, `250us`), and numbers in sentences."""
+"""Parse times with units (`500ms`, `2s`, `1m30s`, `250us`), and format times and counts for sentences."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|min|m|h)")
 
 
 def parse_seconds(text: str | float) -> float:
-    """Return a time in seconds; a bare number is seconds.
+    """Return a time in seconds; a number without a unit is in seconds.
 
     Raises:
-        UsageError: the text is no time.
+        UsageError: the text is not a time.
     """
     if isinstance(text, int | float):
         return float(text)
@@ -28,15 +28,15 @@ def parse_seconds(text: str | float) -> float:
         return seconds
     parts = _PART.findall(stripped)
     if not parts or "".join(_PART.split(stripped)[::3]).strip():
-        raise UsageError(f"{text!r} is not a time; write it with a unit, as 500ms, 2s or 1m30s")
+        raise UsageError(f"{text!r} is not a time; write it with a unit, such as 500ms, 2s or 1m30s")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def parse_yes_or_no(text: str | bool) -> bool:
-    """Return the truth of yes or no, true or false, 1 or 0.
+    """Return True for yes, true or 1, and False for no, false or 0 (in any case).
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text is none of these.
     """
     known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if str(text).lower() not in known:

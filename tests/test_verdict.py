@@ -2,60 +2,43 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rtbench.analysis.counts import TrialCounts
+import rtbench as package
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metrics import summary_row
 from rtbench.analysis.verdict import CHECKS, INVALID, SUSPECT, VALID
-from rtbench.plan.records import ACKED, Deliveries, Publishes
-from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
+from rtbench.result.comparison import Comparison
 from rtbench.result.report import remarks
 from rtbench.wire.tcp import Direction, Wire
+from tests import builders
+from tests.builders import variant
 from tests.conftest import Program
 
 WORKLOAD = Workload(subscribers=10, rate_hz=100, duration_s=2, warmup_s=0)
-VARIANT = Variant("websocket", "websocket", "embedded", "library")
+VARIANT = variant("websocket")
 COUNT = 200
 WAY = Direction(100_000, 2000, 500, 104_000, 26_000)
+WIRE = Wire(11, WAY, WAY)
 
 
-def trial(latency_ms: Any = 1.0, lag_ms: Any = 0.1, messages: int = COUNT, **figures: Any) -> Measured:
+def trial(latency_ms: Any = 1.0, lag_ms: Any = 0.1, messages: int = COUNT, **counts: Any) -> Measured:
     """Return a trial in which everything arrived `latency_ms` after it was due."""
-    sequence = np.arange(messages)
-    due_ns = sequence * 10_000_000
-    sent_ns = due_ns + (np.broadcast_to(lag_ms, messages) * 1e6).astype(np.int64) + 1
-    publishes = Publishes(
-        np.zeros(messages, dtype=np.int64), sequence, due_ns, sent_ns, sent_ns, sent_ns + 1, np.full(messages, ACKED)
-    )
-    message = np.repeat(sequence, 10)
-    latency_ns = (np.broadcast_to(latency_ms, len(message)) * 1e6).astype(np.int64)
-    deliveries = Deliveries(
-        np.zeros(len(message), dtype=np.int64),
-        message,
-        due_ns[message],
-        np.tile(np.arange(10), messages),
-        due_ns[message] + latency_ns,
-        np.ones(len(message), dtype=bool),
-    )
-    wire = Wire(11, WAY, WAY)
     usual: dict[str, Any] = {
-        **{field.name: 0 for field in dataclasses.fields(TrialCounts)},
-        **{"error": None, "variant": "websocket", "server_url": "", "server_retransmitted_bytes": 0},
-        **{"offered": messages, "published_in_all": messages, "deliveries": len(message), "wall_s": 2.0},
-        **{"pace": 1.0, "client_cpu": 0.1, "others_cpu": 0.02, "server_cpu_ns": 10**8, "server_rss_bytes": 10**7},
-        **{f"{part}_{when}_wire": wire for part in ("publisher", "subscriber") for when in ("setup", "run", "closing")},
-        "predicted": None,
+        **{f"{part}_{when}_wire": WIRE for part in ("publisher", "subscriber") for when in ("setup", "run", "closing")},
+        **{"variant": "websocket", "wall_s": 2.0, "others_cpu": 0.02, "server_rss_bytes": 10**7},
     }
-    return Measured(TrialCounts(**{**usual, **figures}), WORKLOAD, publishes, deliveries)
+    times_ns = {"latency_ns": np.multiply(latency_ms, 1e6), "lag_ns": np.multiply(lag_ms, 1e6)}
+    return builders.trial(WORKLOAD, messages, **times_ns, **{**usual, **counts})
 
 
 def verdict_of(*trials: Measured) -> tuple[str, str]:
@@ -63,7 +46,7 @@ def verdict_of(*trials: Measured) -> tuple[str, str]:
     return row["verdict"], row["reasons"]
 
 
-RETRANSMITTED = Wire(11, WAY, WAY, 1448)
+RETRANSMITTED = replace(WIRE, retransmitted_bytes=1448)
 RISING = np.repeat(np.arange(COUNT) * 10.0, 10)  # milliseconds, by as many as go by
 FROZEN = np.where((0 <= np.repeat(np.arange(COUNT) * 10.0 - 700, 10)) & (RISING < 1100), 1100 - RISING, 1.0)
 SPREAD = np.random.default_rng(1).uniform(0.5, 500, COUNT * 10)
@@ -78,21 +61,22 @@ TRIPPED = [
     ("one very busy trial", [trial(), trial(), trial(others_cpu=0.8)], INVALID, "other processes used 80% of a core"),
     ("Nagle's algorithm", [trial(nagle_sockets=2)], INVALID, "2 sockets without TCP_NODELAY"),
     ("a heap at 40 ms", [trial(HEAP)], SUSPECT, "10% of the latencies lie at 40 ms"),
-    ("a late publisher", [trial(latency_ms=4.0, lag_ms=3.0)], SUSPECT, "late: 200 of 200 messages by more than 2 ms, beside a latency of 4 ms"),
+    ("a late publisher", [trial(latency_ms=4.0, lag_ms=3.0)], SUSPECT, "late: 200 of 200 messages by more than 2 ms, at a median latency of 4 ms"),
     ("a publisher that is late now and then", [trial(lag_ms=SOME_LATE), trial()], SUSPECT, "late: 5 of 400 messages by more than 1 ms"),
     ("an overload without acknowledgements", [trial(1.0 + RISING * 0.5)], INVALID, "67% of the offered rate was achieved"),
-    ("a server that waits for a core", [trial(server_waiting_ns=120_000_000)] * 3, SUSPECT, "the server waited for a core for 0.6 ms a message, 6% of the time, beside a latency of 1 ms"),
+    ("a server that waits for a core", [trial(server_waiting_ns=120_000_000)] * 3, SUSPECT, "the server waited for a core for 0.6 ms per message, 6% of the time, at a median latency of 1 ms"),
     ("a server that waits long for a core", [trial(30.0, server_waiting_ns=600_000_000)], SUSPECT, "30% of the time"),
-    ("a client that waits for a core", [trial(client_waiting_ns=120_000_000)] * 3, SUSPECT, "a client process waited for a core for 0.6 ms a message"),
+    ("a client that waits for a core", [trial(client_waiting_ns=120_000_000)] * 3, SUSPECT, "a client process waited for a core for 0.6 ms per message"),
     ("a server at its limit", [trial(server_cpu_ns=1_980_000_000)], SUSPECT, "the server used 99 % of a core"),
     ("retransmissions", [trial(publisher_run_wire=RETRANSMITTED)], SUSPECT, "1448 bytes were retransmitted on loopback"),
     ("a full listen queue", [trial(), trial(listen_drops=7)], SUSPECT, "7 connections were turned away by a full listen queue"),
     ("a slow disk", [trial(), trial(io_stalled_ns=300_000_000)], SUSPECT, "waited for a disk for 15% of a trial"),
-    ("a freeze", [trial(), trial(FROZEN)], SUSPECT, "a delivery took 400 ms beside 1 ms at the median"),
+    ("a freeze", [trial(), trial(FROZEN)], SUSPECT, "a delivery took 400 ms, and the median is 1 ms"),
     ("a stepped clock", [trial(clock_step_ns=3_000_000_000)], SUSPECT, "the clock was set by 3000 ms"),
+    ("clocks that are not known", [trial(clock_bound_ns=100_001)], INVALID, "between the clocks is known only to 0.1 ms, at a median latency of 1 ms"),
     ("trials that drift", [trial(1.0), trial(1.6), trial(2.5)], SUSPECT, "median 1 ms in the first, 2.5 ms in the last"),
     ("losses in the warm-up", [trial(lost_in_warmup=3)], SUSPECT, "3 messages lost in the warm-up"),
-    ("too few deliveries", [trial(messages=9)], SUSPECT, "p90 and p99 left empty: 90 deliveries, p99 takes 1,000; raise --duration"),
+    ("too few deliveries", [trial(messages=9)], SUSPECT, "p90 and p99 left empty: 90 deliveries, p99 needs 1,000; raise --duration"),
     ("hardly any delivery", [trial(messages=1)], SUSPECT, "p50 and p90 and p99 left empty: 10 deliveries"),
 ]  # fmt: skip
 
@@ -109,14 +93,19 @@ def test_what_is_wrong_is_found_and_nothing_else(trials: list[Measured], verdict
 def test_waiting_for_a_turn_is_remarked_and_a_late_generator_is_not_taken_for_it(ready: str, remarked: bool) -> None:
     held_back = trial(latency_ms=40.0, lag_ms=30.0)
     ready_ns = getattr(held_back.publishes, ready)
-    held_back.publishes = dataclasses.replace(held_back.publishes, ready_ns=ready_ns)
+    held_back.publishes = replace(held_back.publishes, ready_ns=ready_ns)
     said = " ".join(remarks(summary_row(VARIANT, [held_back], WORKLOAD)))
     assert ("waited for their turn" in said) == remarked
 
 
+@cache
+def tripped_rows() -> list[tuple[Any, list[Measured]]]:
+    return [(summary_row(VARIANT, row[1], WORKLOAD), row[1]) for row in TRIPPED]
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_every_check_has_a_row_that_trips_it(check: Any) -> None:
-    assert any(check(summary_row(VARIANT, row[1], WORKLOAD), row[1]) for row in TRIPPED)
+    assert any(check(row, trials) for row, trials in tripped_rows())
 
 
 def test_what_the_kernel_does_not_tell_is_not_held_against_anybody() -> None:
@@ -145,6 +134,7 @@ CLEAN = [
     ("the tail of an idle machine", [trial(np.where(np.arange(COUNT * 10) == 999, 60.0, 1.0))]),
     ("a thousand deliveries", [trial(messages=100)]),
     ("a slewed clock", [trial(clock_step_ns=900)]),
+    ("clocks that are known well enough", [trial(clock_bound_ns=99_000)]),
 ]
 
 
@@ -158,6 +148,8 @@ def _verdict(rtbench: Program) -> tuple[str, str]:
     return content["variants"][0]["verdict"], content["variants"][0]["reasons"]
 
 
+@pytest.mark.process
+@pytest.mark.alone
 def test_a_busy_core_makes_a_run_invalid(rtbench: Program) -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinning:
         done = rtbench("run", "--transport", "websocket", "--trials", "2", "--duration", "500ms", "--out", "out")
@@ -168,6 +160,8 @@ def test_a_busy_core_makes_a_run_invalid(rtbench: Program) -> None:
     assert "other processes used" in reasons
 
 
+@pytest.mark.process
+@pytest.mark.alone
 def test_more_than_a_publisher_can_send_is_an_overload(rtbench: Program) -> None:
     flags = ("--rate", "20000", "--subscribers", "1", "--trials", "1", "--duration", "300ms", "--warmup", "0")
     done = rtbench("run", "--transport", "polling", *flags, "--out", "out")
@@ -177,14 +171,15 @@ def test_more_than_a_publisher_can_send_is_an_overload(rtbench: Program) -> None
     assert "overload" in reasons
 
 
+@pytest.mark.process
+@pytest.mark.alone
 def test_a_frozen_server_is_charged_for_every_message_that_was_due_meanwhile(rtbench: Program) -> None:
     flags = ("--rate", "200", "--subscribers", "1", "--trials", "1", "--duration", "3s", "--warmup", "0")
     process = rtbench.start("run", "--transport", "websocket", *flags, "--out", "out")
     frozen_ms = 1000 * rtbench.freeze_server(0.8)
     process.communicate(timeout=60)
-    from rtbench.result.storage import load
-
-    result = load(rtbench.directory / "out")
+    result = package.load(rtbench.directory / "out")
+    assert isinstance(result, Comparison)
     latency_ms = result.latency_ms("websocket")
     longest = latency_ms.max()
     assert longest > 0.75 * frozen_ms  # the sends went on

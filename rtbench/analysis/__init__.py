@@ -1,15 +1,17 @@
-"""Numbers computed from numbers. Pure: no socket, no clock, no process, no file, no plugin.
+"""Computations on recorded data. Pure: no socket, no clock, no process, no file, no plugin.
 
-counts.py       what a trial counted; measured.py has it with its samples
-ledger.py       the fate of every message
-statistics.py   figures with their intervals over trials
+counts.py       the counts of a trial
+measured.py     a trial with its counts and samples, and the values computed from them
+ledger.py       what happened to every message: delivered, lost, duplicated ...
+statistics.py   percentiles, means and ratios with their intervals over trials
 layers.py       the bytes by layer, measured and predicted
 age.py          age of information
-metrics.py      every column of summary.csv and trials.csv, in one place
-idle.py         counts and columns of idle connections
-verdict.py      whether a run is fit to conclude from
+metrics.py      every column of summary.csv and trials.csv; latencies.py and costs.py have those of time and of cost,
+                metric.py says what a metric is
+idle.py         counts and metrics of idle connections
+verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed
-difference.py   two results, or the variants of one, by ratios
-conditions.py   what must be alike for that
-view.py         what of a result the readers of it need
+difference.py   two results, or the variants of one result, compared by ratios
+conditions.py   what must be equal for such a comparison
+view.py         the parts of a result that reports, charts and comparisons read
 """

@@ -1,11 +1,11 @@
-"""Which entries of the recorded environment must be alike where two measurements are compared. Pure."""
+"""Which entries of the recorded environment must be equal if two measurements are compared. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# recorded, but no condition of a measurement: they say where to look when two differ for no visible reason
+# recorded, but not a condition of a measurement: they help to find why two results differ
 _NO_CONDITION = frozenset(
     {
         "memory_bytes",
@@ -21,7 +21,7 @@ _NO_CONDITION = frozenset(
 
 
 def entries(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of a description on one level: `{"clock": {"source": ...}}` has the entry `clock.source`."""
+    """Return the entries of a nested description as a flat dict: `{"clock": {"source": ...}}` gives `clock.source`."""
     found: dict[str, Any] = {}
     for name, value in environment.items():
         if isinstance(value, Mapping):
@@ -32,9 +32,9 @@ def entries(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries that must be the same in two measurements that are to be compared.
+    """Return the entries that must be equal in two measurements that are compared.
 
-    Of the libraries only rtbench itself is one: the libraries that a variant uses are its software.
+    Of the libraries only rtbench itself is a condition: the libraries that a variant uses are part of its software.
     """
     return {name: value for name, value in entries(environment).items() if not _is_free(name)}
 

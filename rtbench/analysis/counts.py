@@ -1,6 +1,6 @@
-"""What one trial counted: every number that the figures of a trial are computed from, beside its samples. Pure.
+"""The counts of one trial: with its samples, all numbers that its metrics are computed from. Pure.
 
-The description of a field is the one in the JSON Schema of result.json; its type and its bound follow from the type.
+The JSON Schema of result.json takes the description of each field from here, and its type from the annotation.
 """
 
 from __future__ import annotations
@@ -12,82 +12,86 @@ from rtbench.wire.tcp import Wire
 from rtbench.wire.traffic import Predicted
 
 
-def described(description: str) -> Any:
-    """Return a dataclass field with a description for the schema."""
-    return field(metadata={"description": description})
+def described(description: str, **default: Any) -> Any:
+    """Return a dataclass field with a description for the JSON Schema; with a `default`, saved results may lack it."""
+    return field(metadata={"description": description}, **default)
 
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """What a trial counted. None stands for what this platform, or a trial that was cut short, does not give.
+    """The counts of a trial. None: the platform does not provide the value, or the trial ended too early.
 
-    `deliveries` and the costs include the warm-up: they are what the processes did between start and last delivery.
+    `deliveries` and the costs include the warm-up: they cover the time from the start to the last delivery.
     """
 
     index: int = described("Its place in the order of the trials, from 0")
     block: int = described("Its block, from 0: each block has one trial of each variant, in random order")
     variant: str = described("Name of the variant")
     server_url: str = described("Where the server listened")
-    error: str | None = described("Why the trial failed; null if it did not")
+    error: str | None = described("Why the trial failed; null if it did not fail")
     offered: int = described("Messages in the schedule")
-    unfinished: int = described("Of these, never finished")
-    pace: float = described("Rate at which messages were finished, as a share of the rate at which they were offered")
-    lost_in_warmup: int = described("(message, subscriber) pairs of the warm-up that never came")
-    published_in_all: int = described("Messages handed to the client, warm-up included")
-    deliveries: int = described("Deliveries, warm-up and duplicates included: what costs are divided by")
-    missed_told: int = described("Messages that the server said it had skipped for a slow subscriber")
-    requests: int = described("Requests that subscribers made to ask for messages")
-    empty_requests: int = described("Of these, answered with nothing new")
-    nagle_sockets: int = described("Sockets on either end with Nagle's algorithm on")
+    unfinished: int = described("Messages of these whose publish was never finished")
+    pace: float = described("Rate at which publishes were finished, as a share of the offered rate")
+    lost_in_warmup: int = described("(message, subscriber) pairs of the warm-up that were not delivered")
+    published_in_all: int = described("Messages handed to the client library, warm-up included")
+    deliveries: int = described("Deliveries, warm-up and duplicates included; costs are divided by this number")
+    missed_told: int = described("Messages that the server reported as skipped for a slow subscriber")
+    requests: int = described("Requests of subscribers for messages")
+    empty_requests: int = described("Requests of these that were answered with no message")
+    nagle_sockets: int = described("Sockets at either end with Nagle's algorithm on")
     server_retransmitted_bytes: int | None = described(
-        "Bytes that the server had sent again at the end of the trial; null where its sockets cannot be read, "
-        "which holds for TCP_NODELAY too"
+        "Bytes that the server had retransmitted at the end of the trial; null if its sockets cannot be read, "
+        "in which case TCP_NODELAY cannot be checked either"
     )
     wall_s: float = described("From the start to the last delivery")
     client_cpu: float = described("Share of a core that the busiest client process used")
     client_cpu_ns: int = described("CPU time of the subscriber processes")
     clock_step_ns: int = described(
-        "By how much CLOCK_REALTIME and CLOCK_MONOTONIC moved apart in the trial; the kernel's stamps are of the former"
+        "Change of the offset between CLOCK_REALTIME and CLOCK_MONOTONIC during the trial; kernel stamps use the former"
     )
     others_cpu: float = described("Share of a core used by processes that are not part of the trial")
-    server_cpu_ns: int | None = described("CPU time of the server's process tree")
+    server_cpu_ns: int | None = described("CPU time of the process tree of the server")
     server_rss_bytes: int | None = described("Resident memory of that tree at the end")
-    server_waiting_ns: int | None = described("Time in which that tree was ready to run and had no core")
+    server_waiting_ns: int | None = described("Time in which threads of that tree were ready to run but had no core")
     server_voluntary_switches: int | None = described("How often a thread of it gave up its core to wait for something")
     server_involuntary_switches: int | None = described("How often the kernel took the core from a thread of it")
     client_waiting_ns: int | None = described(
-        "Time in which a client process was ready to run and had no core; the longest of all client processes"
+        "Time in which a client process was ready to run but had no core; the longest of all client processes"
     )
     listen_drops: int | None = described(
-        "Connections that a listener of this machine had no room for, from before the clients connected to the end"
+        "Connections dropped because a listen queue of this machine was full, from before the first one to the end"
     )
-    io_stalled_ns: int | None = described("Time in which something on this machine waited for a disk")
+    io_stalled_ns: int | None = described("Time in which at least one task of this machine waited for a disk")
     publisher_setup_wire: Wire | None = described(
-        "What opening the publishers' connections put on the wire; null where the platform does not count "
-        "bytes, or the trial was cut short"
+        "Bytes of opening the connections of the publishers; null if the platform does not count bytes, or the "
+        "trial ended too early"
     )
     publisher_run_wire: Wire | None = described(
-        "What went over the publishers' connections from then to the end; null where the platform does not "
-        "count bytes, or the trial was cut short"
+        "Bytes on the connections of the publishers from then to the end; null if the platform does not count "
+        "bytes, or the trial ended too early"
     )
     publisher_closing_wire: Wire | None = described(
-        "What went over the publishers' connections after the end, until both ends had closed"
+        "Bytes on the connections of the publishers after the end, until both ends had closed"
     )
     subscriber_setup_wire: Wire | None = described(
-        "What opening the subscribers' connections put on the wire, subscription and readiness probe "
-        "included; null where the platform does not count bytes, or the trial was cut short"
+        "Bytes of opening the connections of the subscribers, subscription and readiness probe included; null "
+        "if the platform does not count bytes, or the trial ended too early"
     )
     subscriber_run_wire: Wire | None = described(
-        "What went over the subscribers' connections from then to the end; null where the platform does not "
-        "count bytes, or the trial was cut short"
+        "Bytes on the connections of the subscribers from then to the end; null if the platform does not count "
+        "bytes, or the trial ended too early"
     )
     subscriber_closing_wire: Wire | None = described(
-        "What went over the subscribers' connections after the end, until both ends had closed"
+        "Bytes on the connections of the subscribers after the end, until both ends had closed"
     )
     keep_alive_bytes: int = described("Bytes above TCP of pings and their answers, on both hops")
     predicted: Predicted | None = described(
-        "What TCP should have carried in `*_run_wire` by the transport's wire format; null where the client "
-        "does not say"
+        "Bytes that TCP should have carried in `*_run_wire` according to the wire format of the transport; null "
+        "if the client has no prediction"
+    )
+    clock_bound_ns: int = described(
+        "How far the measured offset between the clocks of two processes may be wrong; 0 if all read the same clock",
+        default=0,
     )
 
     @property
@@ -97,17 +101,17 @@ class TrialCounts:
 
     @property
     def setup_wire(self) -> Wire | None:
-        """What opening the connections put on the wire."""
+        """Bytes of opening all connections."""
         return _sum(self.publisher_setup_wire, self.subscriber_setup_wire)
 
     @property
     def run_wire(self) -> Wire | None:
-        """What the messages put on the wire, on both hops."""
+        """Bytes on all connections while messages were sent, on both hops."""
         return _sum(self.publisher_run_wire, self.subscriber_run_wire)
 
     @property
     def closing_wire(self) -> Wire | None:
-        """What closing the connections put on the wire."""
+        """Bytes of closing all connections."""
         return _sum(self.publisher_closing_wire, self.subscriber_closing_wire)
 
 

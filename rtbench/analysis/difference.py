@@ -1,11 +1,11 @@
-"""Difference: two results, or the variants or the trials of one, set against each other by ratios. Pure.
+"""Difference: two results, or the variants or the trials of one result, compared by ratios. Pure.
 
     between(a, b)              what changed from one result to another
-    ratios(result, baseline)   every variant as a multiple of one of them
-    noise_floor(result)        a result against itself, which shows what the bench sees where nothing differs (A/A)
+    ratios(result, baseline)   every variant as a multiple of one variant
+    noise_floor(result)        a result compared with itself, to show which differences appear by chance (A/A)
 
-A ratio has its interval over trials (Kalibera & Jones 2013; see `rtbench.analysis.statistics`). Where the interval
-contains 1, no difference is shown, which does not mean that there is none. Results that were not measured alike are refused.
+A ratio has an interval over trials (Kalibera & Jones 2013; see `rtbench.analysis.statistics`). If the interval contains
+1, no difference is shown, which does not mean that there is none. Results with different conditions are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis import conditions, statistics
 from rtbench.analysis.measured import Measured
-from rtbench.analysis.metrics import COMPUTED, Metric
+from rtbench.analysis.metric import Metric
+from rtbench.analysis.metrics import COMPUTED
 from rtbench.analysis.statistics import Estimate, Pooled
 from rtbench.analysis.verdict import INVALID, VALID
 from rtbench.errors import UsageError
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 SAME = "no difference shown"
-ENOUGH = 5  # trials a side
-ALARM = 1 / 20  # how often at most a row shows a difference where there is none
+ENOUGH = 5  # trials on each side
+ALARM = 1 / 20  # at most this share of rows shows a difference where there is none
 IMPLEMENTATION = ("transport", "server", "client", "server_software", "client_software")
 
 Trials = Sequence[Measured]
 
 
-COMPARED = {  # the metrics that are compared, and their heads in a terminal
+COMPARED = {  # the metrics that are compared, and their names in a terminal
     "latency_p50_ms": "p50 ms",
     "latency_p90_ms": "p90 ms",
     "latency_p99_ms": "p99 ms",
@@ -51,10 +52,10 @@ _METRICS = {metric.name: metric for metric in COMPUTED if metric.name in COMPARE
 
 @dataclass(frozen=True)
 class Difference(Table):
-    """A row a variant and metric; `ratio` is b / a, `ratio_low` and `ratio_high` its 95 % interval.
+    """One row for each variant and metric; `ratio` is b / a, `ratio_low` and `ratio_high` are its 95 % interval.
 
-    `conditions` says what was not alike, `notes` what else to know, and `conclusion` what all rows of an A/A comparison
-    show together; they are shown wherever the rows are. `fit` is False where a variant among them is invalid.
+    `conditions` lists the differing conditions, `notes` has remarks, and `conclusion` says what all rows of an A/A
+    comparison show together. All three are printed with the rows. `fit` is False if one of the variants is invalid.
     """
 
     sides: tuple[str, str] = ("A", "B")
@@ -64,7 +65,7 @@ class Difference(Table):
     conclusion: str | None = None
 
     def __str__(self) -> str:
-        """Return all of it, at most 100 columns wide."""
+        """Return conditions, rows, notes and conclusion as text, at most 100 columns wide."""
         lines = []
         if self.conditions:
             lines = ["NOT MEASURED ALIKE, so a difference may come from any of these:"]
@@ -108,32 +109,35 @@ def between(a: Comparison, b: Comparison, anyway: bool = False) -> Difference:
     Args:
         a: the result to start from.
         b: the result that is given as multiples of it.
-        anyway: compare what was not measured alike too, and list what differs.
+        anyway: compare also if the conditions differ, and list the differences.
 
     Raises:
-        UsageError: they have no variant in common, or were not measured alike.
+        UsageError: the results have no variant in common, or their conditions differ.
     """
     names = [v.name for v in a.variants if v.name in {w.name for w in b.variants}]
     if not names:
         raise UsageError(f"no variant in common: A has {_names(a)}, and B has {_names(b)}")
     unlike = differing_conditions(a, b)
     if unlike and not anyway:
-        raise UsageError(f"A and B were not measured alike; {'; '.join(unlike)}; --anyway compares them all the same")
+        raise UsageError(f"A and B were not measured alike; {'; '.join(unlike)}; --anyway compares them nevertheless")
     pairs = {name: (_good(a, name), _good(b, name)) for name in names}
     notes = [*_state(a, "A", names), *_state(b, "B", names), *_alone(a, "A", names), *_alone(b, "B", names)]
     if a.created != b.created:
-        notes.append("A and B were measured at different times; what the machine did otherwise is in the ratios too.")
+        notes.append(
+            "A and B were measured at different times; a change of the machine in between is part of the ratios."
+        )
     fit = _fit(a, names) and _fit(b, names)
     return Difference(_rows(pairs, "B is {} times A"), ("A", "B"), unlike, [*notes, *_doubt(pairs)], fit)
 
 
 def ratios(result: Comparison, baseline: str) -> Difference:
-    """Compare every other variant of a result with one of them, `baseline`.
+    """Compare every other variant of a result with the variant `baseline`.
 
-    The trials of a block ran one after the other; resampling them apart, as here, leaves the interval rather too wide.
+    The trials of a block ran shortly after each other. Here the variants are resampled independently, which ignores
+    this and makes the intervals slightly too wide.
 
     Raises:
-        UsageError: there is no such variant, or no other.
+        UsageError: there is no such variant, or it is the only one.
     """
     names = [v.name for v in result.variants]
     if baseline not in names:
@@ -148,11 +152,12 @@ def ratios(result: Comparison, baseline: str) -> Difference:
 
 
 def noise_floor(result: Comparison) -> Difference:
-    """Compare each variant with itself: the trials of odd blocks with those of even ones.
+    """Compare each variant with itself: the trials of odd blocks with those of even blocks.
 
-    What differs here differs by chance, or because something on the machine changed from block to block; the conclusion
-    says which. One row in twenty parts by chance, so nearly every table of 48 rows has one that does; all rows together
-    are held to one A/A comparison in twenty (Bonferroni over the rows that have an interval).
+    A difference here is due to chance, or to a change of the machine from block to block; the conclusion says which. By
+    chance one row in twenty shows a difference, so nearly every table of 48 rows has one. The conclusion uses wider
+    intervals, with which at most one A/A comparison in twenty shows any difference by chance (Bonferroni over the rows
+    that have an interval).
 
     Raises:
         UsageError: no variant has trials of both kinds.
@@ -170,28 +175,28 @@ def noise_floor(result: Comparison) -> Difference:
 
 
 def _conclusion(rows: Sequence[Mapping[str, Any]], pairs: Mapping[str, tuple[Trials, Trials]]) -> str:
-    """Say of all rows of an A/A comparison together whether anything differs."""
+    """Return a sentence that says whether any row of an A/A comparison differs by more than chance."""
     judged = [row for row in rows if row["ratio_low"] is not None]
     if not judged:
-        return "A/A: nothing can be said: one trial in a half has no interval; measure with --trials 10."
+        return "A/A: no conclusion: a half with one trial has no interval; measure with --trials 10."
     confidence = statistics.bonferroni(len(judged))
-    apart = [
+    differing = [
         f"{row['variant']} {COMPARED[row['metric']]}"
         for row in judged
         if row["verdict"] != SAME
         and statistics.differs(_ratio(_METRICS[row["metric"]], *pairs[row["variant"]], confidence))
     ]
     family = "(family-wise at 5 %: Bonferroni)"
-    if not apart:
+    if not differing:
         return f"A/A: no difference shown in {len(judged)} rows {family}."
     return (
-        f"A/A: {len(apart)} of {len(judged)} rows part more than chance explains {family}: {', '.join(apart)}; "
-        "something on this machine changed from block to block."
+        f"A/A: {len(differing)} of {len(judged)} rows differ more than chance explains {family}: "
+        f"{', '.join(differing)}; something on this machine changed from block to block."
     )
 
 
 def differing_conditions(a: Comparison, b: Comparison) -> list[str]:
-    """Say what was not alike when two results were measured, leaving out variants that only one of them has."""
+    """Return the conditions in which two results differ, without variants that only one of them has."""
     found = _unlike(asdict(a.workload), asdict(b.workload))
     found += _unlike(conditions.conditions(a.environment), conditions.conditions(b.environment))
     others = {v.name: v for v in b.variants}
@@ -256,16 +261,16 @@ def _ratio(metric: Metric, a: Trials, b: Trials, confidence: float) -> Estimate 
 
 
 def verdict(ratio: Estimate | None, words: str) -> str:
-    """Say what a ratio shows; `words` has a place for the two ends of its interval."""
+    """Return what a ratio shows, in words; `words` is a format string with one place for the ends of the interval."""
     if ratio is None:
-        return "no ratio with zero"
+        return "no ratio: the baseline is zero"
     if ratio.low is None or ratio.high is None:
-        return "no interval: one trial, or nothing in one"
+        return "no interval: one trial, or a trial without a value"
     if not statistics.differs(ratio):
         return SAME
     digits, ends = 3, (ratio.low, ratio.high)
     while digits < 9 and any(float(significant(end, digits)) == 1 for end in ends):
-        digits += 1  # 1.00 to 1.00 would say nothing
+        digits += 1  # "1.00 to 1.00" would not show the difference
     return words.format(" to ".join(dict.fromkeys(significant(end, digits) for end in ends)))
 
 
@@ -294,7 +299,7 @@ def _alone(result: Comparison, side: str, names: Sequence[str]) -> list[str]:
 
 
 def _doubt(pairs: Mapping[str, tuple[Trials, Trials]]) -> list[str]:
-    """Say how far the rows can be trusted."""
+    """Return notes on how reliable the rows are."""
     few: dict[str, list[str]] = {}
     compared = 0
     for name, (a, b) in pairs.items():
@@ -304,7 +309,7 @@ def _doubt(pairs: Mapping[str, tuple[Trials, Trials]]) -> list[str]:
         if least > 1:
             compared += len(COMPARED)
     notes = [
-        f"{count} ({', '.join(names)}): too few to show any but a large difference; {ENOUGH} a side are better."
+        f"{count} ({', '.join(names)}): too few to show a small difference; {ENOUGH} on each side are better."
         for count, names in few.items()
     ]
     if compared:

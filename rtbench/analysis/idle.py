@@ -1,4 +1,4 @@
-"""Idle connections: what a trial of them counted, and every column that is computed from it. Pure."""
+"""Idle connections: the counts of a trial, and every metric that is computed from them. Pure."""
 
 from __future__ import annotations
 
@@ -7,39 +7,41 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rtbench.analysis.counts import described
-from rtbench.analysis.metrics import IDENTITY, Column, Metric
+from rtbench.analysis.metric import IDENTITY, Column, Metric
 from rtbench.analysis.verdict import INVALID, VALID
 from rtbench.plan.variant import Variant
 from rtbench.system.load import Load
 from rtbench.wire.tcp import Wire
 
-BUSY_PERCENT = 80.0  # of one core, by the client process: beyond it, it may be late with what it should do
+BUSY_PERCENT = 80.0  # of one core; above it the client process may poll or ping late
 
 
 @dataclass(frozen=True)
 class IdleCounts:
-    """What the connections of one variant counted. None stands for what this platform, or a failure, did not give."""
+    """The counts of one variant. None: the platform does not provide the value, or the trial failed before it."""
 
     index: int = described("Its place in the order of the trials, from 0")
     variant: str = described("Name of the variant")
-    error: str | None = described("Why the trial failed; null if it did not")
+    error: str | None = described("Why the trial failed; null if it did not fail")
     server_url: str = described("Where the server listened")
-    observed_s: float = described("The time observed by the client process")
-    load_without: Load | None = described("The server's load with no connection but the warm-up one")
-    load_half: Load | None = described("The server's load with half of the connections; null with a single one")
-    load_before: Load | None = described("The server's load with all connections, before the time observed")
-    load_after: Load | None = described("The server's load after it")
-    opening_wire: Wire | None = described("What opening the connections put on the wire, until all were subscribed")
-    idle_wire: Wire | None = described("What went over the connections in the time observed")
-    requests: int = described("Requests for messages in the time observed")
-    requests_waiting: int = described("Requests made after the opening and before the time observed")
-    active_connections: int | None = described("How many connections sent or received anything in the time observed")
-    client_cpu_s: float = described("CPU time of the client process in the time observed")
+    observed_s: float = described("Length of the observed time, measured by the client process")
+    load_without: Load | None = described("The load of the server with only the warm-up connection")
+    load_half: Load | None = described("The load of the server with half of the connections; null if there is only one")
+    load_before: Load | None = described("The load of the server with all connections, before the observed time")
+    load_after: Load | None = described("The load of the server after the observed time")
+    opening_wire: Wire | None = described("Bytes of opening the connections, until all were subscribed")
+    idle_wire: Wire | None = described("Bytes on the connections in the observed time")
+    requests: int = described("Requests for messages in the observed time")
+    requests_waiting: int = described("Requests made after the opening and before the observed time")
+    active_connections: int | None = described(
+        "Number of connections that sent or received anything in the observed time"
+    )
+    client_cpu_s: float = described("CPU time of the client process in the observed time")
 
 
 @dataclass(frozen=True)
 class IdleTrial:
-    """One variant, measured."""
+    """The trial of one variant: its counts, and the number of connections and the link that they belong to."""
 
     counts: IdleCounts
     variant: Variant
@@ -48,7 +50,10 @@ class IdleTrial:
 
     @cached_property
     def memory_bytes(self) -> tuple[float, float | None, float | None] | None:
-        """Server memory a connection: of all connections, and the lower and the higher of the two halves."""
+        """Server memory per connection: over all connections, and the lower and the higher value of the two halves.
+
+        The two halves are None if there is only one connection; all is None if the trial failed before that.
+        """
         c = self.counts
         if c.load_without is None or c.load_after is None:
             return None
@@ -63,12 +68,12 @@ class IdleTrial:
 
     @property
     def memory_is_private(self) -> bool:
-        """Whether private bytes are known; else memory is RSS."""
+        """Whether memory is private bytes; if these are not known, it is RSS."""
         loads = (self.counts.load_without, self.counts.load_half, self.counts.load_after)
         return all(load.private_bytes is not None for load in loads if load is not None)
 
     def per_hour(self, value: float | None) -> float | None:
-        """Scale what all connections did in the time observed to one connection and an hour."""
+        """Scale a total over all connections in the observed time to one connection and one hour."""
         if value is None or not self.counts.observed_s:
             return None
         return value * (3600 / self.counts.observed_s / self.connections)
@@ -121,20 +126,30 @@ def _reason(t: IdleTrial) -> str:
 METRICS = (
     *IDENTITY,
     Metric("link", "text", "`loopback`, or `loopback, TLS 1.3`", lambda t: t.link),
-    Metric("connections", "integer", "connections held at a time", lambda t: t.connections),
-    Metric("observed_s", "number", "the time observed by the client process", lambda t: t.counts.observed_s),
+    Metric("connections", "integer", "number of connections open at the same time", lambda t: t.connections),
+    Metric(
+        "observed_s",
+        "number",
+        "length of the observed time, measured by the client process",
+        lambda t: t.counts.observed_s,
+    ),
     Metric(
         "server_memory_bytes_per_connection",
         "number",
-        "memory of the server with all connections less that without, divided by their number",
+        "memory of the server with all connections minus that with only the warm-up connection, per connection",
         _memory(0),
     ),
-    Metric("server_memory_low_bytes", "number", "the lower of the same figures of the two halves", _memory(1)),
-    Metric("server_memory_high_bytes", "number", "the higher of them", _memory(2)),
+    Metric(
+        "server_memory_low_bytes",
+        "number",
+        "the same for the first and for the second half of the connections: the lower value",
+        _memory(1),
+    ),
+    Metric("server_memory_high_bytes", "number", "the higher value of the two halves", _memory(2)),
     Metric(
         "server_memory_kind",
         "text",
-        "`private`, or `rss` where private memory is not known (macOS, Windows)",
+        "`private`, or `rss` if private memory is not known (macOS, Windows)",
         lambda t: None if t.memory_bytes is None else "private" if t.memory_is_private else "rss",
     ),
     Metric(
@@ -152,41 +167,48 @@ METRICS = (
     Metric(
         "server_cpu_ms_per_connection_hour",
         "number",
-        "CPU time of the server, divided among the connections (the warm-up connection is served too)",
+        "CPU time of the server in an hour, divided by the number of connections, warm-up connection included",
         _server_cpu_ms,
     ),
     Metric(
         "server_waiting_percent",
         "number",
-        "share of the time in which the server could have run that it waited for a core",
+        "of the time in which the server was running or ready to run, the share in which it waited for a core",
         _server_waiting_percent,
     ),
     Metric(
         "wire_bytes_per_connection_hour",
         "number",
-        "IP bytes both ways: what TCP carried, and TCP/IP headers of all segments",
+        "IP bytes in both directions: the bytes that TCP carried, and the TCP/IP headers of all segments",
         _wire("ip_bytes"),
     ),
-    Metric("application_bytes_per_connection_hour", "number", "the part that TCP carried", _wire("carried_bytes")),
+    Metric(
+        "application_bytes_per_connection_hour",
+        "number",
+        "the bytes that TCP carried, without headers",
+        _wire("carried_bytes"),
+    ),
     Metric(
         "requests_per_connection_hour",
         "number",
-        "requests for messages; N clients at an interval P make N/P a second",
+        "requests for messages; N clients with a polling interval P make N/P requests per second",
         lambda t: t.per_hour(t.counts.requests),
     ),
     Metric(
         "requests_waiting",
         "integer",
-        "requests made after the opening and before the time observed: a long-poll that waits is one",
+        "requests made after the opening and before the observed time; a waiting long-poll is one",
         lambda t: t.counts.requests_waiting,
     ),
     Metric(
         "active_connections",
         "integer",
-        "how many sent or received anything in the time observed",
+        "number of connections that sent or received anything in the observed time",
         lambda t: t.counts.active_connections,
     ),
-    Metric("client_cpu_percent", "number", "of one core, by the client process", _client_cpu_percent),
+    Metric(
+        "client_cpu_percent", "number", "CPU time of the client process, in percent of one core", _client_cpu_percent
+    ),
     Metric(
         "opening_wire_bytes",
         "number",
@@ -194,13 +216,16 @@ METRICS = (
         _opening,
     ),
     Metric(
-        "verdict", "text", "`valid`, or `invalid`: not fit to conclude from", lambda t: INVALID if _reason(t) else VALID
+        "verdict",
+        "text",
+        "`valid`, or `invalid`: do not conclude from the row",
+        lambda t: INVALID if _reason(t) else VALID,
     ),
-    Metric("reasons", "text", "why it is not valid", _reason),
-    Metric("error", "text", "why a variant has no figures", lambda t: t.counts.error),
+    Metric("reasons", "text", "why the verdict is not `valid`", _reason),
+    Metric("error", "text", "why the measurement failed; empty if it did not fail", lambda t: t.counts.error),
 )
 TRIAL_HEAD = (
-    Metric("trial", "integer", "its place in the order of the trials, from 0", lambda t: t.counts.index),
+    Metric("trial", "integer", "its position in the order of the trials, from 0", lambda t: t.counts.index),
     Metric("server_url", "text", "where the server listened", lambda t: t.counts.server_url),
 )
 

@@ -1,4 +1,4 @@
-"""The layers of the bytes on the wire, measured and predicted. Pure."""
+"""The bytes on the wire by layer, measured and predicted. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rtbench.wire.tls import RECORD_OVERHEAD_BYTES
 
 LAYERS = ("payload", "framing", "tls", "ack", "tcp_ip")
 ABOVE_TCP = ("payload", "framing", "tls")
-WAYS = ("up", "down")  # to the server, from the server
+DIRECTIONS = ("up", "down")  # to the server, from the server
 
 Layers = dict[str, dict[str, int]]
 
@@ -15,11 +15,12 @@ Layers = dict[str, dict[str, int]]
 def layers_of(counts: TrialCounts, payload_bytes: int) -> Layers | None:
     """Return the bytes of both hops by layer and direction (`up` to the server, `down` from it).
 
-    Together they are all bytes at the IP layer.
+    The layers add up to all bytes at the IP layer.
 
-    payload: what the application handed over or got. framing: everything else that the protocol gave TCP to carry
-    (headers, framing, its own acknowledgements). tls: what TLS adds to both. ack: the headers of segments that carried
-    nothing, TCP's acknowledgements. tcp_ip: the TCP and IP headers of all other segments, and what TCP sent again.
+    payload: the payload of all messages published and delivered. framing: all other bytes that the protocol gave to TCP
+    (headers, framing, acknowledgements of the protocol). tls: the bytes that TLS adds to both. ack: the headers of
+    segments without data (acknowledgements of TCP). tcp_ip: the TCP and IP headers of all other segments, and the bytes
+    that TCP retransmitted.
     """
     wire = counts.run_wire
     if wire is None:
@@ -29,17 +30,19 @@ def layers_of(counts: TrialCounts, payload_bytes: int) -> Layers | None:
         ("up", wire.up, counts.published_in_all, wire.retransmitted_bytes),
         ("down", wire.down, counts.deliveries, 0),
     )
-    for name, direction, messages, again in directions:
+    for name, direction, messages, retransmitted in directions:
         layers["payload"][name] = messages * payload_bytes
-        layers["framing"][name] = direction.carried_bytes - again - messages * payload_bytes - direction.tls_bytes
+        layers["framing"][name] = (
+            direction.carried_bytes - retransmitted - messages * payload_bytes - direction.tls_bytes
+        )
         layers["tls"][name] = direction.tls_bytes
         layers["ack"][name] = direction.ack_header_bytes
-        layers["tcp_ip"][name] = direction.header_bytes - direction.ack_header_bytes + again
+        layers["tcp_ip"][name] = direction.header_bytes - direction.ack_header_bytes + retransmitted
     return layers
 
 
 def predicted_layers(counts: TrialCounts, payload_bytes: int) -> Layers | None:
-    """Return what `layers_of` should be above TCP by the transport's wire format, and TLS where it shook hands."""
+    """Return the layers above TCP that the wire format of the transport predicts; TLS if there was a TLS handshake."""
     predicted = counts.predicted
     if predicted is None:
         return None

@@ -1,8 +1,8 @@
-"""Ledger: the fate of every message. Pure: arrays in, counts out; it trusts no flag of any protocol.
+"""Ledger: what happened to every message. Pure: arrays in, counts out. It uses no flag of any protocol.
 
-For every publish: acked, failed or indeterminate. For every (message, subscriber) that should have it: delivered or
-lost. Beside these, every delivery that is too many: duplicated, unexpected, corrupt; and every one out of its turn:
-reordered. Of the publishes of unknown fate, those whose deliveries tell it after all: recovered.
+Each publish is acked, failed or indeterminate. Each expected (message, subscriber) pair is delivered or lost. Other
+deliveries are duplicated, unexpected or corrupt. A delivery that arrived out of order is also reordered. An
+indeterminate publish that reached every subscriber is also recovered.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class Ledger:
     """The counts. acked + failed + indeterminate = published; delivered + lost = expected.
 
-    `recovered` is a part of `indeterminate`, never added to it: the publishes that no acknowledgement came for (it was
-    lost with a connection, was still out at the end, or the transport has none) and that have nevertheless reached
-    every subscriber of their topic, intact, at least one of them. A message that only some subscribers have is not
-    recovered, and a refused one (`failed`) never is: what is heard of it is `unexpected`.
+    `recovered` is a part of `indeterminate`: publishes without an acknowledgement (it was lost with a connection, had
+    not arrived at the end, or the transport has none) whose message nevertheless reached every subscriber of its topic
+    intact; the topic must have a subscriber. A message that only some subscribers have is not recovered. A refused
+    message (`failed`) is never recovered: its deliveries are `unexpected`.
     """
 
     published: int = 0
@@ -43,7 +43,6 @@ class Ledger:
     recovered: int = 0
 
     def __add__(self, other: Ledger) -> Ledger:
-        """Add up, count by count."""
         theirs = asdict(other)
         return Ledger(**{name: count + theirs[name] for name, count in asdict(self).items()})
 
@@ -55,25 +54,28 @@ def account(
     subscriber_topics: Sequence[str],
     since_ns: int = 0,
 ) -> tuple[Ledger, NDArray[np.int64]]:
-    """Count the messages due at `since_ns` or later; return the counts and the positions of their first deliveries."""
+    """Count the messages that were due at `since_ns` or later.
+
+    Return the counts and the positions of the first deliveries in `deliveries`, shape (delivered,).
+    """
     topics = {topic: number for number, topic in enumerate(dict.fromkeys([*publisher_topics, *subscriber_topics]))}
     topic_of_publisher = np.array([topics[t] for t in publisher_topics])
     topic_of_subscriber = np.array([topics[t] for t in subscriber_topics])
-    listeners = np.bincount(topic_of_subscriber, minlength=len(topics))
+    subscribers_of_topic = np.bincount(topic_of_subscriber, minlength=len(topics))
 
     sent = publishes.sent_ns > 0
     due = publishes.due_ns >= since_ns
     status = publishes.status[sent & due]
     deliverable = sent & (publishes.status != FAILED)
-    audience = np.where(deliverable & due, listeners[topic_of_publisher[publishes.publisher]], 0)
-    expected = int(audience.sum())
+    expected_deliveries = np.where(deliverable & due, subscribers_of_topic[topic_of_publisher[publishes.publisher]], 0)
+    expected = int(expected_deliveries.sum())
 
     message = _message_of(publishes, deliveries)
     known = deliveries.intact & (message >= 0)
     known[known] = deliverable[message[known]]
     publisher, subscriber = deliveries.publisher[known], deliveries.subscriber[known]
-    rightful = topic_of_publisher[publisher] == topic_of_subscriber[subscriber]
-    position = np.flatnonzero(known)[rightful]
+    on_topic = topic_of_publisher[publisher] == topic_of_subscriber[subscriber]
+    position = np.flatnonzero(known)[on_topic]
     unexpected = int(deliveries.intact.sum()) - len(position)
 
     position = position[publishes.due_ns[message[position]] >= since_ns]
@@ -90,21 +92,23 @@ def account(
         delivered=len(first),
         lost=expected - len(first),
         duplicated=len(position) - len(first),
-        reordered=_out_of_turn(deliveries, first, len(subscriber_topics)),
+        reordered=_out_of_order(deliveries, first, len(subscriber_topics)),
         unexpected=unexpected,
         corrupt=int((~deliveries.intact).sum()),
-        recovered=_reached_all(message[first], audience * (publishes.status == INDETERMINATE)),
+        recovered=_reached_all(message[first], expected_deliveries * (publishes.status == INDETERMINATE)),
     ), first
 
 
-def _reached_all(delivered: NDArray[np.int64], audience: NDArray[np.int64]) -> int:
-    """Count the messages that were delivered as often as they have subscribers, those without any left out."""
-    return int(((np.bincount(delivered, minlength=len(audience)) == audience) & (audience > 0)).sum())
+def _reached_all(delivered: NDArray[np.int64], expected: NDArray[np.int64]) -> int:
+    """Count the messages that reached all their subscribers, without messages that have no subscriber."""
+    complete = np.bincount(delivered, minlength=len(expected)) == expected
+    return int((complete & (expected > 0)).sum())
 
 
 def _message_of(publishes: Publishes, deliveries: Deliveries) -> NDArray[np.int64]:
-    """Return for each delivery the position of its message, -1 for none: publisher, sequence and due time must
-    agree.
+    """Return the position of the message of each delivery, -1 if there is none.
+
+    Publisher, sequence number and due time must all match.
     """
     count = len(publishes.publisher)
     if count == 0:
@@ -120,7 +124,7 @@ def _message_of(publishes: Publishes, deliveries: Deliveries) -> NDArray[np.int6
     return np.where(agrees, message, -1)
 
 
-def _out_of_turn(deliveries: Deliveries, first: NDArray[np.int64], subscribers: int) -> int:
+def _out_of_order(deliveries: Deliveries, first: NDArray[np.int64], subscribers: int) -> int:
     """Count first deliveries that came after a later message of the same publisher to the same subscriber."""
     if len(first) == 0:
         return 0

@@ -1,6 +1,6 @@
-"""Measured: one trial with its samples, and the figures that are computed from them. Pure.
+"""Measured: one trial with its counts and samples, and the values that are computed from them. Pure.
 
-Everything is derived from what is saved, so that a saved result gives the same figures again.
+All values are computed from saved data, so a saved result always gives the same values.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from rtbench.plan.workload import Workload
 
 _LEAST_FOR_PACE = 20  # messages, or deliveries in a third of a trial
-_STEADY_RISE = 2.0  # times the spread of latencies within a third, by which they rise from the first third to the last
-STAGES = ("lag", "network_server", "client")  # of a delivery; together they are its latency
+_STEADY_RISE = 2.0  # a rise from the first to the last third counts if it exceeds this many spreads within a third
+STAGES = ("lag", "network_server", "client")  # of a delivery; they add up to its latency
 
 
 @dataclass
 class Measured:
-    """A trial: its figures, its samples, and the workload that says which of them count."""
+    """A trial: its counts, its samples, and the workload, which determines the end of the warm-up."""
 
     counts: TrialCounts
     workload: Workload
@@ -45,7 +45,7 @@ class Measured:
 
     @property
     def ledger(self) -> Ledger:
-        """The fate of every message due after the warm-up."""
+        """The counts of all messages that were due after the warm-up."""
         return self._accounted[0]
 
     @cached_property
@@ -58,8 +58,8 @@ class Measured:
     def arrived_ms(self) -> NDArray[np.float64]:
         """`arrived - due` of the same deliveries, milliseconds; shape (0,) without the kernel's stamps.
 
-        A stamp is that of the last segment read when the delivery was taken, so one that waited in the client beside
-        later ones may have arrived earlier than this says, never later.
+        The stamp of a delivery is that of the last segment in the same read. If one read had several messages, the
+        earlier ones may have arrived before their stamp, never after it.
         """
         if len(self.deliveries.arrived_ns) == 0:
             return np.empty(0)
@@ -68,7 +68,7 @@ class Measured:
 
     @cached_property
     def from_sent_ms(self) -> NDArray[np.float64]:
-        """`received - sent` of the same deliveries, milliseconds: what is told by who waits for the server to send."""
+        """`received - sent` of the same deliveries, milliseconds: the latency that a closed-loop tool would report."""
         return self.latency_ms - self.delivered_lag_ms
 
     @property
@@ -78,8 +78,9 @@ class Measured:
 
     @cached_property
     def stages_ms(self) -> dict[str, float] | None:
-        """The mean of each stage of a delivery, milliseconds: lag (due to sent), network and server (sent to arrived),
-        client (arrived to received). None without the kernel's stamps.
+        """The mean time of each stage of a delivery, milliseconds; None without the kernel's stamps.
+
+        The stages are lag (due to sent), network and server (sent to arrived) and client (arrived to received).
         """
         if len(self.arrived_ms) == 0 or len(self.lag_ms) == 0:
             return None
@@ -98,16 +99,17 @@ class Measured:
 
     @cached_property
     def achieved(self) -> float:
-        """The share of the offered rate at which publishes came to an end and deliveries arrived, the smaller one."""
+        """The lower of two rates, as a share of the offered rate: finished publishes, and deliveries."""
         return min(self.counts.achieved, self._delivered_pace)
 
     @property
     def _delivered_pace(self) -> float:
-        """The rate at which deliveries arrived, of the rate at which they were due, at most 1.
+        """The rate at which deliveries arrived, as a share of the rate at which they were due, at most 1.
 
-        A server without acknowledgements takes what it cannot pass on, and latencies rise all through the trial: by
-        1/pace - 1 of the time that goes by. The rise is the one between the medians of the first and the last third of
-        the schedule; one that is small beside the spread within a third, as polling has it, is none.
+        An overloaded server that sends no acknowledgements still accepts all messages, and latency rises during the
+        whole trial: by 1/pace - 1 seconds per second. The rise is the difference between the medians of the first and
+        the last third of the schedule. A rise that is small compared with the spread within a third (as with polling)
+        is ignored.
         """
         due_ns = self.deliveries.due_ns[self._accounted[1]]
         if len(due_ns) == 0:
@@ -125,7 +127,7 @@ class Measured:
 
     @cached_property
     def age_ms(self) -> float | None:
-        """Mean age of information of the measured messages, milliseconds; see `rtbench.age`."""
+        """Mean age of information of the measured messages, milliseconds; see `rtbench.analysis.age`."""
         d, first = self.deliveries, self._accounted[1]
         stream = d.publisher[first] * self.workload.subscribers + d.subscriber[first]
         return mean_age_ms(stream, d.due_ns[first], d.received_ns[first])
@@ -145,7 +147,10 @@ class Measured:
 
     @cached_property
     def generator_lag_ms(self) -> NDArray[np.float64]:
-        """`ready - due` of the same: the generator's own part of the lag; the rest waits for a turn to be sent."""
+        """`ready - due` of the same messages: the part of the lag that the publisher process causes.
+
+        The rest of the lag is waiting because the connection has reached its in-flight limit.
+        """
         return self._since_due_ms(self.publishes.ready_ns)
 
     def _since_due_ms(self, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -158,5 +163,5 @@ class Measured:
 def account_for(
     workload: Workload, publishes: Publishes, deliveries: Deliveries, since_ns: int
 ) -> tuple[Ledger, NDArray[np.int64]]:
-    """Apply the ledger to the topics of a workload."""
+    """Return `ledger.account` for the topics of a workload."""
     return account(publishes, deliveries, workload.publisher_topics, workload.subscriber_topics, since_ns)

@@ -1,11 +1,11 @@
-"""Precision: how narrow the intervals of the medians are, and whether more trials would make them narrow enough. Pure.
+"""Precision: how narrow the intervals of the medians are, and how many trials make them narrow enough. Pure.
 
-`--precision 5%` adds trials, a block of one of each variant at a time, until half the width of the 95 % interval of the
-median latency is at most 5 % of the median, for every variant. The control counts too: it is the floor that the others
-are held against, and no comparison is firmer than its weaker side.
+`--precision 5%` adds trials in blocks, one trial of each variant, until half the width of the 95 % interval of the
+median latency is at most 5 % of the median, for every variant. The control counts too: the other variants are compared
+with it, and a comparison is only as precise as the less precise of its two sides.
 
-The half-width shrinks as 1 / sqrt(trials), so each block tells how many trials would be needed. Where that is more than
-may be run, the rest is not run either. What stopping so costs in coverage is in docs/methodology.md.
+The half-width shrinks as 1 / sqrt(trials), so after each block the number of trials needed can be estimated. If it is
+above the limit, the remaining trials are not run. docs/methodology.md says how this rule for stopping reduces coverage.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from rtbench.plan.settings import LEAST_TRIALS_FOR_PRECISION, MOST_TRIALS
 from rtbench.table import significant
 
-LEAST_TO_PROJECT = 10  # trials; with fewer, the half-width itself is known to a third at best
+LEAST_TO_PROJECT = 10  # trials; with fewer, the half-width itself has an error of a third or more
 
 
 @dataclass(frozen=True)
 class Width:
-    """The interval of a variant's median: its half-width, as a share of the median, after so many trials.
+    """The half-width of the interval of a median, as a share of the median, and the number of trials.
 
-    `half` is None where there is no interval, because trials failed or delivered too little.
+    `half` is None if there is no interval, because trials failed or delivered too few messages.
     """
 
     variant: str
@@ -33,13 +33,13 @@ class Width:
     half: float | None
 
     def within(self, precision: float) -> bool:
-        """Whether it is narrow enough, and of enough trials to tell."""
+        """Return whether the interval is narrow enough and has enough trials."""
         return self.half is not None and self.half <= precision and self.trials >= LEAST_TRIALS_FOR_PRECISION
 
     def needed(self, precision: float) -> int | None:
-        """Return about how many trials would make it narrow enough, one more at least; None without an interval.
+        """Estimate how many trials make the interval narrow enough, more than now; None without an interval.
 
-        Two digits of it, rounded up: it is known no better.
+        The estimate is rounded up to two digits, because it is not more precise.
         """
         if self.half is None:
             return None
@@ -49,7 +49,7 @@ class Width:
 
 
 def widths(summary: Iterable[Mapping[str, Any]]) -> list[Width]:
-    """Return the widths of rows of summary.csv."""
+    """Return the width of each row of summary.csv."""
     found = []
     for row in summary:
         value, low, high = (row[f"latency_p50_{end}ms"] for end in ("", "low_", "high_"))
@@ -60,7 +60,7 @@ def widths(summary: Iterable[Mapping[str, Any]]) -> list[Width]:
 
 @dataclass(frozen=True)
 class Precision:
-    """What was asked for, a share of the median within so many trials, and how far the variants are."""
+    """The requested precision, as a share of the median, the limit of trials, and the width of each variant."""
 
     asked: float
     most_trials: int
@@ -72,7 +72,10 @@ class Precision:
         return all(width.within(self.asked) for width in self.widths)
 
     def enough(self, blocks: int) -> bool:
-        """Whether to stop after some blocks: all is precise enough, or something will not be within `most_trials`."""
+        """Return whether to stop after `blocks` blocks.
+
+        Stop if every variant is precise enough, or if a variant will not be precise enough within `most_trials`.
+        """
         if self.reached or blocks >= self.most_trials:
             return True
         return blocks >= LEAST_TO_PROJECT and any(
@@ -81,11 +84,11 @@ class Precision:
         )
 
     def description(self) -> dict[str, Any]:
-        """Return what result.json says of it."""
+        """Return the entry for result.json."""
         return {"reached": self.reached, "widths": [asdict(w) for w in self.widths], "sentences": self.sentences()}
 
     def sentences(self) -> list[str]:
-        """Say which variants are precise enough, and what the others lack, a line each."""
+        """Return sentences: which variants are precise enough, and for each other one how many trials it needs."""
         reached = [width for width in self.widths if width.within(self.asked)]
         said = []
         if reached:
@@ -95,11 +98,11 @@ class Precision:
             said.append(f"precision: {100 * self.asked:.3g} % reached{who} with {trials} trials")
         for width in self.widths:
             if width not in reached:
-                said.append(f"precision: {width.variant} {_lacks(width, self.asked, self.most_trials)}")
+                said.append(f"precision: {width.variant} {_not_reached(width, self.asked, self.most_trials)}")
         return said
 
 
-def _lacks(width: Width, precision: float, most_trials: int) -> str:
+def _not_reached(width: Width, precision: float, most_trials: int) -> str:
     needed = width.needed(precision)
     if width.half is None or needed is None:
         return f"has no interval of its median after {_trials(width.trials)}"

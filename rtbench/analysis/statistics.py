@@ -1,15 +1,15 @@
 """Statistics over trials. Pure.
 
-The trial is the unit: messages of one trial share its processes, its connections and its luck, and are not
-independent. So an interval comes from resampling whole trials (percentile bootstrap; Efron & Tibshirani 1993,
-section 13.3), and a percentile is taken over all deliveries of the trials pooled, never as a mean of percentiles.
+The trial is the unit: messages of one trial share its processes, its connections and its random conditions, so they
+are not independent. Therefore an interval comes from resampling whole trials (percentile bootstrap; Efron & Tibshirani
+1993, section 13.3). A percentile is taken over the pooled deliveries of all trials, never as a mean of percentiles.
 
-Two groups of trials are compared by the ratio of their figures, on a logarithmic scale: Student's t interval with the
-degrees of freedom of Welch (1947), and the standard error of either side from a bootstrap over its trials, since a
-pooled percentile has no other (Efron & Tibshirani 1993, chapter 6). That an effect is given as a ratio with its
-interval, not as a test, follows Kalibera & Jones 2013. A percentile bootstrap of the ratio would show a difference
-between two groups that are alike in a third of the cases with two trials a side; how often this one does is measured
-in tests/test_difference.py.
+Two groups of trials are compared by the ratio of a statistic, on a logarithmic scale: Student's t interval with the
+degrees of freedom of Welch (1947). The standard error of each group comes from a bootstrap over its trials, because
+there is no formula for a pooled percentile (Efron & Tibshirani 1993, chapter 6). An effect is reported as a ratio with
+its interval, not as a test, following Kalibera & Jones 2013. With two trials in each group, a percentile bootstrap of
+the ratio would show a difference between equal groups in a third of the cases; tests/test_difference.py measures how
+often this method does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BEYOND = 10  # deliveries that must lie beyond a percentile for it to be shown
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval; `low` and `high` are None from a single trial."""
+    """A value with its interval; `low` and `high` are None for a single trial."""
 
     value: float
     low: float | None = None
@@ -39,15 +39,16 @@ class Estimate:
 
 
 def supported(count: int, percent: float) -> bool:
-    """Whether `count` deliveries are enough for a percentile: p99 needs 1,000 and p99.9 10,000."""
+    """Return whether `count` deliveries are enough for a percentile: p99 needs 1,000 and p99.9 needs 10,000."""
     return count * (100.0 - percent) / 100.0 >= BEYOND - 1e-9
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """A figure of some trials pooled.
+    """A statistic of the pooled values of several trials.
 
-    `of` takes weights of shape (rows, trials), how often each trial is in the pool, and returns the figure of each row.
+    `of` takes weights of shape (rows, trials): how often each trial is in the pool. It returns the statistic for each
+    row of weights, shape (rows,).
     """
 
     trials: int
@@ -55,109 +56,110 @@ class Pooled:
 
     @property
     def value(self) -> float:
-        """The figure with each trial in the pool once."""
+        """The statistic with each trial in the pool once."""
         return float(self.of(np.ones((1, self.trials)))[0])
 
 
 def percentile(trials: Sequence[NDArray[np.float64]], percent: float, seed: int = 0) -> Estimate | None:
-    """Return a percentile (0 to 100) of all values pooled, the smallest value with that share at or below it.
+    """Return a percentile (0 to 100) of the pooled values: the smallest value with that share at or below it.
 
-    None where there are too few values to support it.
+    None if there are too few values (see `supported`).
     """
     return estimate(pooled_percentile(trials, percent), seed)
 
 
 def mean(trials: Sequence[NDArray[np.float64]], seed: int = 0) -> Estimate | None:
-    """Return the mean of all values pooled."""
+    """Return the mean of the pooled values; None if there are none."""
     return estimate(pooled_mean(trials), seed)
 
 
 def pooled_percentile(trials: Sequence[NDArray[np.float64]], percent: float) -> Pooled | None:
-    """Return a percentile as `percentile` takes it; None where there are too few values to support it."""
+    """Return the statistic of `percentile`; None if there are too few values."""
     kept = [np.sort(t) for t in trials if len(t)]
     if not supported(sum(map(len, kept)), percent):
         return None
-    return Pooled(len(kept), lambda weights: _weighted_percentiles(kept, weights, percent))
+    return Pooled(len(kept), lambda weights: weighted_percentiles(kept, weights, percent))
 
 
 def pooled_mean(trials: Sequence[NDArray[np.float64]]) -> Pooled | None:
-    """Return the mean of all values; None where there is none."""
+    """Return the mean of all values as a statistic; None if there are none."""
     kept = [t for t in trials if len(t)]
     return pooled_cost([float(t.sum()) for t in kept], [len(t) for t in kept])
 
 
 def pooled_cost(totals: Sequence[float | None], deliveries: Sequence[int]) -> Pooled | None:
-    """Return what a delivery costs: the sum of each trial's total over the sum of its deliveries.
+    """Return the cost per delivery: the sum of the totals of all trials divided by the sum of their deliveries.
 
-    None where a trial lacks its total, or nothing was delivered.
+    None if the total of a trial is not known, or nothing was delivered.
     """
-    tops = [total for total in totals if total is not None]
-    if len(tops) < len(totals) or not sum(deliveries):
+    known = [total for total in totals if total is not None]
+    if len(known) < len(totals) or not sum(deliveries):
         return None
-    top, bottom = np.array(tops, dtype=float), np.array(deliveries, dtype=float)
+    total, delivered = np.array(known, dtype=float), np.array(deliveries, dtype=float)
 
     def of(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(divide="ignore", invalid="ignore"):  # a pool of trials that delivered nothing
-            return np.asarray((weights @ top) / (weights @ bottom))
+        with np.errstate(divide="ignore", invalid="ignore"):  # a pool may have only trials without deliveries
+            return np.asarray((weights @ total) / (weights @ delivered))
 
-    return Pooled(len(tops), of)
+    return Pooled(len(known), of)
 
 
 def ratio(
-    figure: Pooled | None, baseline: Pooled | None, confidence: float = CONFIDENCE, seed: int = 0
+    statistic: Pooled | None, baseline: Pooled | None, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Estimate | None:
-    """Return how many times the figure of other trials, `baseline`, a figure is.
+    """Return a statistic divided by the same statistic of other trials, `baseline`, with its interval.
 
-    log(ratio) ± t * sqrt(a + b), with a and b the squared standard errors of the logarithms. Without an interval where
-    a side has a single trial, or where a pool of its trials can come to nothing. None where a side is missing or no
-    ratio can be formed.
+    The interval is log(ratio) ± t * sqrt(a + b), where a and b are the squared standard errors of the logarithms. There
+    is no interval if a side has a single trial, or if a resample can be zero or undefined. None if a side is missing,
+    or if the ratio is not defined.
     """
-    if figure is None or baseline is None or baseline.value <= 0 or figure.value < 0:
+    if statistic is None or baseline is None or baseline.value <= 0 or statistic.value < 0:
         return None
-    value = figure.value / baseline.value
-    a, b = _log_variance(figure, seed), _log_variance(baseline, seed)
+    value = statistic.value / baseline.value
+    a, b = _log_variance(statistic, seed), _log_variance(baseline, seed)
     if a is None or b is None:
         return Estimate(value)
     if a + b == 0:
         return Estimate(value, value, value)
-    width = student_t(confidence, _freedom(a, figure.trials, b, baseline.trials)) * math.sqrt(a + b)
-    factor = math.exp(min(width, 500.0))  # two trials that are far apart leave everything open, within floats
+    width = student_t(confidence, _freedom(a, statistic.trials, b, baseline.trials)) * math.sqrt(a + b)
+    factor = math.exp(min(width, 500.0))  # keeps the ends finite if two trials differ by a huge factor
     return Estimate(value, value / factor, value * factor)
 
 
 def bonferroni(intervals: int) -> float:
-    """Return the confidence of each of some intervals with which all of them together err in one case of twenty."""
+    """Return the confidence for each of several intervals, so that all of them hold together with 95 % (Bonferroni)."""
     return 1 - (1 - CONFIDENCE) / max(intervals, 1)
 
 
-def _log_variance(figure: Pooled, seed: int) -> float | None:
-    """Return the squared standard error of the logarithm of a figure; None where there is none.
+def _log_variance(statistic: Pooled, seed: int) -> float | None:
+    """Return the squared standard error of the logarithm of a statistic; None if it is not defined.
 
-    Resamples of n trials vary by a factor (n - 1) / n too little (Efron & Tibshirani 1993, section 5.3).
+    The variance of resamples of n trials is too small by the factor (n - 1) / n (Efron & Tibshirani 1993, section 5.3).
     """
-    weights = _resamples(figure.trials, seed)
+    weights = _resamples(statistic.trials, seed)
     if weights is None:
         return None
-    resampled = figure.of(weights)
+    resampled = statistic.of(weights)
     if not (np.isfinite(resampled).all() and (resampled > 0).all()):
         return None
-    if np.ptp(resampled) <= 1e-12 * figure.value:  # nothing varies but the rounding
+    if np.ptp(resampled) <= 1e-12 * statistic.value:  # only rounding varies
         return 0.0
-    return float(np.log(resampled).var()) * figure.trials / (figure.trials - 1)
+    return float(np.log(resampled).var()) * statistic.trials / (statistic.trials - 1)
 
 
 def _freedom(a: float, trials: int, b: float, others: int) -> int:
     """Return Welch's degrees of freedom, rounded down, for two squared standard errors.
 
-    Never more than if both groups were as small as the smaller one: by chance its spread may look small, and would
-    then be taken for well known (with 10 trials against 2, in a tenth of the cases it would show a difference).
+    They are at most those of two groups that are both as small as the smaller one. By chance the spread of the smaller
+    group may be small, and then the formula of Welch alone would give too many degrees of freedom (with 10 trials
+    against 2, a difference between equal groups would be shown in a tenth of the cases).
     """
     welch = (a + b) ** 2 / (a**2 / (trials - 1) + b**2 / (others - 1))
     return max(min(math.floor(welch + 1e-9), 2 * (min(trials, others) - 1)), 1)
 
 
 def student_t(confidence: float, freedom: int) -> float:
-    """Return the t that Student's distribution keeps within, either way, with this probability; by bisection."""
+    """Return t with P(|T| < t) = `confidence` for Student's distribution, by bisection."""
     low, high = 0.0, 1.0
     while _within(high, freedom) < confidence:
         high *= 2
@@ -182,7 +184,7 @@ def _within(t: float, freedom: int) -> float:
 
 
 def differs(ratio: Estimate | None) -> bool:
-    """Whether a ratio shows a difference: its interval leaves out 1, by more than rounding."""
+    """Return whether a ratio shows a difference: its interval does not contain 1, beyond rounding errors."""
     if ratio is None or ratio.low is None or ratio.high is None:
         return False
     return ratio.low > 1 + 1e-9 or ratio.high < 1 - 1e-9
@@ -196,11 +198,14 @@ def _resamples(trials: int, seed: int) -> NDArray[np.float64] | None:
     return random.multinomial(trials, np.full(trials, 1 / trials), size=RESAMPLES).astype(float)
 
 
-def estimate(figure: Pooled | None, seed: int = 0) -> Estimate | None:
-    if figure is None:
+def estimate(statistic: Pooled | None, seed: int = 0) -> Estimate | None:
+    """Return the value of a statistic with its bootstrap interval over trials; None if there is no statistic."""
+    if statistic is None:
         return None
-    weights = _resamples(figure.trials, seed)
-    return Estimate(figure.value) if weights is None else _interval(figure.value, figure.of(weights))
+    weights = _resamples(statistic.trials, seed)
+    if weights is None:
+        return Estimate(statistic.value)
+    return _interval(statistic.value, statistic.of(weights))
 
 
 def _interval(value: float, resampled: NDArray[np.float64]) -> Estimate:
@@ -209,12 +214,12 @@ def _interval(value: float, resampled: NDArray[np.float64]) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def _weighted_percentiles(
+def weighted_percentiles(
     trials: Sequence[NDArray[np.float64]], weights: NDArray[np.float64], percent: float
 ) -> NDArray[np.float64]:
-    """Return, for each row of weights, the percentile of the trials pooled that often.
+    """Return the percentile of the pooled values for each row of weights, shape (rows,).
 
-    Bisects over the sorted values instead of pooling them anew for every resample. `trials` are sorted.
+    It bisects over the sorted values, so a resample need not be pooled and sorted. Each of `trials` must be sorted.
     """
     values = np.sort(np.concatenate(trials))
     target = np.maximum(weights @ np.array([len(t) for t in trials]) * percent / 100, 1.0)

@@ -1,4 +1,4 @@
-"""What is read of a result by whatever prints it, draws it, or compares it with another."""
+"""The parts of a result that reports, charts and comparisons read, as Protocols."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Drawn(Protocol):
-    """A result of any experiment, as far as a chart's words need it."""
+    """The parts of a result of any experiment that the texts of a chart use."""
 
     variants: list[Variant]
     environment: Mapping[str, Any]
@@ -34,7 +34,7 @@ class Drawn(Protocol):
 
     @property
     def conditions(self) -> list[str]:
-        """Under what the figures were measured, in phrases."""
+        """The conditions of the measurement, as phrases."""
 
 
 class Comparison(Protocol):
@@ -52,15 +52,15 @@ class Comparison(Protocol):
 
     @property
     def blocks(self) -> int:
-        """Planned trials of each variant."""
+        """The number of planned trials of each variant."""
 
     @property
     def conditions(self) -> list[str]:
-        """Under what the figures were measured, in phrases."""
+        """The conditions of the measurement, as phrases."""
 
     @property
     def precision(self) -> Precision | None:
-        """The precision that was asked for, with what was reached of it."""
+        """The requested precision, and how far each variant is from it; None if none was requested."""
 
     @property
     def summary(self) -> Table:
@@ -71,7 +71,7 @@ class Comparison(Protocol):
         """The rows of trials.csv."""
 
     def trials_of(self, variant: str) -> list[Measured]:
-        """Return the trials of a variant, failed ones too."""
+        """Return the trials of a variant, failed ones included."""
 
     def latency_ms(self, variant: str) -> NDArray[np.float64]:
         """Return the latencies of a variant in milliseconds, shape (delivered,)."""

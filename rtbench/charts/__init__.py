@@ -1,20 +1,20 @@
-"""Charts: a saved result as pictures for a slide, a paper, a page or a notebook.
+"""Charts: pictures of a saved result for a slide, a paper, a web page or a notebook.
 
-    chart.py       Chart: a picture with its title and its alternative text, and how it is saved
-    style.py       presets, and how a variant looks: its colour, dash and marker, the same for ever
-    words.py       title, conditions, notes and warnings: what a picture says in words
-    page.py        one picture being made: title above, caption below, axes in between, labels at the lines
-    scale.py       ticks of a logarithmic axis as plain numbers
-    placement.py   labels beside their lines, none on top of another
+    chart.py       Chart: a figure with its title and its alternative text; saving
+    style.py       presets, and the colour, dash and marker of each variant, the same in every chart
+    words.py       the texts of a chart: title, conditions, notes and warnings
+    page.py        the layout of a chart: title, axes, caption, labels at the lines
+    scale.py       ticks of a logarithmic axis, written as plain numbers
+    placement.py   positions of labels beside their lines, without overlap
     latency.py     latency-ecdf, latency-percentiles
-    bars.py        bars named on their axis, stacked or plain
+    bars.py        the common parts of the bar charts
     costs.py       bytes-per-delivery, server-cpu
     stages.py      latency-breakdown
     tradeoff.py    latency-against-bytes
     idle.py        idle-memory, idle-bytes
 
-This is the only package that knows matplotlib, which is imported when a chart is drawn, not before, and whose global
-state is left as it was.
+Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
+unchanged.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ AnyResult = TypeVar("AnyResult")
 def draw(
     charts: Mapping[str, Callable[[AnyResult, Preset], Chart]], result: AnyResult, name: str, preset: str = "slides"
 ) -> Chart:
-    """Draw one of some charts of a result.
+    """Draw the chart `name`, one of `charts`, of a result.
 
     Raises:
-        UsageError: no such chart or preset, or the result has nothing to draw in it.
+        UsageError: there is no such chart or preset, or the result has no data for this chart.
     """
     if name not in charts:
         raise UsageError(f"no chart {name!r}; the charts are {', '.join(charts)}")

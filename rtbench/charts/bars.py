@@ -1,4 +1,4 @@
-"""Bars: what the bar charts share: a bar a variant, named on its axis, stacked or plain, its value behind it."""
+"""Bars: the common parts of the bar charts: one bar for each variant, with its name on the axis and its value."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 BAR = 0.66  # of the distance between two bars
-_LEAST_ROOM = 5  # bars for which there is room, so that one alone is no block
+_LEAST_ROOM = 5  # the axis has room for at least so many bars, so that a single bar is not too thick
 
 
 def stack(page: Page, at: int, row: Row, widths: Mapping[str, float], tints: Mapping[str, float]) -> None:
-    """Draw one bar in parts, each in its tint of the variant's colour."""
+    """Draw a stacked bar; each part has its own tint of the colour of the variant."""
     look = page.look(variant_of(page.result, row))
     left = 0.0
     for part, tint in tints.items():
@@ -48,7 +48,7 @@ def mark(page: Page, at: int, value: float) -> None:
 
 
 def legend(page: Page, names: Mapping[str, str], tints: Mapping[str, float]) -> list[Patch]:
-    """Return what names the parts, in tints of the ink."""
+    """Return the legend entries of the parts, in tints of the text colour."""
     from matplotlib.patches import Patch
 
     p = page.preset
@@ -59,12 +59,12 @@ def legend(page: Page, names: Mapping[str, str], tints: Mapping[str, float]) -> 
 
 
 def known(result: Drawn, column: str) -> list[Row]:
-    """Return the rows that have a column."""
+    """Return the rows in which the value of a column is known."""
     return [row for row in result.summary if row[column] is not None]
 
 
 def names(rows: Sequence[Row]) -> list[str]:
-    """Return the variants of some rows."""
+    """Return the names of the variants of rows."""
     return [row["variant"] for row in rows]
 
 
@@ -74,7 +74,7 @@ def variant_of(result: Drawn, row: Row) -> Any:
 
 
 def name_bars(page: Page, rows: Sequence[Row], what: str) -> None:
-    """Name the bars on their axis, the first one on top."""
+    """Write the names of the bars on their axis, the first one at the top, and `what` on the other axis."""
     spare = max(_LEAST_ROOM - len(rows), 0) / 2
     page.axes.set_ylim(len(rows) - 0.5 + spare, -0.5 - spare)
     page.axes.set_yticks(range(len(rows)), names(rows))
@@ -87,7 +87,7 @@ def name_bars(page: Page, rows: Sequence[Row], what: str) -> None:
 
 
 def write_values(page: Page, reach: Sequence[float], texts: Sequence[str]) -> None:
-    """Write each value behind what reaches furthest in its row, and lengthen the axis so that all of it is seen."""
+    """Write a text at the end of each row (`reach`), and lengthen the axis so that all texts fit."""
     low, high = np.sort(page.axes.get_ylim())
     size = min(page.preset.text_pt, 0.75 * page.row_points(high - low))
     page.axes.tick_params(axis="y", labelsize=size)

@@ -1,4 +1,4 @@
-"""Chart: a picture with its title and its alternative text, and how it is saved."""
+"""Chart: a figure with its title and its alternative text, and methods to save it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOTEBOOK_WIDTH = 1280  # pixels
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawn chart. `alt` says in words what the picture shows; every format carries it."""
+    """A drawn chart. `alt` describes the picture in words; files of every format contain it."""
 
     name: str
     figure: Figure
@@ -32,12 +32,12 @@ class Chart:
     alt: str
 
     def save(self, path: str | Path) -> None:
-        """Write the chart; the suffix names the format. The file is there whole or not at all.
+        """Write the chart to a file; the suffix determines the format. The file is written completely or not at all.
 
-        SVG and PDF come out the same, byte by byte, each time.
+        SVG and PDF files of the same chart are always identical, byte by byte.
 
         Raises:
-            UsageError: no such format, or the path cannot be written.
+            UsageError: there is no such format, or the path cannot be written.
         """
         target = Path(path)
         kind = target.suffix.lower().removeprefix(".")
@@ -62,7 +62,7 @@ class Chart:
         return self._with_words(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
 
     def _with_words(self, svg: bytes) -> bytes:
-        """Name and describe an SVG for who cannot see it (WAI-ARIA Graphics, SVG 2 section 5.8)."""
+        """Add title and description to an SVG for screen readers (WAI-ARIA Graphics, SVG 2 section 5.8)."""
         attributes = f'role="img" aria-labelledby="{self.name}-title {self.name}-desc"'
         words = (
             f'<title id="{self.name}-title">{html.escape(self.title, quote=False)}</title>\n'

@@ -1,4 +1,4 @@
-"""Costs: what a delivery takes on the wire and on the server, as bars."""
+"""Costs: bytes on the wire and CPU time of the server for each delivery, as bars."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LAYER_NAMES = {
     "ack": "segments that carry only a TCP acknowledgement",
     "tcp_ip": "TCP/IP headers of other segments",
 }
-# the payload in the variant's full colour, what is furthest from it the palest
+# the payload has the full colour of the variant; each further layer is paler
 _TINTS = {4: (1.0, 0.6, 0.32, 0.1), 5: (1.0, 0.66, 0.42, 0.2, 0.06)}
 
 
@@ -46,17 +46,17 @@ def bytes_per_delivery(result: Comparison, preset: Preset) -> Chart:
     for at, end in predicted.items():
         mark(page, at, end)
     name_bars(page, rows, "bytes at the IP layer for each delivery")
-    notes = ["Both hops: publisher to server, server to subscriber; connections were open before."]
+    notes = ["Both hops: publisher to server, server to subscriber; without opening the connections."]
     if predicted:
         above = "framing and TLS" if "tls" in layers else "framing"
-        notes.append(f"The line across a bar is where {above} should end by the wire format.")
-    notes += words.missing(result, names(rows), "their bytes not being known")
+        notes.append(f"The line across a bar shows where {above} should end according to the wire format.")
+    notes += words.missing(result, names(rows), "because their bytes are not known")
     page.frame("Bytes on the wire for each delivery", notes, legend(page, _LAYER_NAMES, tints))
     totals = [float(row["wire_bytes_per_delivery"]) for row in rows]
     write_values(page, totals, [f"{total:,.0f}" for total in totals])
     alt = words.alternative(
         result,
-        "Bar chart, a bar a variant: bytes on the wire for each delivery, stacked by layer.",
+        "Bar chart, one bar for each variant: bytes on the wire for each delivery, stacked by layer.",
         f"In all: {words.each(rows, 'wire_bytes_per_delivery', 'bytes')}.",
         *(
             f"Of these, {_LAYER_NAMES[name]}: {words.each(rows, f'{name}_bytes_per_delivery', 'bytes')}."
@@ -67,25 +67,25 @@ def bytes_per_delivery(result: Comparison, preset: Preset) -> Chart:
 
 
 def _predicted_end(row: Row) -> float | None:
-    """Return how far payload, framing and TLS should reach."""
+    """Return the sum of payload and predicted framing and TLS; None if there is no prediction."""
     names = ("payload_bytes_per_delivery", "predicted_framing_bytes_per_delivery", "predicted_tls_bytes_per_delivery")
     values = [row[name] for name in names]
     return None if None in values else float(sum(values))
 
 
 def no_bytes(result: Comparison) -> str:
-    """Return why a result has no bytes."""
+    """Return the reason why a result has no bytes on the wire."""
     if "wire_bytes_per_delivery" in result.environment.get("missing", []):
         return f"it was measured on {result.environment.get('system')}, which does not count wire bytes"
-    return "no variant has wire bytes from a trial that ran to its end"
+    return "no variant has wire bytes from a completed trial"
 
 
 def server_cpu(result: Comparison, preset: Preset) -> Chart:
-    """Draw the server's CPU time for each delivery, with each trial as a dot."""
+    """Draw the CPU time of the server for each delivery, with each trial as a dot."""
     column = "server_cpu_us_per_delivery"
     rows = known(result, column)
     if not rows:
-        raise words.refuse("server-cpu", "no variant has the server's CPU time from a trial that ran to its end")
+        raise words.refuse("server-cpu", "no variant has the CPU time of the server from a completed trial")
     page = Page(result, preset)
     reach = []
     for at, row in enumerate(rows):
@@ -94,14 +94,14 @@ def server_cpu(result: Comparison, preset: Preset) -> Chart:
         reach.append(max([float(row[column]), *trials]))
     name_bars(page, rows, "CPU time of the server for each delivery, µs")
     notes = [
-        "Bars: all trials; dots: one trial each.",
-        *words.missing(result, names(rows), "their CPU time not being known"),
+        "Bars: all trials together; dots: single trials.",
+        *words.missing(result, names(rows), "because their CPU time is not known"),
     ]
     page.frame("Server CPU for each delivery", notes)
     write_values(page, reach, [significant(float(row[column])) for row in rows])
     alt = words.alternative(
         result,
-        "Bar chart, a bar a variant: CPU time of the server for each delivery, with the trials as dots.",
+        "Bar chart, one bar for each variant: CPU time of the server for each delivery, with the trials as dots.",
         f"{words.each(rows, column, 'microseconds')}.",
     )
     return page.chart("server-cpu", alt)

@@ -1,4 +1,4 @@
-"""Idle connections: what each costs in memory and in bytes, as bars."""
+"""Idle connections: memory and bytes of each, as bars."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def idle_memory(result: Drawn, preset: Preset) -> Chart:
-    """Draw the server's memory for each idle connection, with the range of the two halves."""
+    """Draw the memory of the server for each idle connection, with the range of the two halves."""
     column = "server_memory_bytes_per_connection"
     rows = known(result, column)
     if not rows:
@@ -38,14 +38,14 @@ def idle_memory(result: Drawn, preset: Preset) -> Chart:
             page.axes.plot([low / 1e3, high / 1e3], [at, at], color=preset.ink, linewidth=preset.line_pt, zorder=5)
     name_bars(page, rows, "memory of the server for each connection, kB")
     notes = [
-        "Lines: the first and the second half of the connections. What the kernel keeps for a socket is not in it.",
-        *words.missing(result, names(rows), "their memory not being known"),
+        "Lines: range of the two halves of the connections. Memory of the kernel for a socket is not included.",
+        *words.missing(result, names(rows), "because their memory is not known"),
     ]
     page.frame("Server memory for each idle connection", notes)
     write_values(page, reach, [significant(value) for value in values])
     alt = words.alternative(
         result,
-        "Bar chart, a bar a variant: memory of the server for each idle connection.",
+        "Bar chart, one bar for each variant: memory of the server for each idle connection.",
         f"{words.each(rows, column, 'bytes')}.",
     )
     return page.chart("idle-memory", alt)
@@ -62,14 +62,14 @@ def idle_bytes(result: Drawn, preset: Preset) -> Chart:
     _bars(page, rows, values)
     name_bars(page, rows, "bytes at the IP layer for each connection in an hour")
     notes = [
-        "Extrapolated from the time observed: keep-alives that did not fall into it are not in the figures.",
-        *words.missing(result, names(rows), "their bytes not being known"),
+        "Extrapolated from the observed time: keep-alives outside it are not included.",
+        *words.missing(result, names(rows), "because their bytes are not known"),
     ]
     page.frame("Bytes of an idle connection in an hour", notes)
     write_values(page, values, [f"{value:,.0f}" for value in values])
     alt = words.alternative(
         result,
-        "Bar chart, a bar a variant: bytes on the wire of each idle connection in an hour.",
+        "Bar chart, one bar for each variant: bytes on the wire of each idle connection in an hour.",
         f"{words.each(rows, column, 'bytes')}.",
     )
     return page.chart("idle-bytes", alt)

@@ -1,4 +1,4 @@
-"""Latency: which share of deliveries had arrived when, and how long the tail is."""
+"""Latency: the distribution function, and the percentiles up to the tail."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
     Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-_MOST_STEPS = 600  # of one line: what a slide can resolve
-_ENDS = 25  # steps kept at either end, where one delivery is seen
-_SHARES = (0.5, *np.linspace(0.1, 0.9, 17))  # where the label of a line may stand; the first is marked
+_MOST_STEPS = 600  # of one line; a slide cannot show more
+_ENDS = 25  # steps that are kept at each end, where single deliveries are visible
+_SHARES = (0.5, *np.linspace(0.1, 0.9, 17))  # where the label of a line may be; the marker is at the first
 _MANY = 5  # lines
 _POINTS_A_DECADE = 80
 _PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999)
 
 
 def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
-    """Draw which share of deliveries had arrived after which time."""
+    """Draw the share of deliveries that had arrived, over time since due."""
     curves = {v.name: ecdf(values) for v in result.variants if len(values := result.latency_ms(v.name))}
     if not curves:
-        raise words.refuse("latency-ecdf", "no variant has a delivery from a trial that ran to its end")
+        raise words.refuse("latency-ecdf", "no variant has a delivery from a completed trial")
     page = Page(result, preset)
     _lines(page, curves, drawstyle="steps-post")
     plain_log(page.axes, "x", *_with_room_on_the_left(page, curves))
@@ -40,8 +40,8 @@ def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
     page.axes.set_yticks(np.linspace(0, 1, 5), [f"{100 * share:g} %" for share in np.linspace(0, 1, 5)])
     page.grid("both")
     page.name_axes("latency: from due to received, ms (log)", "deliveries that had arrived")
-    notes = words.missing(result, curves, "having no delivery")
-    page.frame("How soon messages arrive", ["Further left is sooner.", *notes])
+    notes = words.missing(result, curves, "because they have no delivery")
+    page.frame("How soon messages arrive", ["Further left is faster.", *notes])
     anchors = {name: _at_shares(curve) for name, curve in curves.items()}
     _mark(page, anchors)
     page.label({name: _for_label(page, curve, anchors[name]) for name, curve in curves.items()})
@@ -49,7 +49,7 @@ def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
 
 
 def ecdf(values: NDArray[np.float64]) -> Curve:
-    """Return the steps of the empirical distribution function, thinned to what can be seen; each is exact."""
+    """Return the steps of the empirical distribution function, without steps too small to see; each step is exact."""
     ordered = np.sort(values)
     count = len(ordered)
     middle = np.linspace(0, count - 1, _MOST_STEPS).round().astype(np.int64)
@@ -60,11 +60,11 @@ def ecdf(values: NDArray[np.float64]) -> Curve:
 
 
 def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
-    """Draw latency by percentile, as far into the tail as the sample supports."""
+    """Draw latency by percentile, up to the highest percentile that has enough deliveries beyond it."""
     samples = {v.name: result.latency_ms(v.name) for v in result.variants}
     curves = {name: percentiles(values) for name, values in samples.items() if statistics.supported(len(values), 50)}
     if not curves:
-        raise words.refuse("latency-percentiles", "no variant has the twenty deliveries that a median needs")
+        raise words.refuse("latency-percentiles", "no variant has the 20 deliveries that a median needs")
     page = Page(result, preset)
     _lines(page, curves)
     plain_log(page.axes, "y", *_positive_span(curves, 1))
@@ -76,20 +76,21 @@ def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     page.axes.xaxis.set_ticks([_reciprocal(p) for p in shown], [f"{plain(p)} %" for p in shown])
     page.grid("both")
     page.name_axes("percentile of deliveries (log of 1/(1-p))", "latency, ms (log)")
-    note = f"A line ends where fewer than {statistics.BEYOND} deliveries lie beyond."
-    notes = [note, *words.missing(result, curves, "having fewer than 20 deliveries")]
+    note = f"A line ends where fewer than {statistics.BEYOND} deliveries lie beyond it."
+    notes = [note, *words.missing(result, curves, "because they have fewer than 20 deliveries")]
     page.frame("Latency into the tail", notes)
     _room_on_the_right(page, end, list(curves))
     ends = {name: (x[-1:], y[-1:]) for name, (x, y) in curves.items()}
     _mark(page, ends)
     page.label_ends({name: page.to_pixels(*end)[0] for name, end in ends.items()})
     return page.chart(
-        "latency-percentiles", _alt(result, "latency by percentile, as far into the tail as the sample goes")
+        "latency-percentiles",
+        _alt(result, "latency by percentile, up to the highest percentile with enough deliveries"),
     )
 
 
 def percentiles(values: NDArray[np.float64]) -> Curve:
-    """Return 1/(1-p) and the value at p, up to the last percentile that the sample supports."""
+    """Return 1/(1-p) and the value at p, up to the highest percentile with enough values beyond it."""
     end = len(values) / statistics.BEYOND
     x = np.geomspace(1.0, end, max(int(np.log10(end) * _POINTS_A_DECADE), 2))
     percent = np.clip(100 * (1 - 1 / x), 0, 100)
@@ -124,7 +125,7 @@ def _positive_span(curves: dict[str, Curve], axis: int) -> tuple[float, float]:
 
 
 def _at_shares(curve: Curve) -> Curve:
-    """Return the points of a distribution where its label may stand, the first one marked."""
+    """Return the points of a distribution where its label may be; the marker is at the first one."""
     x, share = curve
     at = np.searchsorted(share, _SHARES)
     return x[at], np.array(_SHARES)
@@ -138,7 +139,7 @@ def _for_label(
 
 
 def _mark(page: Page, anchors: dict[str, Curve]) -> None:
-    """Mark each line at the first of its anchors."""
+    """Draw a marker on each line at the first of its anchors."""
     for variant in page.result.variants:
         if variant.name not in anchors:
             continue
@@ -160,7 +161,7 @@ def _mark(page: Page, anchors: dict[str, Curve]) -> None:
 
 
 def _with_room_on_the_left(page: Page, curves: dict[str, Curve]) -> tuple[float, float]:
-    """Return limits that leave the fastest lines room for names on their left, where many stand close together."""
+    """Return limits with room for names on the left of the fastest lines, if there are many lines."""
     low, high = _positive_span(curves, 0)
     if len(curves) < _MANY:
         return low, high
@@ -169,7 +170,7 @@ def _with_room_on_the_left(page: Page, curves: dict[str, Curve]) -> tuple[float,
 
 
 def _room_on_the_right(page: Page, end: float, names: list[str]) -> None:
-    """Lengthen the axis so that the names fit behind the ends of their lines; the ticks stay where data is."""
+    """Lengthen the axis so that the names fit to the right of their lines; the ticks do not change."""
     size = page.preset.text_pt
     room = max(page.text_width(name, size) for name in names) + page.pixels(size * 2)
     width = float(page.axes.get_window_extent().width)
@@ -178,7 +179,9 @@ def _room_on_the_right(page: Page, end: float, names: list[str]) -> None:
 
 def _alt(result: Comparison, what: str) -> str:
     rows = list(result.summary)
-    figures = [f"Median: {words.each(rows, 'latency_p50_ms', 'ms')}."]
+    sentences = [f"Median: {words.each(rows, 'latency_p50_ms', 'ms')}."]
     if tail := words.each(rows, "latency_p99_ms", "ms"):
-        figures.append(f"99th percentile: {tail}.")
-    return words.alternative(result, f"Line chart, a line a variant: {what}; time in ms, logarithmic.", *figures)
+        sentences.append(f"99th percentile: {tail}.")
+    return words.alternative(
+        result, f"Line chart, one line for each variant: {what}; time in ms, logarithmic.", *sentences
+    )

@@ -1,4 +1,4 @@
-"""Page: one picture being made: title above, caption below, axes in between, labels beside the lines."""
+"""Page: the layout of a chart: title at the top, caption at the bottom, axes between them, labels beside the lines."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
     from rtbench.plan.variant import Variant
 
 _MARGIN = 0.022  # of the width
-_LEADER_FROM = 1.5  # gaps between a label and its line
+_LEADER_FROM = 1.5  # gaps between a label and its line; from here on a leader connects them
 _WATERMARK_ANGLE = 18.0
 
 
 class Page:
-    """A figure with one pair of axes. Draw on `axes`, then `frame` it, then `label` and take the `chart`."""
+    """A figure with one pair of axes. First draw on `axes`, then call `frame`, then `label`, then `chart`."""
 
     def __init__(self, result: Drawn, preset: Preset) -> None:
-        """Start an empty page."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -51,7 +50,7 @@ class Page:
         return points * self.preset.dpi / 72
 
     def look(self, variant: Variant) -> Look:
-        """Return how a variant looks on this page."""
+        """Return the colour, dash, marker and hatch of a variant on this page."""
         return look(variant, self.preset)
 
     def _style_axes(self) -> None:
@@ -75,12 +74,12 @@ class Page:
         self.axes.grid(True, axis=which, color=self.preset.grid, linewidth=self.preset.line_pt / 3)  # type: ignore[arg-type]
 
     def name_axes(self, x: str, y: str = "") -> None:
-        """Write what the axes show, with their units."""
+        """Write the names of the axes, with their units."""
         for setter, text in ((self.axes.set_xlabel, x), (self.axes.set_ylabel, y)):
             setter(text, fontsize=self.preset.text_pt, color=self.preset.ink, labelpad=self.preset.text_pt / 3)
 
     def frame(self, heading: str, notes: Sequence[str], legend: Sequence[Artist] = ()) -> None:
-        """Write the title above and the notes with the conditions below, and fit the axes between them."""
+        """Write the title at the top and notes and conditions at the bottom, and fit the axes between them."""
         subject = words.subject(self.result)
         self.title = f"{heading}: {subject}"
         left, bottom, right, top = self._area
@@ -101,7 +100,7 @@ class Page:
     def _paragraph(
         self, texts: Sequence[str], size: float, colour: str, x: float, y: float, va: str, weight: str = "normal"
     ) -> Text:
-        """Write texts, each from a new line, broken where the page ends."""
+        """Write texts, each starting on a new line, with line breaks at the width of the page."""
         drawn = self.figure.text(
             x / self.width, y / self.height, "", va=va, fontsize=size, color=colour, weight=weight, linespacing=1.25
         )
@@ -118,7 +117,7 @@ class Page:
         return drawn
 
     def _legend(self, handles: Sequence[Artist], top: float) -> float:
-        """Draw the legend in as few rows as fit; return where it ends."""
+        """Draw the legend in as few rows as possible; return its lower end in pixels."""
         p = self.preset
         for columns in range(len(handles), 0, -1):
             legend = self.figure.legend(
@@ -142,7 +141,7 @@ class Page:
         return top
 
     def fit(self) -> None:
-        """Make the axes with all their words fill the area left to them."""
+        """Make the axes, with their labels, fill the area between title and caption."""
         wanted = self._area
         inner = wanted
         for _ in range(3):
@@ -165,11 +164,11 @@ class Page:
         )
 
     def row_points(self, rows: float) -> float:
-        """Return how high each of some rows is within the axes, in points."""
+        """Return the height of one row if the axes are divided into `rows` rows, in points."""
         return float(self.axes.get_window_extent(self._renderer).height) / rows * 72 / self.preset.dpi
 
     def text_width(self, text: str, size: float) -> float:
-        """Return how wide a text comes out, in pixels."""
+        """Return the width of a text, in pixels."""
         drawn = self.figure.text(0, 0, text, fontsize=size)
         width = float(self._box(drawn).width)
         drawn.remove()
@@ -187,7 +186,7 @@ class Page:
     def label(self, lines: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]) -> None:
         """Write the names of variants beside their lines.
 
-        `lines` holds for a name its line in pixels, the points where a label may stand, and what each of them costs.
+        `lines` maps a name to its line, the points where its label may be, both in pixels, and the cost of each point.
         """
         gap = self.pixels(self.preset.text_pt * 0.65)
         at = self.axes.get_window_extent(self._renderer)
@@ -203,7 +202,7 @@ class Page:
                 self._leader(name, where.anchor, self._nearest(self._box(text), where.anchor), dot=True)
 
     def label_ends(self, ends: Mapping[str, NDArray[np.float64]]) -> None:
-        """Write the names of variants in a column behind the ends of their lines, which are in pixels."""
+        """Write the names of variants in a column to the right of the ends of their lines; `ends` are in pixels."""
         texts = {name: self._label_text(name) for name in ends}
         box = self._box(next(iter(texts.values())))
         at = self.axes.get_window_extent(self._renderer)
@@ -230,7 +229,7 @@ class Page:
         )
 
     def halo(self) -> list[AbstractPathEffect]:
-        """Return what keeps a text legible on top of the grid."""
+        """Return an outline in the background colour, which keeps a text readable on the grid."""
         from matplotlib.patheffects import withStroke
 
         return [withStroke(linewidth=self.preset.line_pt * 1.5, foreground=self.preset.background)]
@@ -240,7 +239,7 @@ class Page:
         return float(np.clip(point[0], box.x0, box.x1)), float(np.clip(point[1], box.y0, box.y1))
 
     def _leader(self, name: str, start: tuple[float, float], end: tuple[float, float], dot: bool = False) -> None:
-        """Draw a thin line from a variant's line, where a dot marks it, to its label."""
+        """Draw a thin line from the line of a variant to its label, with a dot at its start if `dot`."""
         from matplotlib.lines import Line2D
 
         p = self.preset
@@ -277,6 +276,6 @@ class Page:
         )
 
     def chart(self, name: str, alt: str) -> Chart:
-        """Return what was drawn, marked across where it is not fit to conclude from."""
+        """Return the chart, with a watermark if it is not fit to conclude from."""
         self._watermark()
         return Chart(name, self.figure, self.title, alt)

@@ -1,8 +1,8 @@
-"""Placement: where labels stand beside their lines, none on top of another. Pure: pixels in, pixels out.
+"""Placement: positions of labels beside their lines, without overlap. Pure: pixels in, pixels out.
 
-Every label tries places around the points it may stand at; a place costs what it is away from its line, and what it
-covers or crosses. Each label takes its cheapest place beside those placed before, then each moves again with all
-others known.
+For each label there are candidate places around its anchors. The cost of a place grows with its distance from the line,
+and with the lines and labels that it covers or that its leader crosses. Each label gets the cheapest place, given the
+labels already placed. Then the labels are placed again in further rounds, given all other labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DIRECTIONS = np.arange(16) * (2 * np.pi / 16)
 _COVERED, _OWN_COVERED, _MARKED, _CROSSED = 40.0, 25.0, 9.0, 6.0  # in gaps of distance
 _TAKEN, _OUTSIDE = 1e4, 1e5
 _ROUNDS = 3
-_KEPT = 400  # places of a label that are tried beside others
+_KEPT = 400  # places of a label that are compared with the other labels
 _SAMPLES = 24  # along a leader
 
 
@@ -37,10 +37,10 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Label:
-    """What is to be placed: its size, the line it belongs to, and the points of it that it may stand at.
+    """A label to place: its size, the line that it belongs to, and the points of the line where it may be (anchors).
 
-    `line` and `anchors` have the shape (points, 2); `extra` is what each anchor costs by itself, in gaps. Its line is
-    marked in the middle of the cheapest anchors.
+    `line` and `anchors` have shape (points, 2); `extra` is the additional cost of each anchor, in gaps. The marker of
+    the line is in the middle of the cheapest anchors.
     """
 
     width: float
@@ -51,12 +51,12 @@ class Label:
 
     @property
     def marker(self) -> NDArray[np.float64]:
-        """Where the line is marked."""
+        """The position of the marker of the line."""
         return np.asarray(self.anchors[self.extra <= self.extra.min() + 1].mean(axis=0))
 
 
 class Place(NamedTuple):
-    """The centre of a label, and the point of its line that it stands at."""
+    """The centre of a label, its anchor on the line, and the distance between them."""
 
     x: float
     y: float
@@ -77,9 +77,9 @@ def place(labels: Sequence[Label], bounds: Box, gap: float) -> list[Place]:
 
 
 def column(wanted: Sequence[float], distance: float, bounds: tuple[float, float]) -> list[float]:
-    """Return heights as near to the wanted ones as can be (least squares), none nearer to another than `distance`.
+    """Return heights as close as possible to the wanted ones (least squares), at least `distance` apart.
 
-    That is isotonic regression of the heights less the places below them: neighbours out of order are pooled.
+    This is isotonic regression of the heights minus the space of the labels below: neighbours out of order are pooled.
     """
     order = np.argsort(wanted, kind="stable")
     low, high = bounds
@@ -98,7 +98,7 @@ def column(wanted: Sequence[float], distance: float, bounds: tuple[float, float]
 
 
 class _Ground:
-    """The lines as a grid of cells, a layer a line, with sums so that a box is looked up at once."""
+    """The lines as a grid of cells, one layer for each line, with cumulative sums to test boxes quickly."""
 
     def __init__(self, labels: Sequence[Label], bounds: Box, gap: float) -> None:
         self.bounds, self.gap = bounds, gap
@@ -120,7 +120,7 @@ class _Ground:
         return column.clip(0, self.cells.shape[2] - 1), row.clip(0, self.cells.shape[1] - 1)
 
     def covered(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which lines each box covers, shape (lines, boxes); a box is left, bottom, right, top."""
+        """Return which lines each box covers, shape (lines, boxes); a box is (left, bottom, right, top)."""
         left, bottom = self._cells(boxes[:, 0], boxes[:, 1])
         right, top = self._cells(boxes[:, 2], boxes[:, 3])
         s = self.sums
@@ -136,7 +136,7 @@ class _Ground:
 
 
 def _dense(line: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Return points along a polyline, none further apart than a step."""
+    """Return points along a polyline, at most `step` apart."""
     if len(line) < 2:
         return line
     lengths = np.hypot(*np.diff(line, axis=0).T)
@@ -146,7 +146,7 @@ def _dense(line: NDArray[np.float64], step: float) -> NDArray[np.float64]:
 
 
 class _Choice(NamedTuple):
-    """The places that a label may take: rows of anchor, centre, where its leader ends, distance, and cost by itself."""
+    """Candidate places of a label: anchor, centre, end of the leader, distance, and cost without other labels."""
 
     anchor: NDArray[np.float64]
     centre: NDArray[np.float64]
@@ -156,7 +156,7 @@ class _Choice(NamedTuple):
 
 
 def _choice(number: int, label: Label, ground: _Ground, markers: NDArray[np.float64]) -> _Choice:
-    """Return the cheapest places of a label as if it were alone."""
+    """Return the cheapest places of a label without regard to other labels."""
     anchor, centre, away, cost = _candidates(label, ground.gap)
     half = np.array([label.width, label.height]) / 2
     boxes = np.hstack([centre - half, centre + half])
@@ -175,7 +175,7 @@ def _choice(number: int, label: Label, ground: _Ground, markers: NDArray[np.floa
 
 
 def _best(label: Label, choice: _Choice, others: Sequence[tuple[Label, Place]], gap: float) -> Place:
-    """Return the cheapest place beside labels that stand already."""
+    """Return the cheapest place, given the labels already placed."""
     half = np.array([label.width, label.height]) / 2
     boxes = np.hstack([choice.centre - half, choice.centre + half])
     cost = choice.cost.copy()
@@ -197,7 +197,7 @@ def _best(label: Label, choice: _Choice, others: Sequence[tuple[Label, Place]], 
 
 
 def _candidates(label: Label, gap: float) -> tuple[NDArray[np.float64], ...]:
-    """Return anchors, centres, distances and costs of every place to try."""
+    """Return anchors, centres, distances and costs of all candidate places."""
     at, ring, angle = (
         a.ravel() for a in np.meshgrid(np.arange(len(label.anchors)), _RINGS, _DIRECTIONS, indexing="ij")
     )
@@ -209,7 +209,7 @@ def _candidates(label: Label, gap: float) -> tuple[NDArray[np.float64], ...]:
 
 
 def _share_outside(to_anchor: NDArray[np.float64], half: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return at which share of the way from a centre to its anchor the label's box ends."""
+    """Return the share of the way from a centre to its anchor at which the box of the label ends."""
     with np.errstate(divide="ignore"):
         share: NDArray[np.float64] = np.min(half / np.abs(to_anchor), axis=1)
     return np.minimum(share, 1.0)
@@ -233,7 +233,7 @@ def _intersect(
     other_start: NDArray[np.float64],
     other_end: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Return which leaders cross another one: those whose ends lie on different sides of it, and its ends of them."""
+    """Return which leaders cross another one: the ends of each lie on different sides of the other."""
 
     def side(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.bool_]:
         u, v = b - a, c - a

@@ -1,4 +1,4 @@
-"""Scale: ticks of a logarithmic axis as plain numbers (0.1, 1, 10), also where it spans less than a decade."""
+"""Scale: ticks of a logarithmic axis as plain numbers (0.1, 1, 10), even if the axis spans less than a decade."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LEAST, _MOST = 3, 8
 
 
 def plain(value: float) -> str:
-    """Return a number without a power of ten."""
+    """Return a number as text without a power of ten."""
     return f"{value:,.10g}" if 1e-4 <= abs(value) < 1e10 else f"{value:g}"
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Return three to eight round numbers between two positive ones, as coarse as will do."""
+    """Return three to eight round numbers between two positive numbers, from the coarsest sufficient series."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in _STEPS:
         inside = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
@@ -42,7 +42,7 @@ def _even(low: float, high: float) -> list[float]:
 
 
 def span(values: Iterable[float], spare: float = 0.06) -> tuple[float, float]:
-    """Return limits around positive values, with a share of the width to spare; at least a factor of 2 apart."""
+    """Return limits around positive values, extended by the share `spare` at each end; at least a factor of 2 apart."""
     logs = [math.log(value) for value in values]
     low, high = min(logs), max(logs)
     spare = max(spare * (high - low), (math.log(2) - (high - low)) / 2, 0.0)
@@ -50,7 +50,7 @@ def span(values: Iterable[float], spare: float = 0.06) -> tuple[float, float]:
 
 
 def plain_log(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> None:
-    """Make an axis logarithmic between two limits, its ticks plain numbers."""
+    """Make an axis logarithmic between two limits, with plain numbers as ticks."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     places = ticks(low, high)
     if which == "x":

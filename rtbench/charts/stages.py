@@ -1,4 +1,4 @@
-"""Stages: where the time of a delivery goes, from due to received."""
+"""Stages: the share of each stage in the latency of a delivery, from due to received."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def latency_breakdown(result: Comparison, preset: Preset) -> Chart:
     """Draw the share of each stage in the mean latency of each variant."""
     rows = known(result, "client_mean_ms")
     if not rows:
-        raise words.refuse("latency-breakdown", "no variant has the kernel's receive stamps")
+        raise words.refuse("latency-breakdown", "no variant has receive stamps of the kernel")
     page = Page(result, preset)
     totals = []
     for at, row in enumerate(rows):
@@ -36,14 +36,14 @@ def latency_breakdown(result: Comparison, preset: Preset) -> Chart:
         stack(page, at, row, {stage: 100 * part / totals[-1] for stage, part in stages.items()}, _TINTS)
     name_bars(page, rows, "share of the mean latency, %")
     notes = [
-        "From due to sent, to the kernel's receive stamp, to the application; behind each bar the mean latency.",
-        *words.missing(result, names(rows), "the kernel's receive stamps not being known"),
+        "From due to sent, to the receive stamp of the kernel, to the application. Right of the bars: mean latency.",
+        *words.missing(result, names(rows), "because their receive stamps are not known"),
     ]
     page.frame("Where the time of a delivery goes", notes, legend(page, _STAGE_NAMES, _TINTS))
     write_values(page, [100.0] * len(rows), [f"{significant(total)} ms" for total in totals])
     alt = words.alternative(
         result,
-        "Bar chart, a bar a variant: the share of each stage in the mean latency.",
+        "Bar chart, one bar for each variant: the share of each stage in the mean latency.",
         *(f"{_STAGE_NAMES[stage]}: {words.each(rows, f'{stage}_mean_ms', 'ms')}." for stage in STAGES),
     )
     return page.chart("latency-breakdown", alt)

@@ -1,4 +1,4 @@
-"""Style: presets, and how a variant looks. A transport keeps its colour, dash and marker in every chart, for ever."""
+"""Style: presets, and the look of variants. A transport has the same colour, dash and marker in every chart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
 if TYPE_CHECKING:
     from rtbench.plan.variant import Variant
 
-# petroff10, as matplotlib has it: apart for every kind of colour blindness (Petroff 2021, arXiv:2107.02270)
+# petroff10, as in matplotlib: distinguishable with every kind of colour blindness (Petroff 2021, arXiv:2107.02270)
 COLOURS = (
     "#3f90da",
     "#ffa90e",
@@ -35,7 +35,7 @@ DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
 )
 
 Fill = Literal["full", "none", "left", "top"]
-# by (another server than the usual one, another client)
+# key: (server is not the default, client is not the default)
 _FILLS: dict[tuple[bool, bool], Fill] = {
     (False, False): "full",
     (True, False): "none",
@@ -50,7 +50,7 @@ _LEAST_CONTRAST_OF_LINES = 3.0  # WCAG 2.2, 1.4.11
 
 @dataclass(frozen=True)
 class Preset:
-    """A size and a look for one use; sizes of type, lines and markers in points."""
+    """Size and colours for one use; sizes of text, lines and markers are in points."""
 
     name: str
     width_in: float
@@ -70,7 +70,7 @@ class Preset:
 
     @property
     def dark(self) -> bool:
-        """Whether the background is."""
+        """Whether the background is dark."""
         return luminance(self.background) < 0.2
 
 
@@ -122,7 +122,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Look:
-    """How a variant is drawn: `text` is its colour where it has to be read."""
+    """How a variant is drawn; `text` is its colour for text, which needs more contrast."""
 
     colour: str
     text: str
@@ -134,7 +134,7 @@ class Look:
 
 
 def look(variant: Variant, preset: Preset) -> Look:
-    """Return how a variant looks: colour by transport, dash and marker by option, filling by server and client."""
+    """Return the look of a variant: colour by transport, dash and marker by option, filling by server and client."""
     unusual = (variant.server != DEFAULT_SERVER, variant.client != DEFAULT_CLIENT)
     plain = COLOURS[variant.slot % len(COLOURS)]
     return Look(
@@ -149,13 +149,13 @@ def look(variant: Variant, preset: Preset) -> Look:
 
 
 def mixed(colour: str, other: str, share: float) -> str:
-    """Return `share` of a colour and the rest of the other."""
+    """Return the mixture of `share` of a colour and 1 - `share` of the other."""
     pairs = zip(_channels(colour), _channels(other), strict=True)
     return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in pairs)
 
 
 def legible(colour: str, preset: Preset, contrast: float) -> str:
-    """Return the colour, as far towards the ink as it takes to stand out from the background."""
+    """Return the colour, mixed with the text colour until it has this contrast with the background."""
     steps = (mixed(colour, preset.ink, share / 20) for share in range(20, -1, -1))
     return next((c for c in steps if contrast_of(c, preset.background) >= contrast), preset.ink)
 
@@ -178,12 +178,12 @@ def _channels(colour: str) -> list[int]:
 
 @contextmanager
 def settings() -> Iterator[None]:
-    """Draw and save under matplotlib's defaults and these, whatever the user has set; theirs are back afterwards."""
+    """Use the defaults of matplotlib and our own settings; the settings of the user are restored afterwards."""
     from matplotlib import style
 
     own = {
         "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same type everywhere
+        "font.sans-serif": ["DejaVu Sans"],  # part of matplotlib: the same font on every machine
         "text.parse_math": False,
         "svg.hashsalt": "rtbench",
         "pdf.fonttype": 42,

@@ -1,4 +1,4 @@
-"""Tradeoff: latency against bytes, the comparison in one picture."""
+"""Tradeoff: latency against bytes on the wire, in one chart."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def latency_against_bytes(result: Comparison, preset: Preset) -> Chart:
-    """Draw a marker a variant: bytes on the wire to the right, median latency upwards, with its interval."""
+    """Draw one marker for each variant: x is bytes on the wire, y is median latency with its interval."""
     rows = {row["variant"]: row for row in result.summary if row["wire_bytes_per_delivery"] is not None}
     if not rows:
         raise words.refuse("latency-against-bytes", no_bytes(result))
     rows = {name: row for name, row in rows.items() if row["latency_p50_ms"] is not None and row["latency_p50_ms"] > 0}
     if not rows:
-        raise words.refuse("latency-against-bytes", "no variant has the twenty deliveries that a median needs")
+        raise words.refuse("latency-against-bytes", "no variant has the 20 deliveries that a median needs")
     page = Page(result, preset)
     plain_log(page.axes, "x", *span((row["wire_bytes_per_delivery"] for row in rows.values()), spare=0.12))
     plain_log(page.axes, "y", *span((y for row in rows.values() for y in _interval(row) if y > 0), spare=0.12))
@@ -42,7 +42,7 @@ def latency_against_bytes(result: Comparison, preset: Preset) -> Chart:
     notes = [
         "Down and to the left is better.",
         *_interval_note(result),
-        *words.missing(result, rows, "figures lacking"),
+        *words.missing(result, rows, "because a value is not known"),
     ]
     page.frame("Latency against bytes", notes)
     page.label({variant.name: _outline(page, rows[variant.name]) for variant in variants})
@@ -50,7 +50,7 @@ def latency_against_bytes(result: Comparison, preset: Preset) -> Chart:
 
 
 def _interval(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the interval of the median, or the median alone where one trial gives none."""
+    """Return the interval of the median; (median, median) if there is none because of a single trial."""
     low, high, value = (row[f"latency_p50_{end}ms"] for end in ("low_", "high_", ""))
     return (value, value) if low is None or high is None else (float(low), float(high))
 
@@ -60,9 +60,7 @@ def _interval_note(result: Comparison) -> list[str]:
     if trials < 2:
         return ["One trial gives no interval."]
     few = ", little more than their range" if trials < 5 else ""
-    return [
-        f"Upright bars: 95 % interval of the median over {trials} trials{few}; one not seen is shorter than its marker."
-    ]
+    return [f"Vertical bars: 95 % interval of the median over {trials} trials{few}; some are shorter than the marker."]
 
 
 def _mark(page: Page, variant: Variant, row: Mapping[str, Any]) -> None:
@@ -90,7 +88,7 @@ def _mark(page: Page, variant: Variant, row: Mapping[str, Any]) -> None:
 def _outline(
     page: Page, row: Mapping[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the name of a point must not cover, and where it may stand."""
+    """Return the outline that the name of a point must not cover, its anchors, and the cost of each anchor."""
     x = float(row["wire_bytes_per_delivery"])
     ends = page.to_pixels(np.full(2, x), np.array(_interval(row)))
     centre = page.to_pixels(np.array([x]), np.array([float(row["latency_p50_ms"])]))
@@ -103,8 +101,8 @@ def _outline(
 def _alt(result: Comparison, rows: list[Mapping[str, Any]]) -> str:
     return words.alternative(
         result,
-        "Scatter chart, a marker a variant: median latency in ms against bytes on the wire for each delivery, both"
-        " logarithmic.",
+        "Scatter chart, one marker for each variant: median latency in ms against bytes on the wire for each delivery,"
+        " both logarithmic.",
         f"Median latency: {words.each(rows, 'latency_p50_ms', 'ms')}.",
         f"Bytes: {words.each(rows, 'wire_bytes_per_delivery', 'bytes')}.",
     )

@@ -1,4 +1,4 @@
-"""Words: what a chart says beside its picture, so that it stays honest when it is taken out of its context. Pure."""
+"""Words: the texts of a chart, which make it understandable and honest without its context. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_NAMES = 4
 
 
 def subject(result: Drawn) -> str:
-    """Return what is compared: the transports, or the variants of the only one."""
+    """Return what is compared: the transports, or the variants if there is only one transport."""
     transports = list(dict.fromkeys(variant.transport for variant in result.variants))
     names = [variant.name for variant in result.variants] if len(transports) == 1 else transports
     if len(transports) == 1 and len(names) > _MOST_NAMES:
@@ -33,12 +33,12 @@ def joined(names: Sequence[str]) -> str:
 
 
 def conditions(result: Drawn) -> str:
-    """Return under what the figures were measured, in one sentence."""
+    """Return the conditions of the measurement in one sentence."""
     return f"Conditions: {', '.join([*result.conditions, *_options(result.variants)])}."
 
 
 def _options(variants: Iterable[Variant]) -> list[str]:
-    """Return the options that no label says, as `polling: interval 500 ms`."""
+    """Return the options that no label contains, such as `polling: interval 500 ms`."""
     found: dict[str, None] = {}
     for variant in variants:
         for name, value in variant.options.items():
@@ -49,14 +49,14 @@ def _options(variants: Iterable[Variant]) -> list[str]:
 
 
 def implementations(result: Drawn) -> str:
-    """Return what served and what spoke the transports: a difference of libraries is not one of transports."""
+    """Return the servers and clients with their software, since a difference may come from the libraries."""
     servers = _software((v.server, v.server_software, v) for v in result.variants)
     clients = _software((v.client, v.client_software, v) for v in result.variants)
     served = [
         f"{'embedded servers' if name == DEFAULT_SERVER else name}{software}" for name, software in servers.items()
     ]
     spoken = [f"{name} clients{software}" for name, software in clients.items()]
-    return f"Served by {joined(served)}; spoken to by {joined(spoken)}."
+    return f"Servers: {joined(served)}; clients: {joined(spoken)}."
 
 
 def _software(used: Iterable[tuple[str, str, Variant]]) -> dict[str, str]:
@@ -71,7 +71,7 @@ def _software(used: Iterable[tuple[str, str, Variant]]) -> dict[str, str]:
 
 
 def findings(result: Drawn) -> list[str]:
-    """Return what speaks against the figures: verdicts, losses, trials that are missing."""
+    """Return the warnings: missing trials, verdicts and losses."""
     rows = list(result.summary)
     found = []
     if result.status != "complete":
@@ -80,18 +80,18 @@ def findings(result: Drawn) -> list[str]:
         if names := [row["variant"] for row in rows if row["verdict"] == verdict]:
             found.append(f"{words}: {joined(names)}.")
     if lost := [f"{row['variant']} {row['lost']} of {row['expected']}" for row in rows if row.get("lost")]:
-        found.append(f"Lost, and in no latency: {joined(lost)}.")
+        found.append(f"Lost messages, which are not part of the latencies: {joined(lost)}.")
     return found
 
 
 def reasons(result: Drawn) -> list[str]:
-    """Return the reasons of every verdict that is not the best."""
+    """Return the reasons of every verdict that is not `valid`."""
     rows = [row for row in result.summary if row["reasons"]]
     return [f"{row['variant']} is {row['verdict']}: {row['reasons']}." for row in rows]
 
 
 def watermark(result: Drawn) -> str:
-    """Return what stands across the chart, nothing when all is well."""
+    """Return the text of the watermark; an empty text if all variants are fit to conclude from."""
     lines = ["INCOMPLETE"] if result.status != "complete" else []
     invalid = [row["variant"] for row in result.summary if row["verdict"] == INVALID]
     for start in range(0, min(len(invalid), _MOST_NAMES), 2):
@@ -103,24 +103,24 @@ def watermark(result: Drawn) -> str:
 
 
 def missing(result: Drawn, drawn: Iterable[str], why: str) -> list[str]:
-    """Return a note that names the variants which are not in the picture."""
+    """Return a note that names the variants that are not in the chart."""
     there = set(drawn)
     absent = [variant.name for variant in result.variants if variant.name not in there]
     return [f"Not shown, {why}: {joined(absent)}."] if absent else []
 
 
 def each(rows: Iterable[Mapping[str, Any]], column: str, unit: str) -> str:
-    """Return a column in words, as `sse 2.92 ms, websocket 1.53 ms`."""
+    """Return a column in words, such as `sse 2.92 ms, websocket 1.53 ms`."""
     known = [row for row in rows if row[column] is not None]
     return ", ".join(f"{row['variant']} {significant(float(row[column]))} {unit}" for row in known)
 
 
 def alternative(result: Drawn, *sentences: str) -> str:
-    """Return the alternative text: the warnings first, then what the picture shows, then the conditions."""
+    """Return the alternative text: first the warnings, then the content of the picture, then the conditions."""
     warnings = [*findings(result), *reasons(result)]
     return " ".join([*warnings, *sentences, conditions(result), implementations(result)])
 
 
 def refuse(chart: str, why: str) -> UsageError:
-    """Return the error of a chart that has nothing to draw."""
+    """Return the error for a chart that has no data."""
     return UsageError(f"{chart} cannot be drawn from this result: {why}")

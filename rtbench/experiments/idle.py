@@ -70,6 +70,8 @@ class Idle:
         if not settings["duration"].value > 0:
             raise UsageError(f"--duration must be above 0: got {settings['duration'].value:g}s")
         variants = chosen_variants(settings, everything=True)
+        for variant in variants:
+            idle_client.check_can_hold(registry.client(variant.transport, variant.client))
         return IdleResult.start(self.kind, settings, variants, len(variants))
 
     def resume(self, result: IdleResult) -> None:

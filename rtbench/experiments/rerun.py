@@ -1,13 +1,13 @@
-"""Rerun: a saved result measured again with its own settings, and whether the two agree.
+"""Rerun: measure a saved result again with its own settings, and decide whether the two results agree.
 
-Same settings means same schedule, same payloads, same order of trials. Two honest runs still differ by chance, so what
-must agree is stated with its doubt. A variant agrees when the same was delivered and the medians are as close as chance
-explains: their intervals overlap, or the interval of their ratio contains 1.
+The same settings give the same schedule, the same payloads and the same order of trials. Two runs still differ by
+chance, so the comparison uses intervals. A variant agrees if the same number of messages was delivered and the
+medians differ no more than chance explains: their intervals overlap, or the interval of their ratio contains 1.
 
-The interval of the ratio is that of `rtbench.analysis.statistics`. All variants are asked at once, so each interval is wide enough
-that all of them together err in one rerun of twenty (Bonferroni). It decides, and not the intervals of the medians
-alone, because those are too narrow for few trials: with three, those of two runs of the very same thing miss each other
-once in ten times.
+The interval of the ratio is that of `rtbench.analysis.statistics`. It is widened for the number of variants, so that at
+most one rerun in twenty shows a disagreement by chance (Bonferroni). The intervals of the medians alone do not decide,
+because they are too narrow for few trials: with three trials, those of two equal runs do not overlap in one case of
+ten.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ YES, NO, UNKNOWN = "yes", "no", "unknown"
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a variant showed in two runs. `ratio` is the second median in units of the first."""
+    """Whether two runs of a variant agree. `ratio` is the second median divided by the first."""
 
     variant: str
     agrees: str
@@ -41,17 +41,18 @@ class Agreement:
 
 
 def settings_of(result: Comparison) -> dict[str, Given]:
-    """Return the settings that measure the same again, their source being the result.
+    """Return the settings that measure a result again, with the source `result`.
 
-    What a precision came to becomes a number of trials: as much must be delivered again, so as many are run.
+    `--precision` is replaced by the number of trials that were run, because the same number of messages must be
+    delivered.
 
     Raises:
-        ResultError: the result is not complete, or this rtbench would not measure the same.
+        ResultError: the result is not complete, or the installed rtbench cannot measure the same.
     """
     if result.status != COMPLETE:
         raise ResultError(
             f"the result is incomplete ({len(result.trials)} of {result.planned_trials} trials): "
-            "there is nothing whole to agree with; measure it anew"
+            "only a complete result can be measured again; `rtbench resume` completes it"
         )
     settings = settings_again(result)
     if result.precision is not None:
@@ -62,7 +63,7 @@ def settings_of(result: Comparison) -> dict[str, Given]:
 
 
 def agreements(before: Comparison, after: Comparison) -> list[Agreement]:
-    """Return for each variant whether two results of the same settings agree."""
+    """Return for each variant whether two results with the same settings agree."""
     confidence = bonferroni(len(before.variants))
     found = []
     for variant in before.variants:
@@ -86,28 +87,31 @@ def _judge(before: Mapping[str, Any], after: Mapping[str, Any], ratio: Estimate 
         return YES, ""
     if ratio.low is None:
         return UNKNOWN, "one trial has no interval; measure with --trials 5"
-    means = "overlap" if overlap(before, after, "latency_mean") else "part too"
-    text = f"the median is {significant(ratio.value)} times what it was, and the intervals part"
+    means = "overlap" if overlap(before, after, "latency_mean") else "do not overlap either"
+    text = f"the median is {significant(ratio.value)} times what it was, and the intervals do not overlap"
     return NO, f"{text}; those of the mean {means}"
 
 
-def overlap(a: Mapping[str, Any], b: Mapping[str, Any], figure: str) -> bool:
-    """Whether the intervals of a figure in two rows of summary.csv share a point; not without intervals."""
-    ends = [row[f"{figure}_{end}_ms"] for row in (a, b) for end in ("low", "high")]
+def overlap(a: Mapping[str, Any], b: Mapping[str, Any], metric: str) -> bool:
+    """Return whether the intervals of a metric in two rows of summary.csv overlap; False without intervals.
+
+    `metric` is the name of a column without its unit, such as `latency_p50`.
+    """
+    ends = [row[f"{metric}_{end}_ms"] for row in (a, b) for end in ("low", "high")]
     return None not in ends and bool(ends[0] <= ends[3] and ends[2] <= ends[1])
 
 
 def differences(before: Comparison, after: Comparison) -> list[str]:
-    """Return what differs between the machines and the software of two results, an entry each."""
-    old, new = _stands_on(before), _stands_on(after)
+    """Return the differences between the machines and the software of two results."""
+    old, new = _environment(before), _environment(after)
     changed = [f"{name} was {old[name]}, is {new[name]}" for name in old if name in new and old[name] != new[name]]
     both = {name.partition(".")[0] for name in old} & {name.partition(".")[0] for name in new}
     single = [name for name in [*old, *new] if (name in old) != (name in new)]
     unknown = dict.fromkeys(name if name.partition(".")[0] in both else name.partition(".")[0] for name in single)
-    return changed + ([f"recorded in one of the two only: {', '.join(unknown)}"] if unknown else [])
+    return changed + ([f"recorded in only one of the two: {', '.join(unknown)}"] if unknown else [])
 
 
-def _stands_on(result: Comparison) -> dict[str, Any]:
+def _environment(result: Comparison) -> dict[str, Any]:
     software = {
         f"{kind} of {v.name}": getattr(v, f"{kind}_software") for v in result.variants for kind in ("server", "client")
     }
@@ -115,7 +119,7 @@ def _stands_on(result: Comparison) -> dict[str, Any]:
 
 
 def table(found: Sequence[Agreement]) -> Table:
-    """Return a row a variant, for a terminal."""
+    """Return one row for each variant, for a terminal."""
     return Table(
         [
             {

@@ -111,9 +111,10 @@ def run(
         Interrupted: by Ctrl-C or a signal, after saving what there is as incomplete; the exception has it as `result`.
     """
     result = experiment.start(settings)
-    if out is not None:
-        result.save_in(out)
-    return _carry_out(experiment, result, watch, executor)
+    with experiment.limits(result):
+        if out is not None:
+            result.save_in(out)
+        return _carry_out(experiment, result, watch, executor)
 
 
 def resume(
@@ -131,7 +132,8 @@ def resume(
     if result.status == COMPLETE:
         raise ResultError("the result is complete: there is nothing left to measure")
     experiment.resume(result)
-    return _carry_out(experiment, result, watch, executor)
+    with experiment.limits(result):
+        return _carry_out(experiment, result, watch, executor)
 
 
 class Stopped(Interrupted):
@@ -146,12 +148,11 @@ class Stopped(Interrupted):
 def _carry_out(
     experiment: Experiment[AnyResult, Step], result: AnyResult, watch: Watch, executor: Callable[[], Executor]
 ) -> AnyResult:
-    with experiment.limits(result):
-        work = _steps(experiment, result, watch, executor)
-        if _loop_is_running():
-            _run_in_a_thread(work)
-        else:
-            asyncio.run(work)
+    work = _steps(experiment, result, watch, executor)
+    if _loop_is_running():
+        _run_in_a_thread(work)
+    else:
+        asyncio.run(work)
     if result.status != COMPLETE:
         raise Stopped(result)
     return result

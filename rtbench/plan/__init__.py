@@ -1,9 +1,9 @@
-"""What is asked for, before anything runs. Pure: no socket, no clock, no process, no file.
+"""What is to be measured, before anything runs. Pure: no socket, no clock, no process, no file.
 
-settings.py   every option once, with its type, default and help
-workload.py   who publishes what to whom
+settings.py   every option, with its type, default and help
+workload.py   how many publishers and subscribers, which topics, which rate and size
 schedule.py   when each message is due
 payload.py    the content of every message
-variant.py    a transport with everything about it fixed
+variant.py    a transport with its server, its client and its options
 records.py    every publish and every delivery of a trial, as columns
 """

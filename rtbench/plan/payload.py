@@ -1,4 +1,4 @@
-"""The content of every message: a readable header of fixed width, then padding to the size asked for.
+"""The content of every message: a readable header of fixed width, then padding up to the requested size.
 
     p00003 n000000042 d0000000012345678901 ................................................
     |      |          |
@@ -6,8 +6,8 @@
     |      sequence number within the publisher
     publisher
 
-ASCII without a newline, so that it reads well in a packet capture and passes through a text protocol unchanged. Fields
-are parsed at fixed offsets, a whole trial at once.
+The payload is ASCII without a newline, so it is readable in a packet capture and a text protocol does not change it.
+Fields have fixed offsets, so that the headers of a whole trial are parsed in one step.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ HEADER_BYTES = 39
 PUBLISHER = slice(1, 6)
 SEQUENCE = slice(8, 17)
 DUE = slice(19, 38)
-PROBE = 999_999_999  # the sequence number of the message that only proves that a path is open
+PROBE = 999_999_999  # the sequence number of a readiness probe
 
-_MARKS = {0: b"p", 6: b" ", 7: b"n", 17: b" ", 18: b"d", 38: b" "}
+_FIXED_BYTES = {0: b"p", 6: b" ", 7: b"n", 17: b" ", 18: b"d", 38: b" "}
 
 
 def build(publisher: int, sequence: int, due_ns: int, size_bytes: int) -> bytes:
@@ -33,12 +33,12 @@ def build(publisher: int, sequence: int, due_ns: int, size_bytes: int) -> bytes:
 
 
 def padding(size_bytes: int) -> bytes:
-    """Return what stands after the header in every payload of `size_bytes`."""
+    """Return the bytes that follow the header in a payload of `size_bytes`."""
     return b"." * (size_bytes - HEADER_BYTES)
 
 
 def is_probe(payload: bytes) -> bool:
-    """Whether a payload only proves that a path is open."""
+    """Return whether a payload is a readiness probe."""
     return payload[SEQUENCE] == b"%09d" % PROBE
 
 
@@ -52,8 +52,8 @@ def parse(
     import numpy as np
 
     good = np.ones(len(headers), dtype=bool)
-    for offset, mark in _MARKS.items():
-        good &= headers[:, offset] == mark[0]
+    for offset, byte in _FIXED_BYTES.items():
+        good &= headers[:, offset] == byte[0]
 
     def number(field: slice) -> NDArray[np.int64]:
         value = np.zeros(len(headers), dtype=np.int64)

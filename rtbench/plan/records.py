@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FAILED, INDETERMINATE, ACKED = 0, 1, 2  # what became of a publish
+FAILED, INDETERMINATE, ACKED = 0, 1, 2  # the outcome of a publish
 
 
 def _no_stamps() -> NDArray[np.int64]:
@@ -31,15 +31,15 @@ class Publishes:
     status: NDArray[np.int64]
 
     def take(self, order: NDArray[np.int64]) -> Publishes:
-        """Return the messages at some positions."""
+        """Return the messages at the positions in `order`."""
         return Publishes(**{name: column[order] for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True)
 class Deliveries:
-    """The deliveries of a trial, shape (deliveries,), in order of arrival at each subscriber; `intact` is bool.
+    """The deliveries of a trial, shape (deliveries,), for each subscriber in order of arrival; `intact` is bool.
 
-    `arrived_ns` has shape (0,) where the kernel gave no stamps.
+    `arrived_ns` has shape (0,) if the kernel gave no receive stamps.
     """
 
     publisher: NDArray[np.int64]

@@ -1,8 +1,8 @@
 """Schedule: the due time of every message, computed before the trial from the seed. Pure: no clock, no I/O.
 
-The load is open loop: what is due is sent, whatever has become of the messages before it. So a stall of the server
-shows as latency of all the messages that were due meanwhile (no coordinated omission: Tene, "How NOT to Measure
-Latency", 2013; README of wrk2).
+The load is open loop: a message is sent when it is due, even if earlier messages are not finished. If the server
+stalls, the stall appears as latency of every message that was due during it (no coordinated omission: Tene, "How NOT to
+Measure Latency", 2013; README of wrk2).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def due_times(workload: Workload, seed: int, block: int) -> list[NDArray[np.int64]]:
     """Return, for each publisher, the sorted due times in nanoseconds after the start (int64, shape (messages,)).
 
-    `block` is the round of a comparison: all variants of one round get the same schedule. Constant arrivals start at
-    a phase of their own for each publisher; Poisson arrivals have independent exponential gaps.
+    All variants of one block get the same schedule. With constant arrivals each publisher starts at its own random
+    phase; with Poisson arrivals the gaps are independent and exponential.
     """
     streams = np.random.SeedSequence([seed, block]).spawn(workload.publishers)
     return [_one_publisher(workload, np.random.default_rng(stream)) for stream in streams]

@@ -1,8 +1,8 @@
-"""Settings: every option of a measurement in one place: name, type, default and help, for command line and Python.
+"""Settings: every option of a measurement: name, type, default and help, for the command line and for Python.
 
-The options of a transport are settings too; they are declared in its own module (`rtbench.transports.options`). A value
-comes from a flag, an `RTBENCH_*` variable, a configuration file, an argument (in Python) or the default; the result
-records which.
+The options of a transport are settings too; its own module declares them (`rtbench.transports.options`). A value comes
+from a flag, an `RTBENCH_*` variable, a configuration file, an argument (in Python) or the default; the result records
+the source.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from rtbench.units import parse_seconds, parse_yes_or_no
 
 @dataclass(frozen=True)
 class Setting:
-    """One option. A `default` of None depends on something else; `help` says on what.
+    """One option. If `default` is None, the default depends on something else, which `help` names.
 
-    `many`: it can be given several times in a comparison. `compared`: only a comparison has it. `schema` is the JSON
-    Schema of a value as result.json has it.
+    `many`: the option can be given several times in a comparison. `compared`: only a comparison has the option.
+    `schema` is the JSON Schema of its value in result.json.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """As typed."""
+        """The flag of the command line, such as `--most-trials`."""
         return "--" + self.name.replace("_", "-")
 
 
@@ -73,7 +73,7 @@ def _share(flag: str) -> Callable[[Any], float]:
         except ValueError:
             share = math.nan
         if not 0 < share < 1:
-            raise UsageError(f"{flag} must be above 0 and below 100 %, as 5% or 0.05: got {value!r}")
+            raise UsageError(f"{flag} must be above 0 and below 100 %, such as 5% or 0.05: got {value!r}")
         return share
 
     return parse
@@ -102,7 +102,7 @@ _PARSERS: dict[Any, tuple[Callable[[str], Callable[[Any], Any]], str]] = {  # ki
 def make_setting(
     name: str, kind: Any, default: Any, metavar: str, help: str, many: bool = False, compared: bool = False
 ) -> Setting:
-    """Return a setting; `kind` is a type, `time` (seconds, written with a unit) or `share` (0 to 1, or in percent)."""
+    """Return a setting. `kind` is a type, `time` (seconds, or a text with a unit) or `share` (0 to 1, or percent)."""
     parser, json_type = _PARSERS[kind]
     value = {"type": [json_type, "null"] if default is None else json_type}
     schema = {"anyOf": [value, {"type": "array", "items": {"type": json_type}}]} if many else value
@@ -112,59 +112,63 @@ def make_setting(
 
 
 MOST_TRIALS = 10_000
-LEAST_TRIALS_FOR_PRECISION = 5  # the interval of fewer is little more than a range, and narrow by chance
+LEAST_TRIALS_FOR_PRECISION = 5  # with fewer, an interval is little more than the range, and can be narrow by chance
 USUAL_MOST_TRIALS = 30
 
 SETTINGS = {
     s.name: s
     for s in (
-        make_setting("transport", str, None, "NAME", "how a message gets to its subscribers", many=True),
+        make_setting("transport", str, None, "NAME", "how a message gets from publisher to subscriber", many=True),
         make_setting("server", str, None, "NAME", "implementation that serves the transport [embedded]", many=True),
-        make_setting("url", str, None, "URL", "a server that already runs on this machine, in place of a started one"),
+        make_setting("url", str, None, "URL", "a server that already runs on this machine; rtbench then starts none"),
         make_setting("client", str, "library", "NAME", "implementation that speaks the transport"),
         make_setting(
-            "option", str, None, "NAME=VALUE", "an option of the client, as `rtbench transports` lists it", many=True
+            "option", str, None, "NAME=VALUE", "an option of the client; `rtbench transports` lists them", many=True
         ),
-        make_setting("server_option", str, None, "NAME=VALUE", "an option of the server, listed there too", many=True),
+        make_setting("server_option", str, None, "NAME=VALUE", "an option of the server; listed there too", many=True),
         make_setting(
-            "control", bool, True, "", "measure bare TCP beside the others, as the floor of this machine", compared=True
+            "control", bool, True, "", "also measure bare TCP, the lowest latency of this machine", compared=True
         ),
-        make_setting("tls", bool, False, "", "over TLS 1.3, with a certificate made for it and verified"),
-        make_setting("pattern", str, "fan-out", "|".join(PATTERNS), "who hears whom"),
+        make_setting("tls", bool, False, "", "measure over TLS 1.3, with a new certificate that clients verify"),
+        make_setting("pattern", str, "fan-out", "|".join(PATTERNS), "which subscribers receive from which publishers"),
         make_setting("publishers", int, None, "N", "[fan-out 1, fan-in 10, room 5, pairs 10]"),
         make_setting("subscribers", int, None, "N", "[fan-out 10, fan-in 1, room 5, pairs 10]"),
-        make_setting("rate", float, 50.0, "HZ", "messages a second and publisher"),
+        make_setting("rate", float, 50.0, "HZ", "messages per second of each publisher"),
         make_setting("arrivals", str, "constant", "|".join(ARRIVALS), "gaps between messages"),
         make_setting("payload", int, 100, "BYTES", "size of a message, its 39-byte header included"),
         make_setting("duration", "time", 1.5, "TIME", "measured part of a trial"),
-        make_setting("warmup", "time", 0.3, "TIME", "part of a trial before it, left out of the figures"),
+        make_setting("warmup", "time", 0.3, "TIME", "first part of a trial, left out of latencies and counts"),
         make_setting(
-            "trials", int, 3, "N", "trials of each variant, each with fresh processes; with --precision from 5"
+            "trials", int, 3, "N", "trials of each variant, each in new processes; with --precision at least 5"
         ),
         make_setting(
-            "precision", "share", None, "SHARE", "add trials until each median is known to this, as 5% or 0.05"
+            "precision",
+            "share",
+            None,
+            "SHARE",
+            "add trials until each median is known to this share, such as 5% or 0.05",
         ),
-        make_setting("most_trials", int, None, "N", "trials of each variant that --precision may come to [30]"),
-        make_setting("seed", int, 1, "N", "fixes the schedule and the order of the trials"),
+        make_setting("most_trials", int, None, "N", "upper limit of trials of each variant for --precision [30]"),
+        make_setting("seed", int, 1, "N", "determines the schedule and the order of the trials"),
     )
 }
 
 
 @dataclass(frozen=True)
 class Given:
-    """A value and where it came from: flag, environment, config, argument, result (of an earlier one) or default."""
+    """A value and its source: flag, environment, config, argument, result (of an earlier measurement) or default."""
 
     value: Any
     source: str
 
 
 def resolve(given: Mapping[str, tuple[Any, str]], known: Mapping[str, Setting]) -> dict[str, Given]:
-    """Parse and complete what was given as {name: (value, source)}; a value of None was not given.
+    """Parse settings given as {name: (value, source)}, and add the defaults; a value of None counts as not given.
 
-    `known` are the settings there are: `SETTINGS`, and the options of the installed transports.
+    `known` are all settings: `SETTINGS`, and the options of the installed transports.
 
     Raises:
-        UsageError: an unknown name, or a value that is not possible.
+        UsageError: a name is unknown, or a value is not allowed.
     """
     for name in given:
         if name not in known:
@@ -192,11 +196,11 @@ def _check_trials(resolved: dict[str, Given]) -> None:
 
 
 def _resolve_precision(resolved: dict[str, Given]) -> None:
-    """Complete the numbers of trials where a precision is asked for."""
+    """Set the numbers of trials if `--precision` is given."""
     trials, most = resolved["trials"], resolved["most_trials"]
     if resolved["precision"].value is None:
         if most.value is not None:
-            raise UsageError("--most-trials is for --precision, which is missing; --trials says how many to run")
+            raise UsageError("--most-trials needs --precision; --trials sets a fixed number of trials")
         return
     if trials.source == "default":
         trials = resolved["trials"] = Given(LEAST_TRIALS_FOR_PRECISION, "default")
@@ -212,7 +216,7 @@ def workload_of(settings: Mapping[str, Given]) -> Workload:
     """Return the workload that the settings describe.
 
     Raises:
-        UsageError: it cannot be measured.
+        UsageError: the workload cannot be measured.
     """
     value = {name: given.value for name, given in settings.items()}
     publishers, subscribers = participants(value["pattern"], value["publishers"], value["subscribers"])

@@ -1,4 +1,4 @@
-"""Variant: a transport with its server, its client and its options fixed. One column of a comparison."""
+"""Variant: a transport with its server, its client and its options; one row of a comparison."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 DEFAULT_SERVER = "embedded"
 DEFAULT_CLIENT = "library"
-EXTERNAL_SERVER = "external"  # a server that rtbench does not start: it answers at a URL that the user names
+EXTERNAL_SERVER = "external"  # a server that rtbench does not start; the user gives its URL
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One column of a comparison.
+    """One row of a comparison.
 
-    `options` are those of the client, complete. `slot` fixes the colour and the place, `shade` the dash and the marker
-    within the transport. `control` marks the floor that the other variants are compared with. `server_options` are
-    those that the user set.
+    `options` are all options of the client, defaults included; `server_options` are only those that the user set.
+    `slot` determines colour and position, `shade` the dash and marker within the transport. `control` is true for bare
+    TCP, the lowest latency of the machine, which the other variants are compared with.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The label, then in brackets whatever is not the default of server and client; unique in a comparison."""
+        """The label, and in brackets the server, client and server options that are not defaults; unique."""
         defaults = ((self.server, DEFAULT_SERVER), (self.client, DEFAULT_CLIENT))
         unusual = [name for name, default in defaults if name != default]
         unusual += [f"{name}={value}" for name, value in self.server_options.items()]

@@ -1,4 +1,4 @@
-"""Workload: who publishes what to whom, how often, how large, for how long."""
+"""Workload: publishers, subscribers and their topics, and the rate, size and duration of the messages."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from rtbench.plan.payload import HEADER_BYTES
 
 ARRIVALS = ("constant", "poisson")
 
-# pattern: (publishers, subscribers) where the user names neither
+# pattern: (publishers, subscribers) if the user gives neither
 PATTERNS = {"fan-out": (1, 10), "fan-in": (10, 1), "room": (5, 5), "pairs": (10, 10)}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is asked of every variant alike.
+    """The load that every variant gets.
 
     Patterns:
-        fan-out: each publisher has a topic of its own; the subscribers are dealt to the topics in turn.
-        fan-in: each subscriber has a topic of its own; the publishers are dealt to the topics in turn.
-        room: one topic; every participant publishes on it and hears everyone, itself included.
-        pairs: participants 2k and 2k+1 each publish on the topic that the other hears.
+        fan-out: each publisher has its own topic; subscriber j subscribes to topic j modulo publishers.
+        fan-in: each subscriber has its own topic; publisher i publishes on topic i modulo subscribers.
+        room: one topic; every participant publishes on it and receives all messages, its own included.
+        pairs: participants 2k and 2k+1 each publish on the topic that the other subscribes to.
 
-    `rate_hz` is messages a second and publisher. A participant of `room` and `pairs` is one publisher and one
+    `rate_hz` is messages per second of each publisher. A participant of `room` and `pairs` is one publisher and one
     subscriber, so both counts are the number of participants.
     """
 
@@ -37,7 +37,7 @@ class Workload:
     warmup_s: float = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured."""
+        """Raise a UsageError for a workload that cannot be measured."""
         for refused, text in (
             (
                 self.pattern not in PATTERNS,
@@ -84,7 +84,8 @@ class Workload:
             raise UsageError(f"fan-in needs at least as many --publishers as --subscribers: {both}")
         if self.pattern in ("room", "pairs") and self.publishers != self.subscribers:
             raise UsageError(
-                f"in {self.pattern} every participant does both: --publishers must be --subscribers, {both}"
+                f"in {self.pattern} every participant publishes and subscribes: "
+                f"--publishers must equal --subscribers, {both}"
             )
         if self.pattern == "pairs" and self.publishers % 2:
             raise UsageError(f"pairs needs an even number of participants: got {self.publishers}")
@@ -102,7 +103,7 @@ class Workload:
 
     @property
     def subscriber_topics(self) -> list[str]:
-        """The topic that each subscriber hears."""
+        """The topic that each subscriber subscribes to."""
         if self.pattern == "fan-out":
             return [f"fan-out/{j % self.publishers}" for j in range(self.subscribers)]
         if self.pattern == "fan-in":
@@ -113,7 +114,7 @@ class Workload:
 
 
 def participants(pattern: str, publishers: int | None, subscribers: int | None) -> tuple[int, int]:
-    """Return the two counts, filling in what the user left open: the pattern's own, never below what it needs."""
+    """Return the two counts; None becomes the default of the pattern, or the least that the pattern needs."""
     if pattern not in PATTERNS:
         raise UsageError(f"--pattern must be one of {', '.join(PATTERNS)}: got {pattern!r}")
     usual_publishers, usual_subscribers = PATTERNS[pattern]

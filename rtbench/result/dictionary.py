@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rtbench.analysis import idle
-from rtbench.analysis.metrics import Column, summary_columns, trial_columns
+from rtbench.analysis.metric import Column
+from rtbench.analysis.metrics import summary_columns, trial_columns
 from rtbench.result.exports import DELIVERY_COLUMNS
 
 _TABLE = r"(<!-- columns: {name} -->\n).*?(<!-- end -->)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rtbench.analysis.metrics import Column
+from rtbench.analysis.metric import Column
 from rtbench.errors import UsageError
 from rtbench.result.comparison import Comparison
 from rtbench.result.hgrm import lines

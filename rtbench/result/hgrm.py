@@ -1,11 +1,11 @@
-"""The percentile output format of HdrHistogram (`.hgrm`), which its plotter and others read. Pure.
+"""The percentile output format of HdrHistogram (`.hgrm`), which its plotter and other tools read. Pure.
 
     Value, Percentile, TotalCount, 1/(1-Percentile)
 
-A line says: that share of all values (`Percentile`, 0 to 1) is at or below `Value`, and `TotalCount` values are. The
-percentiles start at 0, and every five of them (`TICKS`) halve what is left to 1; the lines end where every value is
-counted, with one for percentile 1, which has no fourth column. HdrHistogram writes this from buckets; here the values
-are sorted and counted, so that each line is exact.
+A line means: the share `Percentile` (0 to 1) of all values is at or below `Value`; these are `TotalCount` values. The
+percentiles start at 0. After every five percentiles (`TICKS`) the remaining distance to 1 is halved. The lines end when
+every value is counted; the last line has percentile 1 and no fourth column. HdrHistogram computes these lines from
+buckets. Here the values are sorted and counted, so each line is exact.
 
 Source: HdrHistogram's AbstractHistogram.outputPercentileDistribution and PercentileIterator.
 """
@@ -25,9 +25,9 @@ TICKS = 5  # percentiles for each halving of the distance to 1
 
 
 def lines(values: NDArray[np.float64]) -> Iterator[str]:
-    """Yield the distribution of at least one value, line by line, in the unit of the values.
+    """Yield the lines for `values` (at least one, shape (n,)), in the unit of the values.
 
-    Six decimals: a millisecond to the nanosecond. Every line starts with a blank, since hdr-plot reads no other.
+    Six decimals: for milliseconds, the resolution is a nanosecond. Lines start with a space, as hdr-plot requires.
     """
     ordered = np.sort(values)
     yield f"{'Value':>13} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}\n"
@@ -40,7 +40,7 @@ def lines(values: NDArray[np.float64]) -> Iterator[str]:
 
 
 def _levels(ordered: NDArray[np.float64]) -> Iterator[tuple[Fraction, float, int]]:
-    """Yield each percentile, the smallest value with that share at or below it, and how many values are."""
+    """Yield each percentile, the smallest value with that share at or below it, and the number of these values."""
     total, count = len(ordered), 0
     for level in percentiles():
         if count == total:
@@ -53,7 +53,7 @@ def _levels(ordered: NDArray[np.float64]) -> Iterator[tuple[Fraction, float, int
 
 
 def percentiles() -> Iterator[Fraction]:
-    """Yield 0, 0.1 ... 0.4, 0.5, 0.55 ... 0.7, 0.75 ..., without end."""
+    """Yield the percentiles 0, 0.1 ... 0.4, 0.5, 0.55 ... 0.7, 0.75 ...; the iterator is infinite."""
     level, step = Fraction(0), Fraction(1, 2 * TICKS)
     while True:
         for _ in range(TICKS):

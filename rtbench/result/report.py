@@ -1,4 +1,4 @@
-"""Report: the table and the sentences that end a run, for a terminal of 100 columns."""
+"""Report: the table and the sentences that are printed after a run, at most 100 columns wide."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis.verdict import VALID
 from rtbench.table import Table, significant
-from rtbench.wire.traffic import WORTH_A_WORD_PERCENT
+from rtbench.wire.traffic import REPORTED_DIFFERENCE_PERCENT
 
 if TYPE_CHECKING:
     from rtbench.analysis.view import Comparison
 
 WIDTH = 100
-_WAITED = 2.0  # times as long from due as from sent, to be worth a remark
+_WAITED = 2.0  # report the wait if latency from due is at least this many times the latency from sent
 
 
 def overview(result: Comparison) -> Table:
@@ -48,11 +48,11 @@ def _rounded(value: float | None) -> int | None:
 
 
 def report(result: Comparison) -> str:
-    """Return everything that is printed at the end."""
+    """Return the text that is printed after a run: table, conditions and sentences."""
     lines = [overview(result).text(left=["variant"]), "", *_conditions(result), ""]
     width = max(len(variant.name) for variant in result.variants)
     for variant, row in zip(result.variants, result.summary, strict=True):
-        sentence = result.observations.get(variant.name) or "was not measured to its end"
+        sentence = result.observations.get(variant.name) or "was not completely measured"
         lines.append(_hanging(variant.name.ljust(width), sentence))
         for remark in remarks(row):
             lines.append(_hanging(" " * width, remark))
@@ -64,38 +64,39 @@ def report(result: Comparison) -> str:
 
 
 def remarks(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what else is to be said of a variant."""
+    """Yield remarks on a variant that are no verdict."""
     due, sent = row["latency_p99_ms"], row["latency_from_sent_p99_ms"]
-    their_turn = due is not None and row["lag_p99_ms"] >= _WAITED * row["generator_lag_p99_ms"]
-    if their_turn and due >= _WAITED * sent:
+    held_back = due is not None and row["lag_p99_ms"] >= _WAITED * row["generator_lag_p99_ms"]
+    if held_back and due >= _WAITED * sent:
         yield (
-            f"messages waited for their turn to be sent: p99 is {significant(due)} ms from when they were due, and "
-            f"{significant(sent)} ms from when they were sent, as a tool would see it that waits for each answer"
+            f"messages waited for their turn, because of the in-flight limit: p99 is {significant(due)} ms from due to "
+            f"received, and {significant(sent)} ms from sent to received, as a closed-loop tool would report it"
         )
     percent = row["above_tcp_difference_percent"]
-    if percent is not None and abs(percent) > WORTH_A_WORD_PERCENT:
-        yield _apart_from_prediction(row, percent)
+    if percent is not None and abs(percent) > REPORTED_DIFFERENCE_PERCENT:
+        yield _prediction_remark(row, percent)
 
 
-def _apart_from_prediction(row: Mapping[str, Any], percent: float) -> str:
-    """Say where bytes above TCP are not those of the wire format, and what to make of it."""
+def _prediction_remark(row: Mapping[str, Any], percent: float) -> str:
+    """Return a sentence on the direction whose bytes above TCP differ most from the prediction, and on causes."""
     found = {}
-    for way, words in (("up", "client to server"), ("down", "server to client")):
+    for direction, words in (("up", "client to server"), ("down", "server to client")):
         columns = ("framing", "tls")
         measured, predicted = (
-            row[f"payload_{way}_bytes_per_delivery"] + sum(row[f"{p}{c}_{way}_bytes_per_delivery"] for c in columns)
+            row[f"payload_{direction}_bytes_per_delivery"]
+            + sum(row[f"{p}{c}_{direction}_bytes_per_delivery"] for c in columns)
             for p in ("", "predicted_")
         )
         if predicted:
             found[words] = (measured, predicted)
     words = max(found, key=lambda words: abs(found[words][0] / found[words][1] - 1))
     meaning = (
-        "server or library write what the format does not need, or more messages went over the wire than were counted"
+        "server or library write what the format does not need, or more messages were sent than were counted"
         if percent > 0
-        else "server or library write less than the format says, or messages did not get onto the wire"
+        else "server or library write less than the format needs, or messages did not get onto the wire"
     )
     return (
-        f"bytes above TCP, {words}: {found[words][0]:.5g} a delivery measured, {found[words][1]:.5g} predicted from "
+        f"bytes above TCP, {words}: {found[words][0]:.5g} per delivery measured, {found[words][1]:.5g} predicted from "
         f"the wire format ({percent:+.1f} %): {meaning}"
     )
 
@@ -113,9 +114,9 @@ def _conditions(result: Comparison) -> list[str]:
         f"{w.duration_s:g} s after {w.warmup_s:g} s of warm-up; {trials} trial{'s' * (trials > 1)}; "
         f"{result.environment['link']}; {_implementations(result)}."
     )
-    text += " net+srv: from sent to the kernel's receive stamp; CPU us: the server's, for each delivery."
+    text += " net+srv: from sent to the receive stamp of the kernel; CPU us: CPU time of the server for each delivery."
     if 1 < trials < 5:
-        text += f" The 95 % interval of {trials} trials is little more than their range; --trials 5 makes it one."
+        text += f" The 95 % interval of {trials} trials is little more than their range; use --trials 5 or more."
     if result.status != "complete":
         text = f"INCOMPLETE: {len(result.trials)} of {result.planned_trials} trials. {text}"
     return [textwrap.fill(text, WIDTH)]

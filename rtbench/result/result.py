@@ -217,7 +217,7 @@ class Result(ABC, Generic[Trial]):
         return {
             "kind": content["kind"],
             "settings": {name: Given(**given) for name, given in content["settings"].items()},
-            "variants": [storage.made(Variant, variant) for variant in content["variants"]],
+            "variants": [storage.made(Variant, _of_variant(variant)) for variant in content["variants"]],
             "environment": content["environment"],
             "created": content["created"],
             "status": content["status"],
@@ -251,6 +251,11 @@ class Result(ABC, Generic[Trial]):
     def _trial_description(self, trial: Trial) -> dict[str, Any]:
         counts = {f.name: _plain(getattr(trial.counts, f.name)) for f in dataclasses.fields(trial.counts)}
         return counts | ({"samples": storage.samples_name(trial.counts.index)} if self.sampled else {})
+
+
+def _of_variant(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of what result.json says about a variant that makes it, without what is derived."""
+    return {f.name: content[f.name] for f in dataclasses.fields(Variant) if f.name in content}
 
 
 def _plain(value: Any) -> Any:

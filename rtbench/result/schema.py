@@ -65,12 +65,13 @@ def _setting(setting: Setting) -> dict[str, Any]:
 def _counts(counts: type[Any], samples: bool) -> dict[str, Any]:
     fields = dataclasses.fields(counts)
     properties = {f.name: {"description": f.metadata["description"], **_TYPES[str(f.type)]} for f in fields}
+    optional = [f.name for f in fields if f.default is not dataclasses.MISSING]
     if samples:
         properties["samples"] = _SAMPLES
     return {
         "description": "What a trial counted",
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [name for name in properties if name not in optional],
         "additionalProperties": False,
     }

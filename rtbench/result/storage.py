@@ -158,16 +158,16 @@ def read_samples(directory: Path, name: str, files: Mapping[str, Any]) -> dict[s
 
 
 def made(cls: type[_T], values: Mapping[str, Any]) -> _T:
-    """Make a dataclass, and those nested in it, of what was saved; a field with a default may be missing."""
+    """Make a dataclass, and those nested in it, of what was saved; a field with a default may be missing.
+
+    Raises:
+        TypeError: another field is missing, or there is one too many.
+    """
     hints = get_type_hints(cls)
     given = {}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        if field.name in values or (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        ):
-            value = values[field.name]
-            nested = _nested(hints[field.name])
-            given[field.name] = made(nested, value) if nested is not None and isinstance(value, Mapping) else value
+    for name, value in values.items():
+        nested = _nested(hints.get(name))
+        given[name] = made(nested, value) if nested is not None and isinstance(value, Mapping) else value
     return cls(**given)
 
 

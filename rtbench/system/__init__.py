@@ -1,11 +1,12 @@
-"""What the operating system tells and gives. This package knows no transport.
+"""Measurements and resources of the operating system. This package knows no transport.
 
-meter.py        bytes and segments of a client's connections, from the kernel (TCP_INFO)
-tls.py          the certificate of a measurement, and a socket that speaks TLS over a metered one
-process.py      CPU time, memory and sockets of a process tree; load.py has the numbers
-kernel.py       waiting for a core, connections turned away, waiting for a disk
-clock.py        the two clocks of a host
-malloc.py       the same price of a read in every process
-environment.py  what a measurement was made on
-doctor.py       what on this machine spoils a measurement
+meter.py        bytes and segments of the connections of a client, from the kernel (TCP_INFO)
+tls.py          the certificate of a measurement, and a socket that speaks TLS over a metered socket
+process.py      CPU time, memory and sockets of a process tree
+load.py         the numbers that process.py reads, as a record
+kernel.py       time waiting for a core, dropped connections, time waiting for a disk
+clock.py        the offset between the two clocks of a host
+malloc.py       the same cost of a read in every process
+environment.py  the machine and the software of a measurement
+doctor.py       conditions of this machine that disturb a measurement
 """

@@ -1,4 +1,4 @@
-"""The two clocks of a host: CLOCK_MONOTONIC, which everything is measured by, and CLOCK_REALTIME of the kernel's stamps."""
+"""The offset between two clocks: CLOCK_MONOTONIC, for all times measured, and CLOCK_REALTIME, for kernel stamps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 def realtime_offset_ns() -> int:
-    """Return how far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC, from the closest of five readings."""
+    """Return CLOCK_REALTIME minus CLOCK_MONOTONIC, from the fastest of five readings."""
     readings = []
     for _ in range(5):
         before, real, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()

@@ -1,4 +1,4 @@
-"""Doctor: what on this machine spoils a measurement, or leaves a column of it empty. Looks, and changes nothing."""
+"""Doctor: find conditions of this machine that disturb a measurement or leave a column empty. It changes nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 
 FINE, NOTE, TROUBLE = "fine", "note", "trouble"
-_BUSY = 0.10  # of the cores, by others, while nothing of ours runs
+_BUSY = 0.10  # share of the cores that other processes use while rtbench measures nothing
 _FILES = 4096
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """One thing looked at: how it is, and what would help."""
+    """The result of one check: its state, what was checked, and a text that says what to do."""
 
     state: str
     about: str
@@ -27,7 +27,7 @@ class Symptom:
 
 
 def examine() -> Iterator[Symptom]:
-    """Look at one thing after the other."""
+    """Yield the result of each check; a check runs when its result is asked for."""
     yield _platform()
     yield _cores()
     yield _others()
@@ -54,27 +54,31 @@ def _others() -> Symptom:
     used = psutil.cpu_percent(interval=0.5) / 100
     if used < _BUSY:
         return Symptom(FINE, "other work", f"{used:.0%} of the CPU is in use")
-    return Symptom(TROUBLE, "other work", f"{used:.0%} of the CPU is in use by others; stop them, or wait")
+    return Symptom(TROUBLE, "other work", f"other processes use {used:.0%} of the CPU; stop them, or wait")
 
 
 def _governor() -> Symptom:
     with suppress(OSError):
         name = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
         if name != "performance":
-            return Symptom(NOTE, "governor", f"{name}: the clock changes with the load; `performance` keeps it")
+            return Symptom(
+                NOTE, "governor", f"{name}: the clock rate changes with the load; `performance` keeps it constant"
+            )
         return Symptom(FINE, "governor", name)
-    return Symptom(FINE, "governor", "not to be seen (a virtual machine, or not Linux)")
+    return Symptom(FINE, "governor", "not known (a virtual machine, or not Linux)")
 
 
 def _files() -> Symptom:
     try:
         import resource
     except ImportError:
-        return Symptom(FINE, "open files", "no limit to be seen")
+        return Symptom(FINE, "open files", "the limit is not known")
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit >= _FILES:
         return Symptom(FINE, "open files", f"{limit} at most")
-    return Symptom(NOTE, "open files", f"{limit} at most: as many connections; `ulimit -n {_FILES}` allows more")
+    return Symptom(
+        NOTE, "open files", f"{limit} at most, and each connection needs one; `ulimit -n {_FILES}` allows more"
+    )
 
 
 def _backlog() -> Symptom:
@@ -82,7 +86,7 @@ def _backlog() -> Symptom:
         limit = int(Path("/proc/sys/net/core/somaxconn").read_text())
         state = FINE if limit >= 1024 else NOTE
         return Symptom(state, "listen backlog", f"{limit} connections (net.core.somaxconn)")
-    return Symptom(FINE, "listen backlog", "not to be seen")
+    return Symptom(FINE, "listen backlog", "not known")
 
 
 def _timer() -> Symptom:
@@ -94,4 +98,4 @@ def _timer() -> Symptom:
     median_us = sorted(late_ns)[len(late_ns) // 2] / 1000
     if median_us < 500:
         return Symptom(FINE, "timer", f"{median_us:.0f} us late at the median")
-    return Symptom(TROUBLE, "timer", f"{median_us:.0f} us late at the median: latencies below that are the timer's")
+    return Symptom(TROUBLE, "timer", f"{median_us:.0f} us late at the median: lower latencies measure the timer")

@@ -1,7 +1,7 @@
-"""Environment: what a measurement was made on, as it stands in every result.
+"""Environment: a description of the machine and the software of a measurement, for every result.
 
-The JSON Schema of result.json says what each entry means. None stands for what this platform does not tell. No user
-name, no host name, no path, no secret: what is read here are numbers and names that thousands of machines share.
+The JSON Schema of result.json says what each entry means. None means that this platform does not provide the value.
+The description has no user name, no host name, no path and no secret, only numbers and names that many machines share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import psutil
 
 from rtbench.system.tls import VERSION
 
-# all that rtbench imports, and itself
+# rtbench, and all libraries that it imports
 LIBRARIES = (
     "rtbench",
     "aiohttp",
@@ -51,11 +51,11 @@ _MACHINES = (
     "google",
 )
 _CONTAINERS = ("docker", "kubepods", "containerd", "podman", "lxc")
-_NO_LIMIT = 2**60  # cgroups write "none" as a number near 2**63
+_NO_LIMIT = 2**60  # cgroups write "no limit" as a number near 2**63
 
 
 def describe(tls: bool = False) -> dict[str, Any]:
-    """Return a description of this machine, its software, and the link measured over, fit for JSON."""
+    """Return a description of this machine, its software and the measured link, as values for JSON."""
     return {
         "system": platform.system(),
         "kernel": platform.release(),
@@ -82,7 +82,7 @@ def describe(tls: bool = False) -> dict[str, Any]:
 
 
 def link(tls: bool) -> str:
-    """Return what lies between client and server, and what is spoken over it."""
+    """Return the name of the link between client and server, with the TLS version if TLS is used."""
     return f"loopback, {VERSION}" if tls else "loopback"
 
 
@@ -92,7 +92,7 @@ def missing_columns() -> list[str]:
 
 
 def packages_sha256(installed: Iterable[tuple[str, str]]) -> str:
-    """Return the SHA-256 of (name, version): a line `name==version` each, sorted, names as PEP 503 has them."""
+    """Return the SHA-256 of the sorted lines `name==version`, with names normalized as in PEP 503."""
     lines = {f"{re.sub(r'[-_.]+', '-', name).lower()}=={number}" for name, number in installed}
     return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
 
@@ -133,7 +133,7 @@ def _cores() -> dict[str, Any]:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Return ascending numbers as taskset writes them: `0-3,8`."""
+    """Return ascending numbers in the format of taskset: `0-3,8`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -152,26 +152,29 @@ def _memory_limit() -> int | None:
 
 
 def _virtual_machine() -> str | None:
-    """Return the name of a hypervisor if it shows, `unnamed` if only its presence does; None is no proof of metal."""
+    """Return the name of the hypervisor, or `unnamed` if only its presence is known; None if none was found.
+
+    None does not prove that there is no hypervisor.
+    """
     if "microsoft" in platform.release().lower():
         return "wsl"
-    told = [_first_line(f"/sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name")]
-    told.append(_first_line("/sys/hypervisor/type") or "")
+    names = [_first_line(f"/sys/class/dmi/id/{name}") or "" for name in ("sys_vendor", "product_name")]
+    names.append(_first_line("/sys/hypervisor/type") or "")
     for name in _MACHINES:
-        if any(name in text.lower() for text in told):
+        if any(name in text.lower() for text in names):
             return name
     return "unnamed" if "hypervisor" in (_cpuinfo("flags") or "").split() else None
 
 
 def _container() -> str | None:
-    """Return the kind of container if it shows; None is no proof of none."""
+    """Return the kind of container, None if none was found; None does not prove that there is none."""
     if Path("/.dockerenv").exists():
         return "docker"
     if Path("/run/.containerenv").exists():
         return "podman"
     with suppress(OSError):
-        told = Path("/proc/1/cgroup").read_text()
-        return next((name for name in _CONTAINERS if name in told), None)
+        groups = Path("/proc/1/cgroup").read_text()
+        return next((name for name in _CONTAINERS if name in groups), None)
     return None
 
 

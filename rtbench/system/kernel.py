@@ -1,6 +1,6 @@
-"""What Linux's kernel tells of waiting and of what it dropped, read from `/proc`; None where it does not tell.
+"""Waiting times and dropped connections that the Linux kernel counts in `/proc`; None if it does not count them.
 
-Nothing but the standard library is imported: the client processes of a trial read their own waiting here.
+This module imports only the standard library, because the client processes of a trial use it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ PRESSURE_IO = Path("/proc/pressure/io")
 
 
 def waiting_ns(pid: int) -> int | None:
-    """Return how long all threads of a process that are alive now have waited for a core: ready to run, without one.
+    """Return how long the threads of a process were ready to run but had no core: the sum over its threads alive now.
 
     This is field 2 of `schedstat` (Documentation/scheduler/sched-stats.rst). The file of the process,
-    `/proc/PID/schedstat`, tells of its first thread only. A kernel that does not count says `0 0 0`; the third figure,
-    how often it ran, is never 0 of a thread that ran.
+    `/proc/PID/schedstat`, covers only its first thread. A kernel that does not count writes `0 0 0`; field 3, how often
+    the thread ran, is never 0 for a thread that ran.
     """
     counts = []
     for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
@@ -27,9 +27,9 @@ def waiting_ns(pid: int) -> int | None:
 
 
 def listen_drops(netstat: Path = NETSTAT) -> int | None:
-    """Return how many connections no listener of this network namespace had room for, since it exists.
+    """Return how many connections were dropped because a listen queue was full, in this network namespace so far.
 
-    That is ListenDrops of TcpExt (net/ipv4/tcp_ipv4.c); ListenOverflows are among them, so they are not added.
+    This is ListenDrops of TcpExt (net/ipv4/tcp_ipv4.c). It includes ListenOverflows, so they are not added.
     """
     lines: list[list[str]] = []
     with suppress(OSError):
@@ -41,7 +41,7 @@ def listen_drops(netstat: Path = NETSTAT) -> int | None:
 
 
 def io_stalled_ns(pressure: Path = PRESSURE_IO) -> int | None:
-    """Return for how long some task of the machine has waited for a disk (Documentation/accounting/psi.rst)."""
+    """Return for how long at least one task of the machine waited for I/O (Documentation/accounting/psi.rst)."""
     with suppress(OSError):
         for line in pressure.read_text().splitlines():
             if line.startswith("some "):
@@ -50,5 +50,5 @@ def io_stalled_ns(pressure: Path = PRESSURE_IO) -> int | None:
 
 
 def grown(before: int | None, after: int | None) -> int | None:
-    """Return by how much a count grew; None where either end is not known."""
+    """Return by how much a count grew; None if either value is not known."""
     return None if before is None or after is None else max(after - before, 0)

@@ -1,4 +1,4 @@
-"""What a process tree has used, as numbers; `rtbench.system.process` reads them."""
+"""The resources that a process tree has used, as a record; `rtbench.system.process` reads them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Load:
-    """What a process tree has used: `cpu_ns` since its start, `rss_bytes` now, at `at_ns` of CLOCK_MONOTONIC.
+    """Resources of a process tree at the time `at_ns` (CLOCK_MONOTONIC): `cpu_ns` since its start, `rss_bytes` now.
 
-    What follows is None where the system does not tell. Switches and waiting are sums over the threads alive now, so
-    what a thread gathered is gone with it: count on them where threads do not come and go.
+    The other values are None if the system does not provide them. Switches and waiting are sums over the threads alive
+    now. The counts of a thread that has ended are lost, so these sums are correct only if no thread ends.
 
     voluntary_switches: how often a thread gave up its core to wait for something
-    involuntary_switches: how often one had to
-    waiting_ns: ready to run, and without a core to run on (`schedstat`, field 2)
+    involuntary_switches: how often the kernel took the core from a thread
+    waiting_ns: time in which a thread was ready to run but had no core (`schedstat`, field 2)
     peak_rss_bytes: the sum of the highest RSS of each process so far (VmHWM)
-    pss_bytes: as RSS, a page that K processes map counted as 1/K of one; it moves as other processes come and go
+    pss_bytes: like RSS, but a page that K processes map counts as 1/K; it changes when other processes start or end
     private_bytes: dirty pages that no other process maps, in memory or swapped out (heap, stacks)
     """
 
@@ -31,11 +31,11 @@ class Load:
     private_bytes: int | None = None
 
     def cpu_since(self, before: Load) -> float:
-        """Return the share of one core used since `before` (1.0: a whole core)."""
+        """Return the share of one core that was used since `before` (1.0: a whole core)."""
         return (self.cpu_ns - before.cpu_ns) / max(self.at_ns - before.at_ns, 1)
 
     def waiting_since(self, before: Load) -> float | None:
-        """Return which share of the time since `before` in which it could have run it waited for a core instead."""
+        """Return waiting / (waiting + CPU time) since `before`, 0 to 1; None if waiting is not known."""
         if self.waiting_ns is None or before.waiting_ns is None:
             return None
         waited_ns = max(self.waiting_ns - before.waiting_ns, 0)

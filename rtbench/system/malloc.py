@@ -1,16 +1,16 @@
-"""Memory for reads: the same price in every process.
+"""Memory for reads: the same cost in every process.
 
-glibc's malloc has the kernel map a block of 128 KiB or more, and unmap it when it is freed, until a block as large has
-once been freed (mallopt(3), M_MMAP_THRESHOLD). asyncio reads into a new block of 256 KiB each time, which it then cuts
-to what came (selector_events.py, `max_size`): each read makes three more system calls and two page faults. Whether a
-program has ever freed as much is chance; a server or client that is measured must not depend on it.
+The malloc of glibc maps a block of 128 KiB or more with mmap and unmaps it when it is freed, until the process has
+freed a block of that size once (mallopt(3), M_MMAP_THRESHOLD). For each read, asyncio allocates a block of 256 KiB
+and then shrinks it to the size of the data (selector_events.py, `max_size`). So each read makes three more system calls
+and two page faults, unless the process has freed such a block before. A measurement must not depend on that chance.
 """
 
 from __future__ import annotations
 
-_BLOCK_BYTES = 2**20  # more than any read asks for; glibc then gives back to the kernel no less than twice as much
+_BLOCK_BYTES = 2**20  # more than any read allocates; glibc then returns memory to the kernel only above twice this size
 
 
 def keep_freed() -> None:
-    """Free a large block once, after which malloc keeps what is freed for the next read."""
+    """Allocate and free a large block once. After that malloc keeps freed blocks for the next read."""
     bytes(_BLOCK_BYTES)

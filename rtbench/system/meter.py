@@ -1,8 +1,7 @@
-"""What a client's connections put on the wire, read from the kernel (TCP_INFO), not modelled.
+"""Bytes and segments of the connections of a client, read from the kernel (TCP_INFO), not computed from a model.
 
-A client opens its connections through its `Meter` (`connect`, `socket`), or hands over the sockets that its library
-opened (`adopt`). Offsets into `struct tcp_info` are those of Linux; elsewhere there are no figures, and nothing is
-guessed.
+A client opens its connections with its `Meter` (`connect`, `socket`), or registers the sockets that its library opened
+(`adopt`). Offsets into `struct tcp_info` are those of Linux. On other systems the counts are None; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ _TCPI_OPT_TIMESTAMPS = 1
 _SO_TIMESTAMPNS = 35
 _timespec = struct.Struct("=qq").unpack
 _ANCILLARY_BYTES = 32  # CMSG_SPACE of a timespec
-_recvmsg = socket.socket.recvmsg  # bound to no instance, which is faster
+_recvmsg = socket.socket.recvmsg  # an unbound method, which is faster to call
 _PEER_HAS_CLOSED = frozenset({6, 8, 9, 11})  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 _CLOSED = 7
 
 
 class AnySocket(Protocol):
-    """What the meter needs of a socket; asyncio's TransportSocket has it too."""
+    """The methods of a socket that the meter uses; TransportSocket of asyncio has them too."""
 
     def fileno(self) -> int:
-        """Return its descriptor, -1 once closed."""
+        """Return the descriptor, -1 after closing."""
 
     @property
     def getsockopt(self) -> Callable[..., Any]:
@@ -48,7 +47,7 @@ class AnySocket(Protocol):
 
 
 def read_wire(sock: AnySocket) -> Wire | None:
-    """Return the counts of one connection since its SYN; None where the kernel does not give them."""
+    """Return the counts of one connection since its SYN; None if the kernel does not provide them."""
     if _TCP_INFO is None:
         return None
     try:
@@ -73,7 +72,10 @@ def read_wire(sock: AnySocket) -> Wire | None:
 
 
 def _fin_received(sock: AnySocket, state: int) -> bool:
-    """Whether the peer has sent FIN, which the kernel counts as a byte received. Both have closed, unless one reset."""
+    """Return whether the peer has sent FIN, which the kernel counts as one received byte.
+
+    In state CLOSED both ends have sent FIN, unless one of them reset the connection.
+    """
     if state == _CLOSED:
         return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0)
     return state in _PEER_HAS_CLOSED
@@ -93,9 +95,9 @@ def _direction(carried: int, segments: int, acks: int, header: int, tls: RecordS
 
 
 class MeteredSocket(socket.socket):
-    """A TCP socket that leaves its counts with the meter when it is closed, and notes when what it reads had arrived.
+    """A TCP socket that gives its counts to the meter when it is closed, and records when the last read data arrived.
 
-    `arrived_ns` is the kernel's receive time, CLOCK_REALTIME, of the last segment in the last read; 0 without
+    `arrived_ns` is the receive time of the kernel (CLOCK_REALTIME) of the last segment in the last read; 0 without
     SO_TIMESTAMPNS (Linux, Documentation/networking/timestamping.rst section 1.1.2).
     """
 
@@ -103,14 +105,14 @@ class MeteredSocket(socket.socket):
     arrived_ns = 0
 
     def stamp(self) -> None:
-        """Ask the kernel to stamp what arrives, where it can."""
+        """Ask the kernel for the receive time of each read (Linux only)."""
         if sys.platform == "linux":
             self.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Read as usual, and keep the stamp."""
         data, ancillary, _, _ = _recvmsg(self, size, _ANCILLARY_BYTES, flags)
-        if ancillary:  # the stamp is all that was asked for
+        if ancillary:  # no other ancillary data was requested
             seconds, nanoseconds = _timespec(ancillary[0][2])
             self.arrived_ns = seconds * 1_000_000_000 + nanoseconds
         return data
@@ -125,17 +127,16 @@ class MeteredSocket(socket.socket):
         return count
 
     def close(self) -> None:
-        """Close, and let the meter see it through."""
+        """Close the socket; the meter counts until both ends are closed."""
         if self.meter is not None and self.fileno() >= 0:
             self.meter.forget(self)
         super().close()
 
 
 class MeteredTlsSocket(MeteredSocket):
-    """A metered socket that carries TLS, and counts its records as they pass."""
+    """A metered socket that carries TLS, and counts the TLS records in what it sends and reads."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Make it as any socket."""
         super().__init__(*args, **kwargs)
         self.records = Records()
 
@@ -193,24 +194,23 @@ def _close_all(sockets: list[socket.socket]) -> None:
 class Meter:
     """Opens the connections of one client process and counts what goes over them.
 
-    `tls` is how a client verifies a server whose URL says TLS (https, wss, mqtts, tcps); None in a measurement without.
+    `tls` is the context with which a client verifies a server (URL of https, wss, mqtts or tcps); None without TLS.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        """Start with no connection."""
         self.tls = tls
-        self.requests = 0  # requests made to ask for messages: a client counts them here
-        self.empty_requests = 0  # those of them whose answer brought none
-        self.batches: Counter[int] = Counter()  # answers, or chunks of a stream, by how many messages they brought
-        self.keep_alives = 0  # pings that the client's library sent, each answered
-        self.keep_alive_bytes = 0  # of both
+        self.requests = 0  # requests for messages; the client counts them here
+        self.empty_requests = 0  # those whose answer contained no message
+        self.batches: Counter[int] = Counter()  # answers, or chunks of a stream, by their number of messages
+        self.keep_alives = 0  # pings that the library of the client sent; each has an answer
+        self.keep_alive_bytes = 0  # of pings and answers
         self._open: dict[AnySocket, Wire] = {}
         self._closed = Wire()
-        self._closing: list[socket.socket] = []  # closed by the client, and looked at through another descriptor
+        self._closing: list[socket.socket] = []  # closed by the client; read through a duplicated descriptor
         finalize(self, _close_all, self._closing)
 
     def socket(self, family: int, kind: int, protocol: int) -> MeteredSocket:
-        """Return a new non-blocking socket with TCP_NODELAY, for a library that connects it itself."""
+        """Return a new non-blocking socket with TCP_NODELAY, for a library that connects it."""
         sock = (MeteredTlsSocket if self.tls else MeteredSocket)(family, kind, protocol)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -223,7 +223,7 @@ class Meter:
         """Return a connected socket.
 
         Raises:
-            OSError: nobody answers there.
+            OSError: the connection failed.
         """
         loop = asyncio.get_running_loop()
         address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
@@ -240,19 +240,19 @@ class Meter:
         self._open[sock] = read_wire(sock) or Wire()
 
     def forget(self, sock: AnySocket) -> None:
-        """Close a connection, and keep an eye on it until both ends have."""
+        """Close a connection, and continue to count it until both ends are closed."""
         last = self._open.pop(sock, Wire())
         try:
             seen = _another_descriptor(sock)
         except OSError:
             self._closed += last
             return
-        with suppress(OSError):  # it was never connected, or is not any more
-            seen.shutdown(socket.SHUT_WR)  # what still comes is acknowledged, and counted
+        with suppress(OSError):  # it is not connected
+            seen.shutdown(socket.SHUT_WR)  # the kernel still acknowledges and counts what arrives
         self._closing.append(seen)
 
     def totals(self) -> Wire | None:
-        """Return the counts of all connections so far, closed ones too; None where the kernel gives none."""
+        """Return the counts of all connections so far, closed ones included; None if the kernel provides none."""
         if _TCP_INFO is None:
             return None
         for sock, last in self._open.items():
@@ -261,7 +261,7 @@ class Meter:
         return sum((*self._open.values(), *closing), start=self._closed)
 
     async def closing(self, within_s: float = 1.0) -> None:
-        """Wait until all connections are closed at both ends, and keep their last counts."""
+        """Wait until all connections are closed at both ends, at most `within_s`, and keep their final counts."""
         end = time.monotonic() + within_s
         while (any(s.fileno() >= 0 for s in self._open) or not all(map(_is_closed, self._closing))) and (
             time.monotonic() < end

@@ -1,8 +1,8 @@
-"""What a server's processes cost, seen from outside: CPU time, waiting, memory, and the options of their sockets.
+"""CPU time, waiting, memory and sockets of the processes of a server, read from outside these processes.
 
-CPU time comes from the process's own clock in nanoseconds (clock_getcpuclockid(3): the clock id of a process is
-`(~pid << 3) | 2`); where there is none, from psutil, in ticks of 10 ms. The rest is read from `/proc` (proc(5), and
-`rtbench.kernel`); where that has no answer, neither have we.
+CPU time comes from the CPU clock of the process, in nanoseconds (clock_getcpuclockid(3): the clock id of a process is
+`(~pid << 3) | 2`). On systems without such a clock it comes from psutil, in ticks of 10 ms. The other values come from
+`/proc` (proc(5), and `rtbench.system.kernel`); they are None if `/proc` does not have them.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def cpu_ns(process: psutil.Process) -> int:
 
 
 def serving_processes(pid: int) -> list[psutil.Process]:
-    """Return the processes that serve: those that process `pid` started, or itself when it started none.
+    """Return the processes that serve: the children of process `pid`, or `pid` itself if it has no children.
 
-    A server that is a program of its own (mosquitto) is started by a Python process that only waits for it, and whose
-    memory is not the server's.
+    An external program (mosquitto) is started by a Python process that only waits for it. The memory of that Python
+    process is not memory of the server.
     """
     try:
         process = psutil.Process(pid)
@@ -49,7 +49,7 @@ def serving_processes(pid: int) -> list[psutil.Process]:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether a process still runs."""
+    """Return whether a process still runs."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -57,10 +57,10 @@ def alive(process: psutil.Process) -> bool:
 
 
 def load(processes: list[psutil.Process], pages: bool = False) -> Load:
-    """Add up the load of some processes; one that has ended counts no more.
+    """Return the sum of the load of processes; a process that has ended is left out.
 
-    `pages` asks for `pss_bytes` and `private_bytes` too. The kernel walks all pages for them, which takes it a
-    millisecond for 50 MB, and meanwhile the process can map nothing new: so not while something is timed.
+    With `pages` the sum has `pss_bytes` and `private_bytes` too. For these the kernel walks all pages, which takes a
+    millisecond for 50 MB, and during that time the process cannot map new pages: do not use it during a timed part.
     """
     cpu, seen = 0, []
     for process in processes:
@@ -79,13 +79,13 @@ def load(processes: list[psutil.Process], pages: bool = False) -> Load:
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
-    """Add up; None when one is not known."""
+    """Return the sum; None if a value is not known."""
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Return the whole numbers of a file of `NAME: NUMBER ...` lines; none when it cannot be read."""
+    """Return the integers of a file with lines `NAME: NUMBER ...`; an empty dict if it cannot be read."""
     lines = []
     with suppress(OSError):
         lines = path.read_text().splitlines()
@@ -94,11 +94,11 @@ def _fields(path: Path) -> dict[str, int]:
 
 
 def _switches(process: psutil.Process) -> tuple[int | None, int | None]:
-    """Return the voluntary and the involuntary context switches of all threads; elsewhere what psutil has."""
+    """Return the voluntary and the involuntary context switches of all threads, from `/proc` or from psutil."""
     threads = [_fields(path) for path in Path(f"/proc/{process.pid}/task").glob("*/status")]
-    told = [t for t in threads if "voluntary_ctxt_switches" in t]
-    if told:
-        return sum(t["voluntary_ctxt_switches"] for t in told), sum(t["nonvoluntary_ctxt_switches"] for t in told)
+    known = [t for t in threads if "voluntary_ctxt_switches" in t]
+    if known:
+        return sum(t["voluntary_ctxt_switches"] for t in known), sum(t["nonvoluntary_ctxt_switches"] for t in known)
     with suppress(psutil.AccessDenied, NotImplementedError):
         switches = process.num_ctx_switches()
         return switches.voluntary, switches.involuntary
@@ -106,7 +106,7 @@ def _switches(process: psutil.Process) -> tuple[int | None, int | None]:
 
 
 def _peak_rss(process: psutil.Process) -> int | None:
-    """Return the highest RSS so far: VmHWM, which lags by some pages a core; on Windows the peak working set."""
+    """Return the highest RSS so far: VmHWM, which is late by a few pages per core; on Windows the peak working set."""
     kilobytes = _fields(Path(f"/proc/{process.pid}/status")).get("VmHWM")
     if kilobytes is not None:
         return kilobytes * 1024
@@ -114,7 +114,7 @@ def _peak_rss(process: psutil.Process) -> int | None:
 
 
 def _pages(pid: int) -> tuple[int | None, int | None]:
-    """Return PSS and private bytes; they are exact, where the kernel's count of RSS is off by some pages a core."""
+    """Return PSS and private bytes. They are exact; the RSS of the kernel is wrong by a few pages per core."""
     kilobytes = _fields(Path(f"/proc/{pid}/smaps_rollup"))
     if "Pss" not in kilobytes:
         return None, None
@@ -122,7 +122,7 @@ def _pages(pid: int) -> tuple[int | None, int | None]:
 
 
 def system_cpu_ns() -> int:
-    """Return the CPU time that the whole system has used since it started, in ticks of 10 ms: all but idle."""
+    """Return the CPU time of the whole system since it started, without idle time, in ns with a resolution of 10 ms."""
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
     return round((sum(times) - idle) * 1e9)
@@ -130,16 +130,16 @@ def system_cpu_ns() -> int:
 
 @dataclass(frozen=True)
 class ServerEnds:
-    """What the server's ends of its connections say: how many lack TCP_NODELAY, and what they have sent again."""
+    """The server side of its connections: how many lack TCP_NODELAY, and how many bytes they have retransmitted."""
 
     nagle: int
     retransmitted_bytes: int
 
 
 def server_ends(processes: list[psutil.Process], port: int) -> ServerEnds | None:
-    """Look at the accepted connections on `port`; None where they cannot be seen.
+    """Read the accepted connections on `port`; None if they cannot be read.
 
-    The sockets of another process are had through pidfd_getfd(2), which Linux allows for one's own descendants.
+    pidfd_getfd(2) gives access to the sockets of another process; Linux allows it for descendants.
     """
     if sys.platform != "linux":
         return None
@@ -169,7 +169,7 @@ def _tcp_sockets(pid: int) -> list[socket.socket]:
                 if not str(entry.readlink()).startswith("socket:"):
                     continue
                 fd = libc.syscall(_PIDFD_GETFD, pidfd, int(entry.name), 0)
-                if fd < 0:  # closed meanwhile, or not ours to look at
+                if fd < 0:  # it was closed, or access is not allowed
                     continue
                 sock = socket.socket(fileno=fd)
                 if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:

@@ -1,7 +1,7 @@
-"""TLS: the certificate of one measurement, the contexts of both ends, and a socket that speaks TLS over another.
+"""TLS: the certificate of a server process, the contexts of server and client, and a socket that adds TLS to a socket.
 
-Each server process gets a certificate of its own, whose key exists nowhere else once the server has loaded it. Clients
-trust its authority and no other, and verify chain and host as an application does (`Meter.tls`).
+Each server process gets its own certificate; its key file is deleted as soon as the server has loaded it. Clients
+trust only the authority of this certificate, and verify chain and host as an application does (`Meter.tls`).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 VERSION = "TLS 1.3"
 HOSTS = ("127.0.0.1", "::1", "localhost")
-_AT_ONCE_BYTES = 2**18  # as asyncio: read, or encrypted, at a time
+_AT_ONCE_BYTES = 2**18  # read or encrypted in one step, as in asyncio
 
 
 class ServerContext(ssl.SSLContext):
-    """A server's TLS context, ready to use, and the two PEM files that a server outside Python loads by itself."""
+    """The TLS context of a server, and the two PEM files that a server outside Python loads."""
 
     cert_file: str
     key_file: str
 
 
 def server_context(cert_file: str, key_file: str) -> ServerContext:
-    """Return a server's context with a certificate chain and its private key, both PEM files.
+    """Return the context of a server with a certificate chain and its private key, both PEM files.
 
     Raises:
-        UsageError: the files are no certificate chain and its key.
+        UsageError: the files are not a certificate chain and its key.
     """
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     try:
@@ -52,8 +52,8 @@ def server_context(cert_file: str, key_file: str) -> ServerContext:
 def certificate_files() -> Iterator[tuple[str, str, str]]:
     """Make a certificate for the loopback names of this machine.
 
-    Yields the file of the certificate, the file of its key, and the certificate of its authority as PEM text. The files
-    are readable by this user only, and are deleted on leaving.
+    Yields the file of the certificate, the file of its key, and the certificate of its authority as PEM text. Only this
+    user can read the files. They are deleted when the context ends.
     """
     import trustme
 
@@ -67,38 +67,38 @@ def certificate_files() -> Iterator[tuple[str, str, str]]:
 
 
 def client_context(authority: str | None) -> ssl.SSLContext | None:
-    """Return a client's context that trusts only what `authority` (PEM text) signed; None without an authority."""
+    """Return a client context that trusts only certificates that `authority` (PEM text) signed; None without one."""
     if authority is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED, check_hostname
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # this protocol sets CERT_REQUIRED and check_hostname
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=authority)
     return context
 
 
 class TlsSocket:
-    """TLS over a connected socket, for a library that takes a socket and reads it itself.
+    """TLS over a connected socket, for a library that takes a socket and reads it.
 
-    `ssl.SSLSocket` reads its descriptor behind the back of whoever counts and stamps; this one goes through
-    `recv` and `send` of the socket that it is given. Two things are as with `ssl.SSLSocket`: bytes may wait in it that
-    the descriptor does not announce (`pending`), and a `send` that would have blocked is to be repeated with the same
-    bytes. What would block raises BlockingIOError, as a plain socket does.
+    `ssl.SSLSocket` reads the descriptor directly, so a metered socket could not count and stamp; this class calls
+    `recv` and `send` of the given socket. Two properties are those of `ssl.SSLSocket`: it may hold bytes that the
+    descriptor does not announce (`pending`), and a `send` that would have blocked must be repeated with the same bytes.
+    An operation that would block raises BlockingIOError, as a plain socket does.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
-        """Shake hands, within the socket's own timeout.
+        """Do the handshake, within the timeout of the socket.
 
         Raises:
-            OSError: the other end does not, or its certificate is not to be trusted (ssl.SSLCertVerificationError).
+            OSError: the handshake failed, or the certificate is not trusted (ssl.SSLCertVerificationError).
         """
         self._socket = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._plain = bytearray()  # decrypted, and not yet asked for
-        self._cipher = memoryview(b"")  # encrypted, and not yet taken by the kernel
-        self._encrypted_bytes = 0  # how much of what `send` was last given is in it
+        self._plain = bytearray()  # decrypted, not yet returned
+        self._cipher = memoryview(b"")  # encrypted, not yet accepted by the kernel
+        self._encrypted_bytes = 0  # how many bytes of the last `send` are in it
         self._ended = False
-        self._one_at_a_time = Lock()  # paho connects, and sends its first packet, in a thread of its own
+        self._one_at_a_time = Lock()  # paho connects and sends its first packet in another thread
         while True:
             try:
                 self._tls.do_handshake()
@@ -108,28 +108,28 @@ class TlsSocket:
                 self._take_in()
             except ssl.SSLError:
                 with suppress(OSError):
-                    self._flush()  # it tells the other end why
+                    self._flush()  # the alert tells the other end why
                 raise
         self._flush()
         self._decrypt()
 
     def recv(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; none when the other end has closed."""
+        """Return up to `size` bytes; b"" if the other end has closed."""
         with self._one_at_a_time:
             if not self._plain and not self._ended:
                 self._take_in()
                 self._decrypt()
                 if not self._ended:
-                    with suppress(OSError):  # the next send, or recv, will meet it
-                        self._flush()  # the answer to an update of keys
+                    with suppress(OSError):  # the next send or recv raises the error
+                        self._flush()  # sends the answer to a key update
             if not self._plain and not self._ended:
-                raise BlockingIOError("no whole record is here")
+                raise BlockingIOError("no complete TLS record has arrived")
             data = bytes(self._plain[:size])
             del self._plain[:size]
             return data
 
     def send(self, data: ReadableBuffer, /) -> int:
-        """Encrypt and send; return how many bytes of `data` are on their way, all of them with the kernel."""
+        """Encrypt and send; return how many bytes of `data` the kernel has accepted in encrypted form."""
         with self._one_at_a_time:
             if not self._encrypted_bytes:
                 self._encrypted_bytes = self._tls.write(memoryview(data)[:_AT_ONCE_BYTES])
@@ -138,19 +138,19 @@ class TlsSocket:
             return sent
 
     def pending(self) -> int:
-        """Return how many bytes can be had without waiting for the descriptor; 1 for the news that no more come."""
+        """Return how many bytes `recv` can return without reading the descriptor; 1 if it can return the end."""
         return len(self._plain) or int(self._ended)
 
     def fileno(self) -> int:
-        """Return the descriptor, -1 once closed."""
+        """Return the descriptor, -1 after closing."""
         return self._socket.fileno()
 
     def setblocking(self, blocking: bool, /) -> None:
-        """Wait or raise, from now on."""
+        """Make the socket blocking or non-blocking."""
         self._socket.setblocking(blocking)
 
     def close(self) -> None:
-        """Close the socket below, without a word, as `ssl.SSLSocket` does."""
+        """Close the given socket without a TLS closing alert, as `ssl.SSLSocket` does."""
         self._socket.close()
 
     def _take_in(self) -> None:
@@ -161,14 +161,14 @@ class TlsSocket:
             self._incoming.write_eof()
 
     def _decrypt(self) -> None:
-        """Decrypt all that is here, so that only the descriptor can have more."""
+        """Decrypt all bytes that were read, so that any more data is announced by the descriptor."""
         try:
             while data := self._tls.read(_AT_ONCE_BYTES):
                 self._plain += data
             self._ended = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLEOFError:  # closed without a word
+        except ssl.SSLEOFError:  # closed without a TLS closing alert
             self._ended = True
 
     def _flush(self) -> None:

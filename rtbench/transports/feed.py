@@ -1,7 +1,7 @@
-"""The stored side of a relay: one bounded feed a topic, shared by every HTTP and WebSocket server.
+"""The stored side of a relay: one bounded feed for each topic. All HTTP and WebSocket servers, and bare TCP, use it.
 
-A message gets the next number when it is appended. A reader holds a cursor (the number of the next message it wants)
-and asks for everything after it; when the feed has meanwhile dropped some of that, it is told how many it missed.
+A message gets the next number when it is appended. A reader has a cursor (the number of the next message that it wants)
+and asks for everything from there on. If the feed has dropped some of those messages, it says how many.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T", bytes, str | bytes)
 
 @dataclass(frozen=True)
 class Batch(Generic[T]):
-    """What a reader gets: messages in order, the cursor to ask with next time, and how many it missed before them."""
+    """What a reader gets: messages in order, its next cursor, and how many messages before them it missed."""
 
     messages: list[T]
     cursor: int
@@ -40,11 +40,10 @@ class Feed(Generic[T]):
     _grown: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
-        """Bound the store."""
         self._messages = deque(maxlen=self.capacity)
 
     def append(self, payload: T) -> None:
-        """Store a message and tell everyone who waits for it."""
+        """Store a message, and wake everyone who waits in `beyond`."""
         self._messages.append(payload)
         self.end += 1
         if self._grown is not None:
@@ -52,7 +51,7 @@ class Feed(Generic[T]):
             self._grown = None
 
     def after(self, cursor: int) -> Batch[T]:
-        """Return everything from number `cursor` on; a cursor beyond the end stands for the end."""
+        """Return everything from number `cursor` on; a cursor above the end means the end."""
         first = self.end - len(self._messages)
         start = min(max(cursor, first), self.end)
         messages = list(islice(self._messages, start - first, None)) if start < self.end else []
@@ -67,28 +66,27 @@ class Feed(Generic[T]):
 
 
 class Feeds:
-    """The feeds of one server, made as topics are first named."""
+    """The feeds of one server, each made when its topic is first named; each holds the last `capacity` messages."""
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
-        """Make every feed hold the last `capacity` messages."""
         self.capacity = capacity
         self._epoch = secrets.token_hex(2)
         self._feeds: dict[str, Feed[bytes]] = {}
 
     def __getitem__(self, topic: str) -> Feed[bytes]:
-        """Return the feed of a topic, empty if nobody named it before."""
         feed = self._feeds.get(topic)
         if feed is None:
             feed = self._feeds[topic] = Feed(self.capacity)
         return feed
 
     def cursor_text(self, cursor: int) -> str:
-        """Return a cursor as a client gets it (in an ETag or an event id): no other server run gives the same."""
+        """Return a cursor as a client gets it, in an ETag or an event id; every run of a server gives other texts."""
         return f"{self._epoch}-{cursor}"
 
     def cursor(self, text: str | None, default: int) -> int:
-        """Return the cursor that a client hands back; `default` without one, and 0 (all there is) for one of another
-        server run.
+        """Return the cursor in a text of `cursor_text` that a client sent; `default` without a text.
+
+        For a text of another run of a server it is 0: the client gets everything that the feed holds.
         """
         if text is None:
             return default

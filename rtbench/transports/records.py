@@ -115,10 +115,10 @@ class PublisherRecord:
 class SubscriberRecord:
     """One row a delivery, in order of arrival, readiness probes included.
 
-    A row has four fields, in native byte order and without gaps: when the application received it (int64, nanoseconds of
-    CLOCK_MONOTONIC), when the kernel received it (int64, nanoseconds of CLOCK_REALTIME, 0 where that is not known), the
-    number of the subscriber in the trial (int32), and the first HEADER_BYTES of the payload (filled with zeros where it
-    is shorter).
+    A row has four fields, in native byte order and without gaps: when the application received it (int64, nanoseconds
+    of CLOCK_MONOTONIC), when the kernel received it (int64, nanoseconds of CLOCK_REALTIME, 0 where that is not known),
+    the number of the subscriber in the trial (int32), and the first HEADER_BYTES of the payload (filled with zeros
+    where it is shorter).
     """
 
     rows: bytearray = field(default_factory=bytearray)

@@ -154,21 +154,20 @@ class BlockingControlChannel:
         Raises:
             ControlClosed: there will be none.
         """
-        if b"\n" not in self._received:
-            try:
-                data = self.sock.recv(4096, 0 if wait else socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return None
-            except ConnectionError:
-                data = b""
-            if not data:
-                raise ControlClosed("the other end of the control channel is gone")
-            self._received += data
-        line, newline, rest = self._received.partition(b"\n")
-        if not newline:
+        # one line at a time, so that the descriptor stays readable while the next message is there
+        try:
+            data = self.sock.recv(4096, socket.MSG_PEEK | (0 if wait else socket.MSG_DONTWAIT))
+            data = self.sock.recv(data.find(b"\n") + 1 or len(data))
+        except BlockingIOError:
             return None
-        self._received = bytearray(rest)
-        message = _message(bytes(line + newline))
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise ControlClosed("the other end of the control channel is gone")
+        self._received += data
+        if not data.endswith(b"\n"):
+            return None
+        message, self._received = _message(bytes(self._received)), bytearray()
         if "ping" not in message:
             return message
         self.say(**_pong(message))

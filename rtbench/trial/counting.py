@@ -59,6 +59,7 @@ def measured(trial: Trial, predict: Predict | None) -> Measured:
         wall_s=wall_s,
         client_cpu=max((usage.cpu_ns for usage in usages), default=0) / 1e9 / wall_s if wall_s else 0.0,
         client_cpu_ns=sum(usage.cpu_ns for usage in trial.subscribers),
+        clock_bound_ns=_clock_bound_ns(trial),
         clock_step_ns=max((_clock_step_ns(usage) for usage in trial.subscribers), default=0),
         others_cpu=_others_cpu(trial),
         server_cpu_ns=_grown(trial, "cpu_ns"),
@@ -79,6 +80,11 @@ def measured(trial: Trial, predict: Predict | None) -> Measured:
         predicted=_predicted(trial, publishes, deliveries, predict),
     )
     return Measured(counts, plan.workload, publishes, deliveries)
+
+
+def _clock_bound_ns(trial: Trial) -> int:
+    """Return how far the offset between two of the processes may be wrong: the two largest bounds, added."""
+    return sum(sorted(offset.bound_ns for offset in trial.clocks.values())[-2:])
 
 
 def _clock_step_ns(usage: Usage) -> int:

@@ -12,7 +12,7 @@ from rtbench.system import malloc
 from rtbench.system.meter import Meter
 from rtbench.system.tls import client_context
 from rtbench.transports import registry
-from rtbench.transports.contract import Message
+from rtbench.transports.contract import Client, Message
 from rtbench.transports.records import IdlePlan, IdleRecord
 from rtbench.trial.connections import end, gather_some
 from rtbench.trial.control import ControlChannel, joined
@@ -21,15 +21,23 @@ from rtbench.wire.tcp import Wire, total
 _SETTLE_S = 0.15  # three times the longest delay of an acknowledgement on Linux (TCP_DELACK_MIN, 40 ms)
 
 
+def check_can_hold(client: Client) -> None:
+    """Refuse a client that cannot hold idle connections.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if client.hold is None and client.connect is None:
+        raise UsageError(
+            f"the client {client.name} of {client.transport} cannot hold idle connections (it has no `hold`)"
+        )
+
+
 def hold(plan: IdlePlan) -> IdleRecord:
     """Run an idle client process."""
     client = registry.client(plan.transport, plan.client)
     if client.hold is not None:
         return client.hold(plan, **plan.options)
-    if client.connect is None:
-        raise UsageError(
-            f"the client {plan.client} of {plan.transport} cannot hold idle connections (it has no `hold`)"
-        )
     return asyncio.run(_hold(plan))
 
 

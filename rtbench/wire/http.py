@@ -1,7 +1,7 @@
-"""What our relays say in HTTP, without I/O: several messages in one body, how long a client will wait, and sizes.
+"""HTTP without I/O: several messages in one body, how long a client is willing to wait, and sizes.
 
-One message is a response body as it is. Several are `multipart/mixed` (RFC 2046 section 5.1.3) with parts that have no
-header: the standard way to put independent bodies of any content, newlines included, into one.
+One message is the response body, unchanged. Several are `multipart/mixed` (RFC 2046 section 5.1.3), whose parts have no
+header: the standard way to put independent bodies of any content, newlines included, into one body.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-GAP_HEADER = "RTBench-Missed"  # how many messages the feed had dropped before the first of this response
+GAP_HEADER = "RTBench-Missed"  # how many messages the feed dropped before the first one of this response
 
 _BOUNDARY = re.compile(r'multipart/mixed\s*;.*boundary="?([^";]+)"?', re.IGNORECASE)
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*(\"?)(\d{1,9})\1\s*(?=[,;]|$)", re.IGNORECASE | re.ASCII)
 
 
 def join(messages: Sequence[bytes]) -> tuple[str, bytes]:
-    """Return the content type and the body that carry the messages (one or more)."""
+    """Return the content type and the body for one or more messages."""
     if len(messages) == 1:
         return "application/octet-stream", messages[0]
     boundary = b"m"
@@ -28,10 +28,10 @@ def join(messages: Sequence[bytes]) -> tuple[str, bytes]:
 
 
 def split(content_type: str, body: bytes) -> list[bytes]:
-    """Return the messages that a response carries; any type but multipart/mixed is one message.
+    """Return the messages in a response; any type other than multipart/mixed is one message.
 
     Raises:
-        ValueError: the body is not what its content type says.
+        ValueError: the body does not have the form that its content type names.
     """
     match = _BOUNDARY.match(content_type)
     if match is None:
@@ -56,15 +56,15 @@ def wait_s(prefer: str | None) -> int:
 
 
 def head_bytes(start_line: str, fields: Mapping[str, str]) -> int:
-    """Return the size of a message up to its body, as RFC 9112 section 2.1 lays it out, one blank after each colon."""
+    """Return the bytes of everything before the body (RFC 9112 section 2.1), with one space after each colon."""
     return len(start_line) + 2 + sum(len(name) + 2 + len(value) + 2 for name, value in fields.items()) + 2
 
 
 def joined_bytes(message_bytes: int, count: int) -> int:
-    """Return the size of the body that `join` makes of messages without a boundary in them."""
+    """Return the size in bytes of the body that `join` makes of `count` messages that do not contain the boundary."""
     return message_bytes if count == 1 else count * (len("--m\r\n\r\n") + message_bytes + len("\r\n")) + len("--m--")
 
 
 def chunk_bytes(data_bytes: int) -> int:
-    """Return the size of a chunk: its size in hexadecimal, the data, two line ends (RFC 9112 section 7.1)."""
+    """Return the size in bytes of a chunk: its size in hexadecimal, the data, two line ends (RFC 9112 section 7.1)."""
     return len(f"{data_bytes:x}") + 2 + data_bytes + 2

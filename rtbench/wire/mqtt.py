@@ -1,16 +1,16 @@
 """MQTT 3.1.1 control packets: bytes to values and back, for client and server alike.
 
 Rules of this file:
-- No I/O: it knows no socket, no clock and no event loop. `Reader` is fed with bytes wherever they come from.
-- No session: whether a packet may come *now* is decided elsewhere. Whether it may ever be sent is decided
-  here, and `MalformedPacket` is raised if not, on the way in and on the way out.
+- No I/O: it knows no socket, no clock and no event loop. `Reader` takes bytes from anywhere.
+- No session: other files decide whether a packet may come *now*. This one decides whether it may be sent at all, and
+  raises `MalformedPacket` if not, for received packets and for those to send.
 - Sections, and statements such as [MQTT-3.3.1-4], are those of the OASIS standard of 29 October 2014,
   http://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
 
-A stream is read in two steps, so that who needs only the second byte of an acknowledgement pays for no more:
+A stream is read in two steps, so that a reader who needs only the first byte of a packet decodes nothing else:
 
-    for first, body in reader.feed(data):   # cut the stream into packets: fixed header byte, and the rest
-        packet = decode(first, body)        # understand one packet
+    for first, body in reader.feed(data):   # cut the stream into packets: first byte, and all after the fixed header
+        packet = decode(first, body)        # decode one packet
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from rtbench.wire.topics import is_topic_filter, is_topic_name
 
-MAX_REMAINING_LENGTH = 268_435_455  # bytes; section 2.2.3: four bytes of seven bits
+MAX_REMAINING_LENGTH = 268_435_455  # bytes; section 2.2.3: four digits of seven bits
 PROTOCOL = b"\x00\x04MQTT"  # section 3.1.2.1
 PROTOCOL_LEVEL = 4  # section 3.1.2.2
 
@@ -41,13 +41,12 @@ SUBSCRIPTION_FAILED = 0x80  # a return code of SUBACK, section 3.9.3
 
 
 class MalformedPacket(ValueError):
-    """The bytes, or the values to be sent, are no MQTT 3.1.1 packet; the text says why.
+    """The bytes, or the values to send, are not an MQTT 3.1.1 packet; the text says why.
 
-    `return_code` is that of the CONNACK with which the standard wants a server to answer, None for silence.
+    `return_code` is that of the CONNACK with which a server must answer; None where it must close without an answer.
     """
 
     def __init__(self, reason: str, return_code: int | None = None) -> None:
-        """Say why, and how a server answers."""
         super().__init__(reason)
         self.return_code = return_code
 
@@ -57,7 +56,7 @@ class MalformedPacket(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the server publishes for a client that went away without DISCONNECT: section 3.1.2.5."""
+    """What the server publishes for a client whose connection ended without DISCONNECT: section 3.1.2.5."""
 
     topic: str
     payload: bytes
@@ -67,7 +66,7 @@ class Will:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Client to server, the first packet: section 3.1. `keep_alive` is in seconds, 0 for never."""
+    """Client to server, the first packet: section 3.1. `keep_alive` is in seconds; 0 switches it off."""
 
     client_id: str
     clean_session: bool = True
@@ -87,7 +86,7 @@ class Connack:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """A message, either way: section 3.3. `packet_id` is None at QoS 0 and only there."""
+    """A message, in either direction: section 3.3. `packet_id` is None at QoS 0, and only there."""
 
     topic: str
     payload: bytes
@@ -113,21 +112,21 @@ class Pubrec:
 
 @dataclass(frozen=True, slots=True)
 class Pubrel:
-    """The sender of a QoS 2 message has forgotten all but its id: section 3.6."""
+    """The sender of a QoS 2 message keeps only its id: section 3.6."""
 
     packet_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Pubcomp:
-    """The receiver of a QoS 2 message has forgotten its id: section 3.7."""
+    """The receiver of a QoS 2 message keeps nothing of it: section 3.7."""
 
     packet_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Pairs of a topic filter and the highest QoS wanted: section 3.8."""
+    """Pairs of a topic filter and the highest QoS asked for: section 3.8."""
 
     packet_id: int
     filters: tuple[tuple[str, int], ...]
@@ -135,7 +134,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Suback:
-    """For each filter the QoS granted, or SUBSCRIPTION_FAILED: section 3.9."""
+    """The granted QoS of each filter, or SUBSCRIPTION_FAILED: section 3.9."""
 
     packet_id: int
     return_codes: tuple[int, ...]
@@ -143,7 +142,7 @@ class Suback:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Topic filters to forget: section 3.10."""
+    """Topic filters to remove: section 3.10."""
 
     packet_id: int
     filters: tuple[str, ...]
@@ -151,24 +150,24 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsuback:
-    """The server has forgotten the filters: section 3.11."""
+    """The server has removed the filters: section 3.11."""
 
     packet_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Pingreq:
-    """The client lives: section 3.12."""
+    """The client is alive: section 3.12."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pingresp:
-    """So does the server: section 3.13."""
+    """The server is alive: section 3.13."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """The client leaves on purpose: section 3.14."""
+    """The client is about to close the connection: section 3.14."""
 
 
 Packet = (
@@ -192,11 +191,10 @@ Packet = (
 
 
 class Reader:
-    """Cuts a stream into packets, however the network has cut it into pieces."""
+    """Cuts a stream into packets; the stream may come in pieces of any size."""
 
     def __init__(self, limit: int = MAX_REMAINING_LENGTH) -> None:
-        """Refuse packets with more than `limit` bytes after the fixed header."""
-        self.limit = limit
+        self.limit = limit  # bytes after the fixed header
         self._rest = bytearray()
         self._wanted = 0
 
@@ -204,8 +202,8 @@ class Reader:
         """Yield (first byte, all after the fixed header) of each packet that `data` completes.
 
         Raises:
-            MalformedPacket: no packet can start like this, or it is over the limit. Those before it have been
-                yielded; the stream cannot be read on.
+            MalformedPacket: no packet starts with this byte, or the packet is above the limit. The packets before it
+                were yielded; the rest of the stream cannot be read.
         """
         if self._rest:
             self._rest += data
@@ -230,7 +228,7 @@ class Reader:
 
 
 def _extent(data: bytes, at: int, size: int) -> tuple[int, int]:
-    """Return where a packet's body starts and ends, beyond `size` if it is not all there: section 2.2.3."""
+    """Return where the body of a packet starts and ends; above `size` if a part of it is missing: section 2.2.3."""
     length = 0
     for digit in range(4):
         start = at + 2 + digit
@@ -250,7 +248,7 @@ def decode(first: int, body: bytes) -> Packet:
     """Return the packet with this first byte and these bytes after the fixed header.
 
     Raises:
-        MalformedPacket: the standard does not allow it.
+        MalformedPacket: the standard does not allow such a packet.
     """
     decoder = _DECODERS[first]
     if decoder is None:
@@ -292,14 +290,14 @@ def _text(body: bytes, at: int) -> tuple[str, int]:
 def _topic_name(body: bytes, at: int) -> tuple[str, int]:
     topic, at = _text(body, at)
     if not is_topic_name(topic):
-        raise MalformedPacket(f"no topic name: {topic!r}")  # [MQTT-3.3.2-2], [MQTT-4.7.3-1]
+        raise MalformedPacket(f"not a topic name: {topic!r}")  # [MQTT-3.3.2-2], [MQTT-4.7.3-1]
     return topic, at
 
 
 def _topic_filter(body: bytes, at: int) -> tuple[str, int]:
     topic_filter, at = _text(body, at)
     if not is_topic_filter(topic_filter):
-        raise MalformedPacket(f"no topic filter: {topic_filter!r}")  # section 4.7.1
+        raise MalformedPacket(f"not a topic filter: {topic_filter!r}")  # section 4.7.1
     return topic_filter, at
 
 
@@ -310,12 +308,12 @@ def _finish(body: bytes, at: int) -> None:
 
 def _decode_connect(_first: int, body: bytes) -> Connect:
     if body[:6] != PROTOCOL:
-        raise MalformedPacket("the protocol is not called MQTT")  # [MQTT-3.1.2-1]
+        raise MalformedPacket("the protocol name is not MQTT")  # [MQTT-3.1.2-1]
     if len(body) < 10:
         raise MalformedPacket("truncated")
     level, flags = body[6], body[7]
     if level != PROTOCOL_LEVEL:
-        # [MQTT-3.1.2-2]; what follows may have another layout, so it is not looked at
+        # [MQTT-3.1.2-2]; what follows may have another layout, so do not read it
         raise MalformedPacket(f"protocol level {level}, not {PROTOCOL_LEVEL}", UNACCEPTABLE_PROTOCOL)
     _check_connect_flags(flags)
     keep_alive, at = _number(body, 8)
@@ -348,7 +346,7 @@ def _decode_connack(_first: int, body: bytes) -> Connack:
     if len(body) != 2 or body[0] > 1 or body[1] > NOT_AUTHORIZED:
         raise MalformedPacket("not two bytes of flags and return code")  # sections 3.2.2.1 and 3.2.2.3
     if body[0] and body[1]:
-        raise MalformedPacket("a session is present, and the connection refused")  # [MQTT-3.2.2-4]
+        raise MalformedPacket("a session is present, but the connection is refused")  # [MQTT-3.2.2-4]
     return Connack(bool(body[0]), body[1])
 
 
@@ -381,7 +379,7 @@ def _decode_suback(_first: int, body: bytes) -> Suback:
     packet_id, at = _packet_id(body, 0)
     codes = tuple(body[at:])
     if not codes or not all(code in (0, 1, 2, SUBSCRIPTION_FAILED) for code in codes):
-        raise MalformedPacket("a SUBACK with other codes than 0, 1, 2 and 128, or with none")  # [MQTT-3.9.3-2]
+        raise MalformedPacket("a SUBACK without a code, or with one that is not 0, 1, 2 or 128")  # [MQTT-3.9.3-2]
     return Suback(packet_id, codes)
 
 
@@ -399,7 +397,7 @@ def _decode_unsubscribe(_first: int, body: bytes) -> Unsubscribe:
 def _only_packet_id(kind: Callable[[int], Packet]) -> Callable[[int, bytes], Packet]:
     def decode_packet_id(_first: int, body: bytes) -> Packet:
         if len(body) != 2:
-            raise MalformedPacket("a body that is not just a packet id")
+            raise MalformedPacket("a body that is not exactly a packet id")
         packet_id = body[0] << 8 | body[1]
         if packet_id == 0:
             raise MalformedPacket("packet id 0")  # [MQTT-2.3.1-1]
@@ -416,8 +414,8 @@ def _empty(kind: Callable[[], Packet]) -> Callable[[int, bytes], Packet]:
     return decode_empty
 
 
-# A first byte that is not here has a reserved type or reserved flags: section 2.2, [MQTT-2.2.2-2]. Of
-# PUBLISH, those with QoS 3 are missing, [MQTT-3.3.1-4], and with DUP at QoS 0, [MQTT-3.3.1-2].
+# A first byte that is not here has a reserved type or reserved flags: section 2.2, [MQTT-2.2.2-2]. PUBLISH with QoS 3
+# is not allowed, [MQTT-3.3.1-4], and neither is PUBLISH with DUP at QoS 0, [MQTT-3.3.1-2].
 _BY_FIRST_BYTE: dict[int, Callable[[int, bytes], Packet]] = {
     0x10: _decode_connect,
     0x20: _decode_connack,
@@ -444,7 +442,7 @@ def encode(packet: Packet) -> bytes:
     """Return the bytes of a packet.
 
     Raises:
-        MalformedPacket: the standard does not allow it.
+        MalformedPacket: the standard does not allow such a packet.
     """
     return _ENCODERS[type(packet)](packet)
 
@@ -452,20 +450,23 @@ def encode(packet: Packet) -> bytes:
 def publish_head(topic: str, payload_size: int, qos: int, *, retain: bool = False, dup: bool = False) -> bytes:
     """Return the bytes of a PUBLISH up to the packet id; at QoS 0, up to the payload.
 
-    The subscribers of one message differ at most in the two bytes of the packet id that follow, so a server
-    computes this once a message: `head + packet_id.to_bytes(2, "big") + payload`.
+    The packets to the subscribers of one message differ at most in the two bytes of the packet id that follow, so a
+    server computes this once for each message: `head + packet_id.to_bytes(2, "big") + payload`.
+
+    Raises:
+        MalformedPacket: the standard does not allow such a packet.
     """
     if not is_topic_name(topic):
-        raise MalformedPacket(f"no topic name: {topic!r}")
+        raise MalformedPacket(f"not a topic name: {topic!r}")
     name = _encode_text(topic)
     if qos not in (0, 1, 2) or (dup and qos == 0):
-        raise MalformedPacket(f"no QoS {qos} with DUP {dup}")  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
+        raise MalformedPacket(f"PUBLISH with QoS {qos} and DUP {dup}")  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
     first = 0x30 | dup << 3 | qos << 1 | retain
     return _fixed_header(first, len(name) + (2 if qos else 0) + payload_size) + name
 
 
 def publish_bytes(topic: str, payload_bytes: int, qos: int) -> int:
-    """Return the size of a PUBLISH: fixed header, topic, packet id above QoS 0, payload (section 3.3)."""
+    """Return the size in bytes of a PUBLISH: fixed header, topic, packet id above QoS 0, payload (section 3.3)."""
     remaining = 2 + len(topic.encode()) + (2 if qos else 0) + payload_bytes
     digits = 1 + (remaining > 0x7F) + (remaining > 0x3FFF) + (remaining > 0x1F_FFFF)  # table 2.4
     return 1 + digits + remaining
@@ -489,7 +490,7 @@ def _framed(first: int, body: bytes) -> bytes:
 
 def _encode_packet_id(packet_id: int | None) -> bytes:
     if packet_id is None or not 0 < packet_id < 0x10000:
-        raise MalformedPacket(f"no packet id: {packet_id}")  # [MQTT-2.3.1-1]
+        raise MalformedPacket(f"not a packet id: {packet_id}")  # [MQTT-2.3.1-1]
     return packet_id.to_bytes(2, "big")
 
 
@@ -510,7 +511,7 @@ def _encode_text(text: str) -> bytes:
 
 def _encode_filter(text: str) -> bytes:
     if not is_topic_filter(text):
-        raise MalformedPacket(f"no topic filter: {text!r}")
+        raise MalformedPacket(f"not a topic filter: {text!r}")
     return _encode_text(text)
 
 
@@ -519,7 +520,7 @@ def _encode_connect(packet: Connect) -> bytes:
     fields = _encode_text(packet.client_id)
     if will := packet.will:
         if not is_topic_name(will.topic) or will.qos not in (0, 1, 2):
-            raise MalformedPacket(f"no will: {will.topic!r}, QoS {will.qos}")
+            raise MalformedPacket(f"not a will: topic {will.topic!r}, QoS {will.qos}")
         flags |= 0x04 | will.qos << 3 | will.retain << 5
         fields += _encode_text(will.topic) + _encode_binary(will.payload)
     if packet.username is not None:
@@ -544,7 +545,7 @@ def _encode_publish(packet: Publish) -> bytes:
 
 def _encode_subscribe(packet: Subscribe) -> bytes:
     if not packet.filters or not all(qos in (0, 1, 2) for _, qos in packet.filters):
-        raise MalformedPacket("a SUBSCRIBE without filters, or with another QoS than 0, 1 and 2")
+        raise MalformedPacket("a SUBSCRIBE without filters, or with a QoS that is not 0, 1 or 2")
     filters = b"".join(_encode_filter(text) + bytes([qos]) for text, qos in packet.filters)
     return _framed(0x82, _encode_packet_id(packet.packet_id) + filters)
 

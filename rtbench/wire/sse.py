@@ -1,7 +1,8 @@
 """Server-Sent Events without I/O: events to bytes and back (WHATWG HTML, section 9.2 "Server-sent events").
 
-An event stream is UTF-8 text in lines; a payload's newlines become several `data:` lines and come back as they were. A
-carriage return ends a line too and could not come back, so a payload with one is refused, like one that is no UTF-8.
+An event stream is UTF-8 text in lines. A payload with newlines becomes several `data:` lines; from them the reader gets
+the newlines back. A carriage return also ends a line, and the reader would not get it back, so a payload with one is
+refused, like one that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """One event as the stream dispatches it; `kind` is "message" where the stream names none."""
+    """One event as the reader gets it; `kind` is "message" where the stream names no kind."""
 
     data: bytes
     id: str
@@ -23,10 +24,10 @@ class Event(NamedTuple):
 
 
 def check_payload(payload: bytes) -> None:
-    """Refuse what an event stream cannot carry unchanged.
+    """Refuse a payload that an event stream would change.
 
     Raises:
-        ValueError: the payload is not UTF-8, or holds a carriage return.
+        ValueError: the payload is not UTF-8, or contains a carriage return.
     """
     try:
         payload.decode()
@@ -37,23 +38,22 @@ def check_payload(payload: bytes) -> None:
 
 
 def encode(data: bytes, id: str, kind: str = "") -> bytes:
-    """Return one event."""
+    """Return the bytes of one event."""
     head = b"event: %s\n" % kind.encode() if kind else b""
     return b"%sid: %s\ndata: %s\n\n" % (head, id.encode(), data.replace(b"\n", b"\ndata: "))
 
 
 def event_bytes(data_bytes: int, id_bytes: int) -> int:
-    """Return the size of an event with an id and one line of data."""
+    """Return the size in bytes of an event with an id and one line of data."""
     return len("id: \n") + id_bytes + len("data: \n") + data_bytes + len("\n")
 
 
 class Decoder:
-    """Takes a stream in any chunks and gives its events; `last_event_id` is that of the last whole event."""
+    """Takes a stream in pieces of any size, and gives its events; `last_event_id` is that of the last whole event."""
 
     def __init__(self) -> None:
-        """Start at the head of a stream."""
         self.last_event_id = ""
-        self._rest: list[bytes] = []  # the pieces of a line whose end is still to come
+        self._rest: list[bytes] = []  # the pieces of a line whose end has not come yet
         self._after_return = False
         self._at_head = True
         self._data: list[bytes] = []
@@ -61,7 +61,7 @@ class Decoder:
         self._kind = ""
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """Yield the events that end within this chunk."""
+        """Yield the events that end in this piece."""
         for line in self._lines(chunk):
             if line:
                 self._field(line)

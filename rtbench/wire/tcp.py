@@ -1,6 +1,6 @@
-"""What TCP connections carried, as the kernel of the client counted it: bytes, segments, headers. Numbers only.
+"""What TCP connections carried, as the client's kernel counted it: bytes, segments, headers. Numbers only.
 
-`rtbench.system.meter` reads them from TCP_INFO; results keep them; metrics are computed from them.
+`rtbench.system.meter` reads them from TCP_INFO; a result keeps them, and metrics are computed from them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ class Direction:
 
     `carried_bytes` is what TCP carried: payload, framing, headers of the protocol above, TLS. `header_bytes` are the
     TCP and IP headers of all segments; `ack_segments` carried nothing but an acknowledgement (or opened a connection).
-    `tls_bytes`, which no kernel counts, are what TLS added; of these, `tls_handshake_bytes` came before TLS carried
-    anything (see `rtbench.wire.tls`).
+    `tls_bytes` is what TLS added, counted by the client itself (`rtbench.wire.tls`), since no kernel counts it;
+    `tls_handshake_bytes` is the part of it that came before TLS carried anything.
     """
 
     carried_bytes: int = 0
@@ -75,6 +75,6 @@ class Wire:
 
 
 def total(wires: list[Wire | None]) -> Wire | None:
-    """Return the sum of some counts; None when one of them is not known, or when there are none."""
+    """Return the sum of some counts; None if one of them is not known, or if there are none."""
     known = [wire for wire in wires if wire is not None]
     return sum(known, Wire()) if known and len(known) == len(wires) else None

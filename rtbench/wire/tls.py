@@ -1,4 +1,4 @@
-"""What TLS 1.3 adds to a connection, read from its record headers (RFC 8446 section 5.1). No socket, no key."""
+"""What TLS 1.3 adds to a connection, read from the headers of its records (RFC 8446 section 5.1). No I/O, no key."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 RECORD_OVERHEAD_BYTES = 22  # header 5, content type 1, tag 16 with any cipher of TLS 1.3 (RFC 8446 section 5.2)
-MAX_RECORD_BYTES = 2**14  # of plain text in one record: RFC 8446 section 5.1
+MAX_RECORD_BYTES = 2**14  # plain text in one record, at most: RFC 8446 section 5.1
 _HEADER_BYTES = 5
-_ENCRYPTED = 23  # the outer type of every encrypted record, whatever is in it
+_ENCRYPTED = 23  # the outer type of every encrypted record, whatever its content
 
 
 class Records:
     """Counts the records of one connection as they pass a client.
 
     The handshake is everything up to and including the client's Finished, in both directions. Finished is the client's
-    first encrypted record; before it, a server has nothing else to send. (A server's session tickets come after it, and
-    count as records that carry something.)
+    first encrypted record; before it, a server sends only its part of the handshake. (A server's session tickets come
+    after it, and count as records that carry something.)
     """
 
     def __init__(self) -> None:
@@ -39,16 +39,16 @@ class Records:
 
 
 class RecordStream:
-    """The records of one direction; the stream may be cut at any byte.
+    """The records of one direction; the stream may come in pieces of any size.
 
-    `overhead_bytes` is the handshake and what each later record adds to its content.
+    `overhead_bytes` is the handshake, and what each later record adds to its content.
     """
 
     def __init__(self) -> None:
         self.handshake_bytes = 0
         self.overhead_bytes = 0
         self._header = bytearray()
-        self._left = 0  # bytes of the current record that are still to come
+        self._left = 0  # bytes of the current record that have not come yet
 
     def count(self, kind: int, length: int, finished: bool) -> None:
         """Add a record; `finished` says whether the handshake is over."""

@@ -1,7 +1,7 @@
 """MQTT topic names and topic filters: what is allowed, and which filter matches which name.
 
-A name is where a message is published (`room/7/temperature`); a filter is what a subscriber asks for, and may
-hold wildcards (`room/+/temperature`, `room/#`). This file knows text only; bytes are the codec's.
+A message is published on a name (`room/7/temperature`). A subscriber asks for a filter, which may contain wildcards
+(`room/+/temperature`, `room/#`). This file knows text only; `mqtt.py` knows the bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def is_topic_name(text: str) -> bool:
 
 
 def is_topic_filter(text: str) -> bool:
-    """Return whether one may subscribe to `text`: MQTT 3.1.1 sections 4.7.1 and 4.7.3."""
+    """Return whether a client may subscribe to `text`: MQTT 3.1.1 sections 4.7.1 and 4.7.3."""
     if text == "" or "\0" in text:  # [MQTT-4.7.3-1], [MQTT-4.7.3-2]
         return False
     if "+" not in text and "#" not in text:

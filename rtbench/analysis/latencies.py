@@ -1,0 +1,146 @@
+"""Metrics of time: latency, its stages, the age of information. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtbench.analysis import statistics, verdict
+from rtbench.analysis.measured import STAGES
+from rtbench.analysis.metric import Group, Metric, Trials
+from rtbench.analysis.statistics import Estimate, Pooled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+# Latency
+
+
+def _values(trials: Trials, name: str) -> list[NDArray[np.float64]]:
+    return [getattr(trial, name) for trial in trials]
+
+
+def _latency(percent: float, name: str, meaning: str, first: bool) -> Metric:
+    def pooled(trials: Trials) -> Pooled | None:
+        return statistics.pooled_percentile(_values(trials, "latency_ms"), percent)
+
+    def of(group: Group) -> Estimate | None:
+        return statistics.estimate(pooled(group.trials))
+
+    return Metric(name, "number", meaning, of, first, pooled, interval=True)
+
+
+def _mean_latency(trials: Trials) -> Pooled | None:
+    return statistics.pooled_mean(_values(trials, "latency_ms"))
+
+
+def _median(name: str, values: str, meaning: str, first: bool = False) -> Metric:
+    return _percentile(name, values, 50, meaning, first)
+
+
+def _percentile(name: str, values: str, percent: float, meaning: str, first: bool = False) -> Metric:
+    """Return the metric of a percentile; it is empty if too few values lie beyond the percentile."""
+
+    def of(group: Group) -> float | None:
+        found = statistics.percentile(_values(group.trials, values), percent)
+        return found.value if found else None
+
+    return Metric(name, "number", meaning, of, first)
+
+
+def _p99_of_all(name: str, values: str, meaning: str, first: bool = False) -> Metric:
+    """Return the metric of the 99th percentile of any number of values."""
+
+    def of(group: Group) -> float | None:
+        pooled = np.concatenate(_values(group.trials, values)) if group.trials else np.empty(0)
+        return float(np.percentile(pooled, 99, method="inverted_cdf")) if len(pooled) else None
+
+    return Metric(name, "number", meaning, of, first)
+
+
+_BEYOND = "empty if fewer than ten deliveries lie beyond it"
+LATENCY = (
+    *(
+        _latency(
+            percent,
+            f"latency_p{percent}_ms",
+            f"percentile {percent} of `received - due`, first deliveries pooled; {_BEYOND}",
+            first=True,
+        )
+        for percent in verdict.PERCENTILES
+    ),
+    Metric(
+        "latency_mean_ms",
+        "number",
+        "mean of `received - due` of first deliveries",
+        lambda g: statistics.estimate(_mean_latency(g.trials)),
+        first=True,
+        pooled=_mean_latency,
+        interval=True,
+    ),
+    _median(
+        "arrived_p50_ms",
+        "arrived_ms",
+        "median time from due to the receive stamp of the kernel; empty without stamps",
+        first=True,
+    ),
+    _p99_of_all("lag_p99_ms", "lag_ms", "99th percentile of `sent - due`: how late the publisher was", first=True),
+)
+
+
+# The stages of a delivery
+
+
+def _stage_mean(stage: str) -> Callable[[Group], float | None]:
+    def of(group: Group) -> float | None:
+        stages = [t.stages_ms for t in group.trials]
+        if not stages or None in stages:
+            return None
+        weights = [len(t.latency_ms) for t in group.trials]
+        return float(np.average([s[stage] for s in stages if s is not None], weights=weights))
+
+    return of
+
+
+def _age_mean(group: Group) -> float | None:
+    ages = [t.age_ms for t in group.trials if t.age_ms is not None]
+    return float(np.mean(ages)) if ages else None
+
+
+_STAGE_MEANINGS = {
+    "lag": "mean time from due to sent",
+    "network_server": "mean time from sent to arrived",
+    "client": "mean time from arrived to received; the three stages add up to `latency_mean_ms`",
+}
+
+TIMELINE = (
+    _latency(99.9, "latency_p99_9_ms", "as the other percentiles; needs 10,000 deliveries", first=False),
+    _p99_of_all(
+        "generator_lag_p99_ms",
+        "generator_lag_ms",
+        "99th percentile from due to ready: the part of the lag that the publisher process causes; in the rest the "
+        "message waits because its connection has reached its in-flight limit (HTTP: 1; MQTT at QoS 1 and 2: 20)",
+    ),
+    _percentile(
+        "latency_from_sent_p99_ms",
+        "from_sent_ms",
+        99,
+        "99th percentile of `received - sent`, as a closed-loop tool would report it; for comparison only",
+    ),
+    _median("network_server_p50_ms", "network_server_ms", "median time from sent to the receive stamp of the kernel"),
+    *(Metric(f"{stage}_mean_ms", "number", _STAGE_MEANINGS[stage], _stage_mean(stage)) for stage in STAGES),
+    Metric(
+        "age_mean_ms",
+        "number",
+        "age of information: the age of the newest message of a subscriber, mean over time",
+        _age_mean,
+    ),
+    _median(
+        "publish_ack_p50_ms",
+        "acknowledged_ms",
+        "median time from sent to acknowledged, of the acknowledged publishes",
+    ),
+)
