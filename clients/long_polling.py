@@ -1,26 +1,28 @@
 """Long-polling: ask, wait for the answer, ask again at once.
 
-The server answers when there is news, so a message that finds a request waiting takes one way. One that comes while
-the last answer is still on its way, or the next request, waits for it: three ways at most (RFC 6202 section 2.2).
+The server answers when there is a new message. A message that finds a request waiting travels once, from server to
+client. One that comes while the last answer or the next request is still under way waits for that request: three
+times the way at most (RFC 6202 section 2.2).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from rtbench.system.meter import Meter
-from rtbench.transports import Message, refuse_wildcards
-from rtbench.wire.traffic import Predicted, Traffic
+from rtbench.transports import Message, Meter, refuse_wildcards
 
-from .http_session import HttpSession, open_session, predict_asking, software
+from . import http_sizes
+from .http_session import HttpSession, open_session, software
 
 __all__ = ["SLOT", "LongPolling", "connect", "observation", "predict", "software"]
 
 SLOT = 1
-WAIT_S = 30  # below the minute after which intermediaries give up on a silent request (RFC 6202 section 5.5)
-PREFER = f"wait={WAIT_S}"
+WAIT_S = 30  # less than the minute after which intermediaries close a silent request (RFC 6202 section 5.5)
+PREFER = f"wait={WAIT_S}"  # RFC 7240 section 4.3
+predict = partial(http_sizes.long_polling, prefer=PREFER)
 
 
 class LongPolling(HttpSession):
@@ -47,14 +49,8 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[LongPolling]:
 
 def observation(seen: Mapping[str, Any]) -> str:
     """Say what a delivery costs in requests."""
-    return (
-        f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median, "
-        f"for {seen['requests_per_delivery']:.1f} requests and {seen['wire_bytes_per_delivery']:.0f} bytes a delivery"
-        if seen["wire_bytes_per_delivery"] is not None
-        else f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median"
-    )
-
-
-def predict(traffic: Traffic, **_options: Any) -> Predicted:
-    """A request for each answer, made at once for the next one."""
-    return predict_asking(traffic, {"Prefer": PREFER})
+    said = f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median"
+    if seen["wire_bytes_per_delivery"] is None:
+        return said
+    requests, wire_bytes = seen["requests_per_delivery"], seen["wire_bytes_per_delivery"]
+    return f"{said}, for {requests:.1f} requests and {wire_bytes:.0f} bytes a delivery"

@@ -1,8 +1,8 @@
-"""Polling: ask every `interval_s`, whether or not there is news.
+"""Polling: ask every `interval_s`, whether or not there is a new message.
 
-A message waits for the next poll, so its latency is spread evenly between nothing and the interval, half of it on
-average. The clock ticks on while a request is under way, as JavaScript's `setInterval` does: N clients make N /
-interval requests a second, however slow the answers.
+A message waits for the next poll, so its latency is spread evenly between zero and the interval: half the interval on
+average. The clock ticks on while a request is under way, as that of JavaScript's `setInterval` does: N clients make
+N / interval requests a second, however slow the answers are.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from rtbench.system.meter import Meter
-from rtbench.transports import Message, Option, refuse_wildcards
+from rtbench.transports import Message, Meter, Option, refuse_wildcards
 from rtbench.units import format_seconds
-from rtbench.wire.traffic import Predicted, Traffic
 
-from .http_session import HttpSession, open_session, predict_asking, software
+from . import http_sizes
+from .http_session import HttpSession, open_session, software
 
 __all__ = ["SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software"]
 
 SLOT = 0
 Interval = Annotated[float, Option("from one poll to the next", metavar="TIME", above=0)]
+predict = http_sizes.polling
 
 
 class Polling(HttpSession):
@@ -38,7 +38,7 @@ class Polling(HttpSession):
 
     async def _poll(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
         clock = asyncio.get_running_loop().time
-        due = clock() + random.random() * self.interval_s  # clients do not start in step
+        due = clock() + random.random() * self.interval_s  # or all clients would poll at the same moment
         while True:
             await asyncio.sleep(due - clock())
             validators, messages = await self.ask(topic, validators)
@@ -57,7 +57,7 @@ async def connect(url: str, meter: Meter, *, interval_s: Interval = 0.5) -> Asyn
 
 
 def drain_timeout_s(*, interval_s: float) -> float:
-    """Return how long a trial waits for a delivery: two polls, and the usual time."""
+    """Return how long a trial waits for a delivery, in seconds: two polls longer than by default."""
     return 2.0 + 2.0 * interval_s
 
 
@@ -70,8 +70,3 @@ def observation(seen: Mapping[str, Any]) -> str:
         f"{seen['empty_request_share'] or 0:.0%} of them for nothing; the newest a subscriber has is "
         f"{format_seconds((seen['age_mean_ms'] or 0) / 1e3)} old on average"
     )
-
-
-def predict(traffic: Traffic, **_options: Any) -> Predicted:
-    """A request and its answer each time, with news or without."""
-    return predict_asking(traffic, {})

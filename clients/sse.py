@@ -1,6 +1,6 @@
-"""Server-Sent Events: ask once, and read an answer that never ends.
+"""Server-Sent Events: ask once, and read a response that does not end.
 
-When the connection breaks, ask again with `Last-Event-ID`: the server goes on where the stream ended (WHATWG HTML
+When the connection breaks, ask again with `Last-Event-ID`: the server continues where the stream ended (WHATWG HTML
 section 9.2). A browser's `EventSource` does the same; no library is needed.
 """
 
@@ -9,30 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
 from rtbench.errors import Refused
-from rtbench.system.meter import Meter
-from rtbench.transports import Message, refuse_wildcards
-from rtbench.wire import http, sse
-from rtbench.wire.traffic import Predicted, Traffic, flow, mean_digits, total
+from rtbench.transports import Message, Meter, refuse_wildcards
+from rtbench.wire import sse
 
-from .http_session import MARK, HttpSession, open_session, predict_publishing, software
+from . import http_sizes
+from .http_session import HttpSession, open_session, software
 
 __all__ = ["SLOT", "EventStream", "connect", "observation", "predict", "software"]
 
 SLOT = 2
 RETRY_S = 0.1
+predict = http_sizes.event_stream
 
 
 class EventStream(HttpSession):
     """A connection that holds an event stream open for each subscription."""
 
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
-        """Subscribe to one topic, from now on: the response's header says that the stream is open."""
+        """Subscribe to one topic, from now on: the head of the response says that the stream is open."""
         refuse_wildcards("sse", topic)
         return self._read(topic, await self._open(topic, ""))
 
@@ -49,17 +48,14 @@ class EventStream(HttpSession):
     async def _read(self, topic: str, response: aiohttp.ClientResponse) -> AsyncIterator[Message]:
         last_event_id = ""
         while True:
-            decoder = sse.Decoder()
-            missed = in_chunk = 0
+            decoder, chunks = sse.Decoder(), self.metering.chunk_count()
+            missed = 0
             async with response:
                 try:
                     async for part, ends_chunk in response.content.iter_chunks():
-                        arrived_ns = self.arrived_ns
+                        arrived_ns = self.metering.arrived_ns
                         events = list(decoder.feed(part))
-                        in_chunk += len(events)
-                        if ends_chunk:
-                            self.meter.batches[in_chunk] += 1
-                            in_chunk = 0
+                        chunks.add(len(events), ends_chunk)
                         for event in events:
                             if event.kind == "missed":
                                 missed += int(event.data)
@@ -67,7 +63,7 @@ class EventStream(HttpSession):
                                 yield topic, event.data, missed, arrived_ns
                                 missed = 0
                 except aiohttp.ClientPayloadError:
-                    pass
+                    pass  # the connection broke
             last_event_id = decoder.last_event_id or last_event_id
             await asyncio.sleep(RETRY_S)
             response = await self._open(topic, last_event_id)
@@ -81,15 +77,5 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[EventStream]:
 
 
 def observation(seen: Mapping[str, Any]) -> str:
-    """Say what one open answer gives."""
+    """Say that the stream needs no request for each delivery."""
     return f"streams over one open response: {seen['latency_p50_ms']:.2g} ms at the median, no request a delivery"
-
-
-def predict(traffic: Traffic, **_options: Any) -> Predicted:
-    """An event a delivery, with its id; how many events came in one chunk was counted. Nothing is asked for again."""
-    event_bytes = sse.event_bytes(traffic.payload_bytes, len(MARK)) + mean_digits(traffic)
-    chunks = {size: http.chunk_bytes(round(size * event_bytes)) - round(size * event_bytes) for size in traffic.batches}
-    return replace(
-        predict_publishing(traffic),
-        subscribe_down=total(*(flow(n, size * event_bytes + chunks[size]) for size, n in traffic.batches.items())),
-    )

@@ -1,7 +1,7 @@
 """Bare TCP: the floor of this machine, with as little between the socket and the application as asyncio allows.
 
-It runs in every comparison as its control: what another transport needs beyond it is the price of its protocol and of
-its library.
+It is the control of every comparison: what another transport needs beyond it is the cost of that transport's protocol
+and library.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from rtbench.system.meter import Meter, MeteredSocket
-from rtbench.transports import Message, refuse_wildcards
-from rtbench.wire.traffic import Predicted, Traffic, flow
+from rtbench.transports import Message, Meter, MeteredSocket, refuse_wildcards
+
+from . import sizes
 
 SLOT = 9
 CONTROL = True
+predict = sizes.tcp
 
-_GAP = 2**32 - 1
+_GAP = 2**32 - 1  # as a length: the next four bytes are the number of messages that were missed
 _READ_BYTES = 2**18
 
 
 def software() -> str:
-    """What runs."""
+    """Return the name of the library."""
     return "asyncio streams of bytes"
 
 
@@ -34,31 +35,30 @@ class Tcp:
     in_flight_limit = None
 
     def __init__(self, url: str, meter: Meter) -> None:
-        """Start with no connection."""
         self._url = urlsplit(url)
         self._meter = meter
         self._publishers: dict[str, asyncio.StreamWriter] = {}
-        self._sockets: dict[asyncio.StreamWriter, MeteredSocket] = {}
+        self._opened: list[asyncio.StreamWriter] = []
         self._in_order = asyncio.Lock()
 
     async def publish(self, topic: str, payload: bytes) -> bool:
         """Publish; there is no acknowledgement."""
         async with self._in_order:
             if topic not in self._publishers:
-                _, self._publishers[topic] = await self._open("P", topic)
+                _, self._publishers[topic], _ = await self._open("P", topic)
             writer = self._publishers[topic]
             writer.write(len(payload).to_bytes(4, "big") + payload)
             await writer.drain()
         return False
 
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
-        """Subscribe to one topic; the server's newline says that it has begun."""
+        """Subscribe to one topic; the server's newline says that the subscription has begun."""
         refuse_wildcards("tcp", topic)
-        reader, writer = await self._open("S", topic)
+        reader, _, sock = await self._open("S", topic)
         await reader.readexactly(1)
-        return self._read(topic, reader, self._sockets[writer])
+        return self._read(topic, reader, sock)
 
-    async def _open(self, role: str, topic: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _open(self, role: str, topic: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, MeteredSocket]:
         host, encrypted = self._url.hostname or "", self._url.scheme == "tcps"
         sock = await self._meter.connect(host, self._url.port or 0)
         reader, writer = await asyncio.open_connection(
@@ -68,8 +68,8 @@ class Tcp:
             server_hostname=host if encrypted else None,
         )
         writer.write(f"{role} {topic}\n".encode())
-        self._sockets[writer] = sock
-        return reader, writer
+        self._opened.append(writer)
+        return reader, writer, sock
 
     @staticmethod
     async def _read(topic: str, reader: asyncio.StreamReader, sock: MeteredSocket) -> AsyncIterator[Message]:
@@ -90,10 +90,10 @@ class Tcp:
             buffer = buffer[start:]
 
     async def close(self) -> None:
-        """Send what is still to be sent, and close."""
-        for writer in self._sockets:
+        """Send what is still in the buffers, and close."""
+        for writer in self._opened:
             writer.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in self._sockets), return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for writer in self._opened), return_exceptions=True)
 
 
 @asynccontextmanager
@@ -107,14 +107,5 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[Tcp]:
 
 
 def observation(seen: Mapping[str, Any]) -> str:
-    """Say what it is there for."""
+    """Say what it is measured for."""
     return f"is bare TCP, the floor of this machine: {seen['latency_p50_ms']:.2g} ms at the median"
-
-
-def predict(traffic: Traffic, **_options: Any) -> Predicted:
-    """Four bytes of length in front of each message, and nothing back."""
-    message_bytes = 4 + traffic.payload_bytes
-    return Predicted(
-        publish_up=flow(sum(traffic.published.values()), message_bytes),
-        subscribe_down=flow(sum(traffic.delivered.values()), message_bytes),
-    )

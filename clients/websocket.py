@@ -1,4 +1,4 @@
-"""WebSocket: one upgrade, then frames both ways on the open connection.
+"""WebSocket: one upgrade, then frames in both directions on the open connection.
 
 A delivery costs a frame header of two to ten bytes and nothing else above TCP (RFC 6455 section 5.2).
 """
@@ -19,16 +19,16 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.typing import Subprotocol
 
 from rtbench.errors import Refused
-from rtbench.system.meter import Meter, MeteredSocket
-from rtbench.transports import Message, refuse_wildcards
-from rtbench.wire.traffic import Predicted, Traffic, flow
-from rtbench.wire.websocket import frame_bytes
+from rtbench.transports import Message, Meter, MeteredSocket, refuse_wildcards
+
+from . import sizes
 
 SLOT = 3
+predict = sizes.websocket
 
 
 def software() -> str:
-    """What runs."""
+    """Return the name and version of the library."""
     return f"websockets {version('websockets')}"
 
 
@@ -38,12 +38,10 @@ class WebSocket:
     in_flight_limit = None
 
     def __init__(self, url: str, meter: Meter, stack: AsyncExitStack) -> None:
-        """Close with `stack` what is opened."""
         self._url = url
         self._meter = meter
         self._stack = stack
         self._publishers: dict[str, ClientConnection] = {}
-        self._sockets: dict[ClientConnection, MeteredSocket] = {}
         self._opening = asyncio.Lock()
 
     async def publish(self, topic: str, payload: bytes) -> bool:
@@ -56,20 +54,20 @@ class WebSocket:
         return False
 
     async def _publisher(self, topic: str) -> ClientConnection:
-        async with self._opening:  # also when it is open: whoever waits for the opening comes first
+        async with self._opening:  # also for an open one: publishes that wait for the opening keep their order
             if topic not in self._publishers:
-                self._publishers[topic] = await self._open(topic, "?publish")
+                self._publishers[topic], _ = await self._open(topic, "?publish")
             return self._publishers[topic]
 
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
-        """Subscribe to one topic: whatever the server publishes after its answer to the upgrade comes."""
+        """Subscribe to one topic: the server's answer to the upgrade says that every later message will come."""
         refuse_wildcards("websocket", topic)
-        connection = await self._open(topic)
-        return self._read(topic, connection, self._sockets[connection])
+        return self._read(topic, *await self._open(topic))
 
-    async def _open(self, topic: str, query: str = "") -> ClientConnection:
+    async def _open(self, topic: str, query: str = "") -> tuple[ClientConnection, MeteredSocket]:
         parts = urlsplit(self._url)
-        sock = await self._meter.connect(parts.hostname or "", parts.port or 80)
+        usual_port = 443 if parts.scheme == "wss" else 80
+        sock = await self._meter.connect(parts.hostname or "", parts.port or usual_port)
         try:
             connection = await self._stack.enter_async_context(
                 connect_websocket(
@@ -81,12 +79,11 @@ class WebSocket:
                     ping_interval=None,
                     proxy=None,
                     max_size=None,
-                    max_queue=None,  # or a subscriber that stopped reading could not take part in the closing handshake
+                    max_queue=None,  # with a limit, a subscriber that stops reading would miss the closing handshake
                     close_timeout=1,
                 )
             )
-            self._sockets[connection] = sock
-            return connection
+            return connection, sock
         except websockets.InvalidHandshake as error:
             raise Refused(f"upgrade of {topic}: {error}") from error
 
@@ -108,13 +105,5 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[WebSocket]:
 
 
 def observation(seen: Mapping[str, Any]) -> str:
-    """Say what a frame gives."""
+    """Say that a frame needs no request."""
     return f"pushes a frame on an open connection: {seen['latency_p50_ms']:.2g} ms at the median, no request a delivery"
-
-
-def predict(traffic: Traffic, **_options: Any) -> Predicted:
-    """A frame a message: masked on the way to the server, and nothing back (RFC 6455 section 5.2)."""
-    return Predicted(
-        publish_up=flow(sum(traffic.published.values()), frame_bytes(traffic.payload_bytes, masked=True)),
-        subscribe_down=flow(sum(traffic.delivered.values()), frame_bytes(traffic.payload_bytes, masked=False)),
-    )

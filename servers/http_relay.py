@@ -1,8 +1,8 @@
-"""What the three HTTP servers share: `POST /topic` publishes, and the way in is the same whatever the way out.
+"""What the three HTTP servers share: publishing, and where a subscriber starts. They differ in what GET does.
 
 POST /topic     204 No Content        the body is appended to the topic's feed
 HEAD /topic     ETag: "cursor"        where the feed ends now: a subscriber starts here
-GET  /topic                           the way out: see polling.py, long_polling.py and sse.py
+GET  /topic                           the messages: see polling.py, long_polling.py and sse.py
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Check = Callable[[bytes], object]
 
 
 def software() -> str:
-    """What runs."""
+    """Return the name and version of the library."""
     return f"aiohttp {aiohttp.__version__}"
 
 
 def batch_response(request: web.Request, feeds: Feeds, batch: Batch[bytes]) -> web.Response:
-    """Answer with everything queued; when there is nothing, 304 to a client that said what it has, else 204."""
+    """Answer with all messages of a batch. Without one: 304 to a client that said what it has, 204 to any other."""
     headers = {"ETag": f'"{feeds.cursor_text(batch.cursor)}"'}
     if batch.missed:
         headers[http.GAP_HEADER] = str(batch.missed)
@@ -51,13 +51,19 @@ async def relay(
     tls: ServerContext | None,
     check: Check = len,
 ) -> AsyncIterator[str]:
-    """Serve the feeds over HTTP, with `get` as the way out; `check` raises ValueError for a payload that cannot be
-    carried.
+    """Serve the feeds over HTTP until left; yield the URL.
+
+    Args:
+        listener: the listening socket.
+        get: answers `GET /topic`.
+        capacity: messages that the feed of each topic holds.
+        tls: with it, the server speaks HTTPS.
+        check: raises ValueError for a payload that `get` cannot carry; its publisher is answered with 422.
     """
     feeds = Feeds(capacity)
 
     def feed_of(request: web.Request) -> Feed[bytes]:
-        # as it was sent: a topic may hold what a path must have encoded, and `..` in it is a name like any other
+        # the path as it was sent, not normalised: `..` in a topic is a name like any other
         topic = unquote(request.raw_path.partition("?")[0].removeprefix("/"))
         try:
             refuse_wildcards("HTTP", topic)
@@ -75,7 +81,7 @@ async def relay(
         return web.Response(status=204)
 
     async def head_topic(request: web.Request) -> web.Response:
-        return batch_response(request, feeds, feed_of(request).after(0))  # aiohttp leaves the body out
+        return batch_response(request, feeds, feed_of(request).after(0))  # aiohttp does not send the body
 
     async def get_topic(request: web.Request) -> web.StreamResponse:
         return await get(request, feeds, feed_of(request))
@@ -97,7 +103,7 @@ async def relay(
 
 
 async def _allow_other_origins(request: web.Request, response: web.StreamResponse) -> None:
-    """Let a page from elsewhere, a slide for one, talk to us; only browsers send Origin (Fetch section 3.2)."""
+    """Let web pages of any origin use this server; only browsers send Origin (Fetch standard, section 3.2)."""
     if "Origin" in request.headers:
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["Access-Control-Expose-Headers"] = f"ETag, {http.GAP_HEADER}"

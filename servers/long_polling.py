@@ -1,7 +1,8 @@
-"""Long-polling: the client asks, and the server answers when it has something to say.
+"""Long-polling: the client asks, and the server answers when there is a message.
 
-It is polling with one addition: `Prefer: wait=N` (RFC 7240 section 4.3) lets the server keep the request open for up
-to N seconds. Whatever was queued meanwhile comes in one answer, and the client asks again at once (RFC 6202 section 2).
+It is polling with one addition: `Prefer: wait=N` (RFC 7240 section 4.3) lets the server keep the request open for up to
+N seconds. One answer brings all messages since the client's cursor, and the client asks again at once (RFC 6202
+section 2).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["serve", "software"]
 
 
 async def long_poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Response:
-    """Wait until there is news for the client's cursor, no longer than it prefers; then answer as polling does."""
+    """Wait for a message after the client's cursor, no longer than it prefers; then answer as polling does."""
     cursor = feeds.cursor(request.headers.get("If-None-Match"), default=0)
     with suppress(TimeoutError):
         async with asyncio.timeout(http.wait_s(", ".join(request.headers.getall("Prefer", [])))):

@@ -1,10 +1,9 @@
-"""Eclipse mosquitto as the server of `mqtt`: the broker found on PATH, on a port of its own, with a configuration of
-ours.
+"""Eclipse mosquitto as a server of `mqtt`: the program found on PATH, with a configuration made here.
 
-What is set differently from its defaults, and why: TCP_NODELAY, since Nagle's algorithm would be measured in its
-place; a queue for a million messages, since by default it drops acknowledged messages beyond 1,000; no persistence,
-no log. It keeps the user it is started as: Linux forgets at a change of user that a process is to die with its parent
-(prctl(2), PR_SET_PDEATHSIG).
+The configuration differs from mosquitto's defaults, for these reasons. TCP_NODELAY is on: otherwise the measurement
+would show Nagle's algorithm. A million messages may wait for a client: by default mosquitto drops acknowledged messages
+above 1,000. Persistence and log are off. mosquitto keeps the user that starts it, because Linux clears the signal that
+ends a process with its parent when the process changes its user (prctl(2), PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ log_dest stderr
 
 @cache
 def software() -> str:
-    """What runs.
+    """Return the name and version of the program.
 
     Raises:
         MissingProgram: mosquitto is not on PATH.
@@ -73,13 +72,13 @@ def _program() -> str:
 
 @asynccontextmanager
 async def serve(listener: socket.socket, *, tls: ServerContext | None = None) -> AsyncIterator[str]:
-    """Run mosquitto where `listener` is bound until left; yield the URL."""
+    """Run mosquitto at the address of `listener` until left; yield the URL."""
     host, port = listener.getsockname()[:2]
-    listener.close()  # mosquitto opens its own
+    listener.close()  # mosquitto opens its own at the same address
     certificate = f"certfile {tls.cert_file}\nkeyfile {tls.key_file}\n" if tls else ""
     process = None
     try:
-        with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:  # gone before anybody can be killed
+        with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:  # deleted before anybody knows the URL
             configuration = Path(directory) / "mosquitto.conf"
             configuration.write_text(_CONFIGURATION.format(host=host, port=port, user=getpass.getuser()) + certificate)
             process = await asyncio.create_subprocess_exec(
@@ -90,7 +89,7 @@ async def serve(listener: socket.socket, *, tls: ServerContext | None = None) ->
                 stderr=asyncio.subprocess.PIPE,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
-            await _answering(process, host, port, _anybody() if tls else None)
+            await _answering(process, host, port, _unverified() if tls else None)
         yield address_url("mqtt", host, port, tls)
     finally:
         if process is not None:
@@ -101,15 +100,15 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _anybody() -> ssl.SSLContext:
-    """Return a context that asks no server who it is."""
+def _unverified() -> ssl.SSLContext:
+    """Return a client context that verifies no certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 
 async def _answering(process: asyncio.subprocess.Process, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-    """Wait until the broker takes connections; it listens before it has read its certificate, so shake hands."""
+    """Wait until the broker accepts connections; with TLS, until a handshake succeeds: it listens before it can."""
     try:
         async with asyncio.timeout(_START_WITHIN_S):
             while process.returncode is None:

@@ -1,18 +1,18 @@
-"""MQTT: a broker stands in the middle; every client keeps one connection to it, publishes and subscribes.
+"""MQTT: all clients are connected to a broker, publish to it, and subscribe at it.
 
 Read in this order:
-    mqtt.py             this file: `serve`, and the broker: who is here, and what is retained
+    mqtt.py             this file: `serve`, and the broker: its clients, and the retained messages
     mqtt_connection.py  one connection: what each packet does
-    mqtt_session.py     the guarantees: QoS 1 and 2, the window, what waits for a client that is away or slow
+    mqtt_session.py     the guarantees: QoS 1 and 2, the in-flight limit, what waits for a client that is away or slow
     mqtt_topics.py      which subscribers a topic has
     rtbench/wire/mqtt.py  the packets, bytes to values and back
 
-A message passes like this, all within one turn of the event loop:
+A message takes this path, all within one turn of the event loop:
 
     data_received -> _on_publish -> Broker.publish -> Session.deliver (each subscriber) -> transport.write
 
-It is the whole of MQTT 3.1.1 (OASIS standard, 29 October 2014), with everything in memory: a broker that
-stops forgets. Its own figures are on `$SYS/broker/...`: on subscribing, and every ten seconds from then.
+The broker speaks all of MQTT 3.1.1 (OASIS standard, 29 October 2014). It keeps everything in memory: when it stops, it
+forgets. Its metrics are on `$SYS/broker/...`: a new subscriber gets them at once, and then every ten seconds.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from .mqtt_connection import Connection
 from .mqtt_session import Counters, Message, Session
 from .mqtt_topics import Subscriptions
 
-REPORT_EVERY_S = 10.0  # seconds; mosquitto's default
-TLS_HANDSHAKE_WITHIN_S = 10.0  # seconds
+REPORT_EVERY_S = 10.0  # mosquitto's default
+TLS_HANDSHAKE_WITHIN_S = 10.0
 
 Username = Annotated[str | None, Option("the only user who may connect", metavar="NAME")]
 Password = Annotated[str | None, Option("that user's password", secret=True)]
@@ -44,7 +44,7 @@ MaxQueued = Annotated[int, Option("messages queued for one client", metavar="N",
 
 
 def software() -> str:
-    """Return what runs, with its version."""
+    """Return the name and version of the broker."""
     return f"rtbench {version('rtbench')} MQTT broker"
 
 
@@ -57,15 +57,15 @@ async def serve(
     max_queued: MaxQueued = 100_000,
     tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
-    """Relay between MQTT clients on a bound socket, and yield the URL.
+    """Relay between MQTT clients until left; yield the URL.
 
     Args:
-        listener: bound, not yet listening.
+        listener: the listening socket.
         username: the one user who may connect; None for everybody.
         password: that user's password.
-        max_queued: messages that wait for one client while it is away or slow; what comes beyond them is
-            dropped, and counted on `$SYS/broker/publish/messages/dropped`.
-        tls: with it, connections are TLS only.
+        max_queued: messages that may wait for one client while it is away or slow; the broker drops those above
+            it, and counts them on `$SYS/broker/publish/messages/dropped`.
+        tls: with it, every connection is TLS.
 
     Raises:
         UsageError: a user name without a password, or the other way round.
@@ -90,10 +90,9 @@ async def serve(
 
 
 class Broker:
-    """Everything that is not one connection's or one client's."""
+    """What all connections and sessions share."""
 
     def __init__(self, *, username: str | None, password: str | None, max_queued: int) -> None:
-        """Start with nobody; see `serve` for the arguments."""
         self.username = username
         self.password = password
         self.max_queued = max_queued
@@ -106,21 +105,21 @@ class Broker:
         self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY_S, self._report)
 
     async def close(self) -> None:
-        """Close every connection, and publish no wills: nobody is left to read them."""
+        """Close every connection; publish no wills, since no client is left to receive them."""
         self.closed = True
         self._reporting.cancel()
         while self.connections:
             for connection in self.connections:
                 connection.will = None
                 connection.transport.abort()
-            await asyncio.sleep(0)  # connection_lost is the loop's to call
+            await asyncio.sleep(0)  # the event loop calls connection_lost
 
     # Clients
 
     def refusal(self, packet: mqtt.Connect) -> int:
-        """Return with which return code to refuse a CONNECT, 0 to accept it."""
+        """Return the return code for a CONNECT: 0 accepts it (section 3.2.2.3)."""
         if not packet.client_id and not packet.clean_session:
-            return mqtt.IDENTIFIER_REJECTED  # [MQTT-3.1.3-8]: nobody could come back to such a session
+            return mqtt.IDENTIFIER_REJECTED  # [MQTT-3.1.3-8]: no client could come back to such a session
         if self.username is None:
             return mqtt.ACCEPTED
         if packet.username is None:
@@ -133,8 +132,8 @@ class Broker:
         """Return the session of a client that connects, and whether it was there before: section 3.1.2.4."""
         client_id = packet.client_id or f"auto-{uuid.uuid4().hex}"  # [MQTT-3.1.3-6]
         session = self.sessions.get(client_id)
-        if session is not None and session.link is not None:
-            session.link.end()  # [MQTT-3.1.4-2]: the newer connection takes over
+        if session is not None and session.connection is not None:
+            session.connection.end()  # [MQTT-3.1.4-2]: the newer connection takes over
         session = self.sessions.get(client_id)
         if session is not None and not packet.clean_session:
             return session, True
@@ -145,7 +144,7 @@ class Broker:
         return session, False
 
     def suspend(self, session: Session) -> None:
-        """Go on without a client: its session stays, unless it is a clean one [MQTT-3.1.2-6]."""
+        """Note that a client is gone; its session stays, unless it is a clean one [MQTT-3.1.2-6]."""
         session.suspend()
         if session.clean:
             self._forget(session)
@@ -158,12 +157,12 @@ class Broker:
     # Messages
 
     def accept(self, packet: mqtt.Publish) -> None:
-        """Take over a client's message."""
+        """Take a message of a client."""
         self.counters.received += 1
         self.publish(Message(packet.topic, packet.payload, packet.qos, packet.retain))
 
     def publish(self, message: Message) -> None:
-        """Give a message to every subscriber of its topic, and keep it for later ones if it asks for that."""
+        """Give a message to every subscriber of its topic; keep a retained one for later subscribers."""
         if message.retain:
             if message.payload:
                 self.retained[message.topic] = message
@@ -184,29 +183,29 @@ class Broker:
         self.subscriptions.remove(topic_filter, session)
 
     def retained_for(self, topic_filter: str) -> Iterable[Message]:
-        """Return the retained messages that a new subscription is due: [MQTT-3.3.1-6]."""
+        """Return the retained messages that a new subscription must get [MQTT-3.3.1-6]."""
         if topic_filter.startswith("$SYS/"):
-            self._refresh_figures()
+            self._refresh_metrics()
         return [message for topic, message in self.retained.items() if matches(topic_filter, topic)]
 
-    # Its own figures
+    # Metrics
 
-    def figures(self) -> dict[str, str]:
-        """Return what the broker says of itself, by topic; the names are mosquitto's."""
+    def metrics(self) -> dict[str, str]:
+        """Return the metrics of the broker, by topic; the names are those of mosquitto."""
         return {
             "$SYS/broker/version": software(),
-            "$SYS/broker/clients/connected": str(sum(s.link is not None for s in self.sessions.values())),
+            "$SYS/broker/clients/connected": str(sum(s.connection is not None for s in self.sessions.values())),
             "$SYS/broker/clients/total": str(len(self.sessions)),
             "$SYS/broker/publish/messages/received": str(self.counters.received),
             "$SYS/broker/publish/messages/sent": str(self.counters.sent),
             "$SYS/broker/publish/messages/dropped": str(self.counters.dropped),
         }
 
-    def _refresh_figures(self) -> None:
-        for topic, text in self.figures().items():
+    def _refresh_metrics(self) -> None:
+        for topic, text in self.metrics().items():
             self.retained[topic] = Message(topic, text.encode(), 0, retain=True)
 
     def _report(self) -> None:
         self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY_S, self._report)
-        for topic, text in self.figures().items():
+        for topic, text in self.metrics().items():
             self.publish(Message(topic, text.encode(), retain=True))

@@ -1,7 +1,7 @@
-"""One MQTT connection: from the first byte to the last, and what may come when.
+"""One MQTT connection: from the first byte to the last, and which packet may come when.
 
-A connection belongs to nobody until CONNECT names a client; from then on it is the link of that client's
-session. It ends with DISCONNECT, or in any other way, and then the client's will is published.
+Until CONNECT names a client, a connection has no session; from then on it is the connection of that client's session.
+When it ends in another way than by DISCONNECT, the broker publishes the client's will.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECT_WITHIN_S = 10.0  # seconds from the TCP connection to a complete CONNECT
-CLOSE_WITHIN_S = 10.0  # seconds for the client to read what is still to be sent
+CLOSE_WITHIN_S = 10.0  # seconds for the client to read what is not yet sent
 KEEP_ALIVE_GRACE = 1.5  # [MQTT-3.1.2-24]
-MAX_CONNECT_BYTES = 512 * 1024  # bytes; the five fields of 64 KiB that a CONNECT can have, rounded up
-MAX_PACKET_BYTES = 16 * 1024 * 1024  # bytes
-MAX_ANSWERS_BYTES = 1024 * 1024  # bytes unsent, beyond which a client that does not read is not read from either
+MAX_CONNECT_BYTES = 512 * 1024  # a CONNECT can have five fields of 64 KiB; rounded up
+MAX_PACKET_BYTES = 16 * 1024 * 1024
+MAX_ANSWERS_BYTES = 1024 * 1024  # unsent bytes above which the broker stops reading from a client that does not read
 
 
 class Violation(Exception):
-    """A packet that is well formed and must not come now."""
+    """A packet is well formed, but must not come now."""
 
 
 class Connection(asyncio.Protocol):
@@ -41,7 +41,6 @@ class Connection(asyncio.Protocol):
     write: Callable[[bytes], None]
 
     def __init__(self, broker: Broker) -> None:
-        """Belong to a broker, and to no client yet."""
         self.broker = broker
         self.loop = asyncio.get_running_loop()
         self.reader = mqtt.Reader(MAX_CONNECT_BYTES)
@@ -50,25 +49,25 @@ class Connection(asyncio.Protocol):
         self.writable = True
         self.reading = True
         self.closed = False
-        self.heard = self.loop.time()
-        self.patience: float = CONNECT_WITHIN_S
+        self.heard_s = self.loop.time()
+        self.most_silence_s: float = CONNECT_WITHIN_S
 
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for CONNECT."""
         self.transport = cast(asyncio.Transport, transport)
-        # Not left to asyncio: it does this only for a listener made with proto=IPPROTO_TCP, and most are not.
+        # asyncio does this only where the listening socket names IPPROTO_TCP
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.write = self.transport.write
-        self.timer = self.loop.call_later(self.patience, self._watch)
+        self.timer = self.loop.call_later(self.most_silence_s, self._watch)
         self.broker.connections.add(self)
-        if self.broker.closed:  # accepted, and then everything was closed before this was called
+        if self.broker.closed:  # the broker closed after the connection was accepted and before this call
             self.end()
 
     def data_received(self, data: bytes) -> None:
-        """Act on each packet that is now complete; a malformed one ends this connection, and nothing else."""
-        self.heard = self.loop.time()
+        """Act on each packet that is now complete; a malformed one ends this connection only."""
+        self.heard_s = self.loop.time()
         try:
             for first, body in self.reader.feed(data):
                 packet = mqtt.decode(first, body)
@@ -85,21 +84,21 @@ class Connection(asyncio.Protocol):
             self._wait_for_reader()
 
     def pause_writing(self) -> None:
-        """Let messages wait in the session: enough is waiting in the transport."""
+        """Let messages wait in the session: the transport has enough unsent bytes."""
         self.writable = False
 
     def resume_writing(self) -> None:
-        """Send what has waited meanwhile."""
+        """Send what has waited."""
         self.writable = True
         if not self.reading:
             self.reading = True
-            self.heard = self.loop.time()
+            self.heard_s = self.loop.time()
             self.transport.resume_reading()
         if self.session is not None:
             self.session.catch_up()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Part from the client, if that has not happened yet."""
+        """Leave the session, if this has not happened yet."""
         self.end()
         self.timer.cancel()
         self.broker.connections.discard(self)
@@ -129,15 +128,15 @@ class Connection(asyncio.Protocol):
             self.broker.publish(Message(will.topic, will.payload, will.qos, will.retain))
 
     def _watch(self) -> None:
-        """End a connection that has been silent for too long; else look again when it would be."""
+        """End a connection that was silent for too long; else check again when it would be."""
         if not self.reading:
-            self.heard = self.loop.time()  # the silence is ours
-        silence = self.loop.time() - self.heard
-        if silence >= self.patience:
+            self.heard_s = self.loop.time()  # the broker did not read: it cannot know
+        silence = self.loop.time() - self.heard_s
+        if silence >= self.most_silence_s:
             log.info("%s was silent for %.1f s", self._name(), silence)
             self.end()
         else:
-            self.timer = self.loop.call_later(self.patience - silence, self._watch)
+            self.timer = self.loop.call_later(self.most_silence_s - silence, self._watch)
 
     def _wait_for_reader(self) -> None:
         if not self.writable and self.transport.get_write_buffer_size() > MAX_ANSWERS_BYTES:
@@ -176,20 +175,20 @@ class Connection(asyncio.Protocol):
         self.reader.limit = MAX_PACKET_BYTES
         self.timer.cancel()
         if packet.keep_alive:
-            self.patience = KEEP_ALIVE_GRACE * packet.keep_alive
-            self.timer = self.loop.call_later(self.patience, self._watch)
+            self.most_silence_s = KEEP_ALIVE_GRACE * packet.keep_alive
+            self.timer = self.loop.call_later(self.most_silence_s, self._watch)
         self._send(mqtt.Connack(present, mqtt.ACCEPTED))
         session.resume(self)
 
     def _on_other(self, _session: Session, packet: mqtt.Packet) -> None:
         # [MQTT-3.1.0-2] a second CONNECT; or a packet that only a server sends
-        raise Violation(f"{type(packet).__name__}, which is not for a connected client to send")
+        raise Violation(f"{type(packet).__name__}, which a connected client must not send")
 
     def _on_publish(self, session: Session, packet: mqtt.Publish) -> None:
         if packet.topic.startswith("$SYS/"):
             raise Violation(f"PUBLISH on {packet.topic}, which is the broker's")  # [MQTT-3.3.5-2]
         if packet.qos == 2:
-            # Method A of section 4.3.3: kept until PUBREL, so that a repetition is recognised.
+            # Method A of section 4.3.3: keep it until PUBREL, to recognise a repetition
             session.held.setdefault(cast(int, packet.packet_id), packet)
             self._send(mqtt.Pubrec(cast(int, packet.packet_id)))
             return

@@ -1,13 +1,13 @@
-"""What a broker remembers of one client: what it still owes it, and what the client still owes.
+"""What a broker remembers of one client: its subscriptions, and the messages that are not yet acknowledged.
 
-A session outlives the connection if the client asked for that (`clean_session=0`). The guarantees of QoS 1
-and 2 are kept here. On its way out, a QoS 2 message is in one of three places:
+A session outlives its connection if the client asked for that (`clean_session=0`). This file keeps the guarantees of
+QoS 1 and 2. On the way to a subscriber, a QoS 2 message is in one of three places:
 
     waiting ── PUBLISH ──> unacknowledged ── PUBREC ──> released ── PUBCOMP ──> gone
-                           └─────────── window of 20 ──────────┘
+                           └────────── in flight: at most 20 ──────────┘
 
-and one of QoS 1 leaves `unacknowledged` on PUBACK. Nothing here reads a socket or a clock; what is to be
-sent goes to the session's `link`, which is None while the client is away.
+and a QoS 1 message leaves `unacknowledged` on PUBACK. Nothing here reads a socket or a clock. Packets go to the
+session's `connection`, which is None while the client is away.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Protocol
 
 from rtbench.wire import mqtt
 
-WINDOW = 20  # unfinished QoS 1 and 2 messages at once; mosquitto's and paho's default
+IN_FLIGHT_LIMIT = 20  # unfinished QoS 1 and 2 messages at once; the default of mosquitto and of paho
 MAX_PACKET_ID = 0xFFFF
 
 
-class Link(Protocol):
-    """The way to a client while it is connected; not `writable` while enough waits to be sent already."""
+class Connection(Protocol):
+    """The connection of a client, as a session uses it; not `writable` while it has enough unsent bytes."""
 
     writable: bool
 
     @property
     def write(self) -> Callable[[bytes], None]:
-        """Send, or keep to be sent."""
+        """Send bytes, now or as soon as the client reads."""
 
     def end(self) -> None:
         """Close the connection at once."""
@@ -39,7 +39,7 @@ class Link(Protocol):
 
 @dataclass
 class Counters:
-    """What went through the broker since its start, in messages."""
+    """Messages since the broker started: received from publishers, sent to subscribers, dropped."""
 
     received: int = 0
     sent: int = 0
@@ -48,7 +48,7 @@ class Counters:
 
 @dataclass(eq=False)
 class Message:
-    """A message as published. Its bytes are put together once, however many subscribers it goes to."""
+    """A message as published. Its bytes are built once, for any number of subscribers."""
 
     topic: str
     payload: bytes
@@ -57,7 +57,7 @@ class Message:
 
     @cached_property
     def packet(self) -> bytes:
-        """The whole PUBLISH at QoS 0, the same for every subscriber."""
+        """The bytes of the PUBLISH at QoS 0, the same for every subscriber."""
         return mqtt.publish_head(self.topic, len(self.payload), 0, retain=self.retain) + self.payload
 
     @cached_property
@@ -77,34 +77,33 @@ class Session:
     """One client id's subscriptions and unfinished messages."""
 
     def __init__(self, client_id: str, *, clean: bool, max_queued: int, counters: Counters) -> None:
-        """Start empty; at most `max_queued` messages wait."""
         self.client_id = client_id
         self.clean = clean
         self.max_queued = max_queued
         self.counters = counters
-        self.link: Link | None = None
+        self.connection: Connection | None = None
         self.subscriptions: set[str] = set()
         self.held: dict[int, mqtt.Publish] = {}  # QoS 2 from the client, until it sends PUBREL
-        self.stalled: deque[Message] = deque()  # QoS 0, until the link is writable again
-        self.waiting: deque[tuple[Message, int]] = deque()  # QoS 1 and 2 with their QoS, until there is room
+        self.stalled: deque[Message] = deque()  # QoS 0, until the connection is writable again
+        self.waiting: deque[tuple[Message, int]] = deque()  # QoS 1 and 2 with their QoS, until fewer are in flight
         self.unacknowledged: dict[int, tuple[Message, int]] = {}
         self.released: dict[int, None] = {}  # an ordered set
         self._last_id = 0
 
     def deliver(self, message: Message, granted: int) -> None:
-        """Send a message with the lower one of its own and the granted QoS [MQTT-3.8.4-6], now or later."""
+        """Send a message with the lower of its own and the granted QoS [MQTT-3.8.4-6], now or later."""
         qos = min(message.qos, granted)
-        link = self.link
+        connection = self.connection
         if qos == 0:
-            if link is None:
+            if connection is None:
                 return  # section 3.1.2.4: a session need not keep QoS 0 messages; mosquitto does not either
-            if link.writable and not self.stalled:
+            if connection.writable and not self.stalled:
                 self.counters.sent += 1
-                link.write(message.packet)
+                connection.write(message.packet)
             elif self._has_room():
                 self.stalled.append(message)
-        elif link is not None and link.writable and not self.waiting and self._window_open():
-            self._send(link, message, qos)
+        elif connection is not None and connection.writable and not self.waiting and self._may_send():
+            self._send(connection, message, qos)
         elif self._has_room():
             self.waiting.append((message, qos))
 
@@ -114,17 +113,17 @@ class Session:
         self.counters.dropped += 1
         return False
 
-    def _window_open(self) -> bool:
-        return len(self.unacknowledged) + len(self.released) < WINDOW
+    def _may_send(self) -> bool:
+        return len(self.unacknowledged) + len(self.released) < IN_FLIGHT_LIMIT
 
-    def _send(self, link: Link, message: Message, qos: int) -> None:
+    def _send(self, connection: Connection, message: Message, qos: int) -> None:
         packet_id = self._next_id()
         self.unacknowledged[packet_id] = message, qos
         self.counters.sent += 1
-        link.write(message.numbered(qos, packet_id))
+        connection.write(message.numbered(qos, packet_id))
 
     def _next_id(self) -> int:
-        """Return a packet id that no unfinished message has [MQTT-2.3.1-2], the longest unused first."""
+        """Return a packet id that no unfinished message has [MQTT-2.3.1-2], counting on from the last one."""
         packet_id = self._last_id
         while True:
             packet_id = packet_id % MAX_PACKET_ID + 1
@@ -133,40 +132,40 @@ class Session:
                 return packet_id
 
     def catch_up(self) -> None:
-        """Send what waits, as far as link and window allow."""
-        link = self.link
-        if link is None:
+        """Send what waits, as far as the connection and the in-flight limit allow."""
+        connection = self.connection
+        if connection is None:
             return
-        while self.stalled and link.writable:
+        while self.stalled and connection.writable:
             self.counters.sent += 1
-            link.write(self.stalled.popleft().packet)
-        while self.waiting and link.writable and self._window_open():
-            self._send(link, *self.waiting.popleft())
+            connection.write(self.stalled.popleft().packet)
+        while self.waiting and connection.writable and self._may_send():
+            self._send(connection, *self.waiting.popleft())
 
-    def resume(self, link: Link) -> None:
-        """Go on with a client that is back: send the unfinished again, in the old order [MQTT-4.4.0-1]."""
-        self.link = link
+    def resume(self, connection: Connection) -> None:
+        """Continue with a client that is back: send unfinished messages again, in the old order [MQTT-4.4.0-1]."""
+        self.connection = connection
         for packet_id in self.released:
-            link.write(mqtt.encode(mqtt.Pubrel(packet_id)))
+            connection.write(mqtt.encode(mqtt.Pubrel(packet_id)))
         for packet_id, (message, qos) in self.unacknowledged.items():
             packet = message.numbered(qos, packet_id)
-            link.write(bytes([packet[0] | mqtt.DUP]) + packet[1:])  # [MQTT-3.3.1-1]
+            connection.write(bytes([packet[0] | mqtt.DUP]) + packet[1:])  # [MQTT-3.3.1-1]
         self.catch_up()
 
     def suspend(self) -> None:
-        """Keep what a session keeps while its client is away."""
-        self.link = None
+        """Keep unfinished messages while the client is away; drop those of QoS 0."""
+        self.connection = None
         self.counters.dropped += len(self.stalled)
         self.stalled.clear()
 
     def on_puback(self, packet_id: int) -> None:
-        """Forget a QoS 1 message; an id that is not of one is ignored."""
+        """Forget a QoS 1 message; ignore any other id."""
         if self.unacknowledged.get(packet_id, (None, 0))[1] == 1:
             del self.unacknowledged[packet_id]
             self.catch_up()
 
     def on_pubrec(self, packet_id: int) -> None:
-        """Forget a QoS 2 message but for its id; the receiver has it."""
+        """Forget a QoS 2 message except its id: the receiver has it."""
         if self.unacknowledged.get(packet_id, (None, 0))[1] == 2:
             del self.unacknowledged[packet_id]
             self.released[packet_id] = None

@@ -1,4 +1,4 @@
-"""Who subscribes to what: a tree of topic levels, so that a message costs what its own subscribers cost."""
+"""Who subscribes to what: a tree of topic levels. The cost of a message does not grow with the other subscriptions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 Who = TypeVar("Who")
 
-MAX_ROUTES = 10_000  # topics whose subscribers are remembered; beyond, all are forgotten and found anew
+MAX_ROUTES = 10_000  # topics whose subscribers are remembered; above it all are forgotten, and found again
 
 
 @dataclass(slots=True)
@@ -24,7 +24,6 @@ class Subscriptions(Generic[Who]):
     """
 
     def __init__(self) -> None:
-        """Start without any."""
         self._root: _Level[Who] = _Level()
         self._routes: dict[str, dict[Who, int]] = {}
 
@@ -37,7 +36,7 @@ class Subscriptions(Generic[Who]):
         self._routes.clear()
 
     def remove(self, topic_filter: str, who: Who) -> None:
-        """Unsubscribe; levels that hold nothing any more are taken out of the tree."""
+        """Unsubscribe; remove levels that are empty now."""
         path = [self._root]
         names = topic_filter.split("/")
         for name in names:
@@ -56,8 +55,8 @@ class Subscriptions(Generic[Who]):
     def matching(self, topic: str) -> dict[Who, int]:
         """Return who gets a message on `topic`, and the highest QoS granted to each by a matching filter.
 
-        A subscriber whose filters overlap is there once, with the highest QoS [MQTT-3.3.5-1]. The answer is
-        remembered until a subscription changes, so it is only to be read.
+        A subscriber with overlapping filters is in it once, with the highest QoS [MQTT-3.3.5-1]. The result is
+        remembered until a subscription changes: do not modify it.
         """
         found = self._routes.get(topic)
         if found is None:

@@ -1,7 +1,7 @@
-"""Polling: the client asks again and again, and mostly hears that there is nothing new.
+"""Polling: the client asks again and again, and most answers say that nothing is new.
 
-A client says with `If-None-Match` what it has; the answer is what came since, with a new `ETag`, or `304 Not Modified`
-(RFC 9110 sections 13.1.2 and 15.4.5). The server holds nothing for a client between two requests.
+With `If-None-Match` a client says what it has. The answer has the messages since then and a new `ETag`, or it is
+`304 Not Modified` (RFC 9110 sections 13.1.2 and 15.4.5). Between two requests the server remembers nothing of a client.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["serve", "software"]
 
 
 async def poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Response:
-    """Answer at once: with what is new since the client's cursor, or with 304."""
+    """Answer at once: with the messages since the client's cursor, or with 304."""
     cursor = feeds.cursor(request.headers.get("If-None-Match"), default=0)
     return batch_response(request, feeds, feed.after(cursor))
 

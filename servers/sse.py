@@ -1,7 +1,8 @@
-"""Server-Sent Events: the client asks once, and the answer never ends.
+"""Server-Sent Events: the client asks once, and the response does not end.
 
-Each message is an event with an id. A client that lost its connection sends the last id it saw as `Last-Event-ID` and
-misses nothing that the feed still holds (WHATWG HTML section 9.2); without one it hears what comes from now on.
+Each message is an event with an id. A client that lost its connection sends the last id that it received as
+`Last-Event-ID`, and gets every later message that the feed still holds (WHATWG HTML section 9.2). Without that header
+it gets the messages from now on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["serve", "software"]
 
 
 async def stream(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.StreamResponse:
-    """Write events for as long as the client listens; a client that reads slowly is written to slowly."""
+    """Write events until the client closes; to a client that reads slowly, write slowly."""
     cursor = feeds.cursor(request.headers.get("Last-Event-ID"), default=feed.end)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await response.prepare(request)
@@ -34,7 +35,7 @@ async def stream(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.S
 
 
 def events(feeds: Feeds, batch: Batch[bytes]) -> bytes:
-    """Return a batch as events; the id of an event is the cursor of whoever has seen it."""
+    """Return a batch as events; the id of an event is the cursor of a client that has received it."""
     first = batch.cursor - len(batch.messages)
     gap = [sse.encode(str(batch.missed).encode(), feeds.cursor_text(first), "missed")] if batch.missed else []
     return b"".join(

@@ -1,8 +1,9 @@
-"""Bare TCP: no protocol to speak of, as the floor under all others on this machine.
+"""Bare TCP: almost no protocol, as the floor under all other transports on this machine.
 
-A connection says once what it is for, `P topic` or `S topic` and a newline; a subscriber is answered with a newline.
-After that every message is four bytes of length (network byte order) and the payload. It is served from the same feed,
-by the same event loop, as every other transport; what those need on top of its figures is the price of their protocol.
+A connection says once what it is for: `P topic` (it publishes) or `S topic` (it subscribes), and a newline. A
+subscriber is answered with a newline. After that every message is four bytes of length (network byte order) and the
+payload. The same feed and the same event loop serve it as every other transport, so what another transport needs
+beyond it is the cost of that transport's protocol.
 """
 
 from __future__ import annotations
@@ -18,45 +19,44 @@ from typing import cast
 from rtbench.transports import BACKLOG, Feed, Feeds, ServerContext, server_url
 from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 
-SLOW_BYTES = 2**20  # unsent bytes of a connection beyond which it waits, and is caught up from the feed
+SLOW_BYTES = 2**20  # unsent bytes of a connection above which it gets nothing, and later catches up from the feed
 GAP = 2**32 - 1  # as a length: the next four bytes are the number of messages that were missed
 
 
 def software() -> str:
-    """What runs."""
+    """Return the name of the library."""
     return "asyncio streams of bytes"
 
 
 def frame(payload: bytes) -> bytes:
-    """Return a message as it stands on the wire."""
+    """Return a message as bytes on the wire."""
     return len(payload).to_bytes(4, "big") + payload
 
 
 class Connection(asyncio.Protocol):
     """The server's end of a connection: a publisher, or a subscriber with its place in the feed."""
 
-    def __init__(self, feeds: Feeds, listeners: dict[str, set[Connection]], everyone: set[Connection]) -> None:
-        """Be nobody until the first line has come."""
+    def __init__(self, feeds: Feeds, subscribers: dict[str, set[Connection]], everyone: set[Connection]) -> None:
         self._feeds = feeds
-        self._listeners = listeners
+        self._subscribers = subscribers  # by topic
         self._everyone = everyone
         self._buffer = bytearray()
-        self._topic: str | None = None
-        self._cursor: int | None = None  # of a subscriber that is being caught up
+        self._topic: str | None = None  # until the first line is there
+        self._cursor: int | None = None  # of a subscriber that reads too slowly: what it gets next
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send without Nagle's algorithm, whoever made the listener."""
+        """Switch Nagle's algorithm off: asyncio does so only where the listening socket names IPPROTO_TCP."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(SLOW_BYTES)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._everyone.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Hear no more."""
+        """Forget this connection."""
         self._everyone.discard(self)
         if self._topic is not None:
-            self._listeners[self._topic].discard(self)
+            self._subscribers[self._topic].discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Take the first line, then messages."""
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         role, _, topic = line.decode(errors="replace").partition(" ")
         self._topic, self._buffer = topic, bytearray(rest)
         if role == "S":
-            self._listeners[topic].add(self)
+            self._subscribers[topic].add(self)
             self.transport.write(b"\n")
         elif role != "P":
             self.transport.abort()
@@ -84,11 +84,11 @@ class Connection(asyncio.Protocol):
         topic = cast(str, self._topic)
         self._feeds[topic].append(payload)
         message = frame(payload)
-        for listener in self._listeners[topic]:
-            listener.send(message)
+        for subscriber in self._subscribers[topic]:
+            subscriber.send(message)
 
     def send(self, message: bytes) -> None:
-        """Send what was just published, or leave it in the feed while enough is waiting to be sent."""
+        """Send what was just published; a subscriber that reads too slowly gets it later, from the feed."""
         if self._cursor is None:
             self.transport.write(message)
 
@@ -96,12 +96,12 @@ class Connection(asyncio.Protocol):
         return self._feeds[cast(str, self._topic)]
 
     def pause_writing(self) -> None:
-        """Fall behind: note from where."""
+        """Note where a subscriber that reads too slowly must continue."""
         if self._topic is not None:
             self._cursor = self._feed().end
 
     def resume_writing(self) -> None:
-        """Catch up from the feed, and say what it no longer holds."""
+        """Send what the feed has since then, and how many messages it no longer holds."""
         if self._cursor is None:
             return
         batch, self._cursor = self._feed().after(self._cursor), None
@@ -123,8 +123,8 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Relay over bare TCP until left; yield the URL."""
     everyone: set[Connection] = set()
-    listeners: dict[str, set[Connection]] = defaultdict(set)
-    make = partial(Connection, Feeds(capacity), listeners, everyone)
+    subscribers: dict[str, set[Connection]] = defaultdict(set)
+    make = partial(Connection, Feeds(capacity), subscribers, everyone)
     server = await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG, ssl=tls)
     try:
         yield server_url("tcp", listener, tls)
@@ -133,4 +133,4 @@ async def serve(
         while everyone:
             for connection in everyone:
                 connection.transport.abort()
-            await asyncio.sleep(0)  # connection_lost is the loop's to call
+            await asyncio.sleep(0)  # the event loop calls connection_lost

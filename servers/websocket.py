@@ -1,11 +1,12 @@
-"""WebSocket: one connection, both directions, a frame a message.
+"""WebSocket: one connection, both directions, one frame for each message.
 
-`ws://host/topic` hears what is published on the topic and publishes what it sends; `ws://host/topic?publish` publishes
-only. Text stays text and binary stays binary, as a browser expects.
+A connection to `ws://host/topic` receives what is published on the topic, and publishes what it sends; one to
+`ws://host/topic?publish` only publishes. Text stays text and binary stays binary, as a browser expects.
 
-A subscriber that reads too slowly is left out of the broadcast and caught up from the feed when it reads again. If
-the feed has meanwhile dropped messages, it is told: a client that speaks the subprotocol `rtbench` gets a text frame
-`{"missed": N}` (and payloads in binary frames only), any other is closed with code 1013.
+A subscriber that reads too slowly is taken out of the broadcast, and gets the messages from the feed at its own pace
+until it has caught up. If the feed has dropped some of them, the server says so: to a client with the subprotocol
+`rtbench` in a text frame `{"missed": N}` (its payloads come in binary frames only), to any other by closing with code
+1013.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -34,29 +34,28 @@ from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 
 SUBPROTOCOL = Subprotocol("rtbench")
 MAX_PAYLOAD_BYTES = 64 * 2**20
-SLOW_BYTES = 2**20  # unsent bytes of a connection beyond which it is left out of the broadcast
+SLOW_BYTES = 2**20  # unsent bytes of a connection above which it is taken out of the broadcast
 
 
 def software() -> str:
-    """What runs."""
+    """Return the name and version of the library."""
     return f"websockets {version('websockets')}"
 
 
 class Topic:
-    """The feed of one topic and the connections that hear it."""
+    """The feed of one topic, and the connections that receive it."""
 
     def __init__(self, capacity: int) -> None:
-        """Start with nobody listening."""
         self.feed: Feed[str | bytes] = Feed(capacity)
-        self._plain: set[ServerConnection] = set()
-        self._binary: set[ServerConnection] = set()
+        self._plain: set[ServerConnection] = set()  # subscribers that keep up, without the subprotocol
+        self._binary: set[ServerConnection] = set()  # and with it
         self._catching_up: set[asyncio.Task[None]] = set()
 
     def _group(self, connection: ServerConnection) -> set[ServerConnection]:
         return self._binary if connection.subprotocol == SUBPROTOCOL else self._plain
 
     def join(self, connection: ServerConnection, cursor: int) -> None:
-        """Let a connection hear everything from `cursor` on."""
+        """Give a connection everything from `cursor` on."""
         if cursor < self.feed.end:
             task = asyncio.create_task(self._catch_up(connection, cursor))
             self._catching_up.add(task)
@@ -65,11 +64,11 @@ class Topic:
             self._group(connection).add(connection)
 
     def leave(self, connection: ServerConnection) -> None:
-        """Let it hear no more."""
+        """Give it nothing more."""
         self._group(connection).discard(connection)
 
     def publish(self, message: str | bytes) -> None:
-        """Store a message and send it to everyone who keeps up."""
+        """Store a message, and send it to every subscriber that keeps up."""
         before = self.feed.end
         self.feed.append(message)
         for group in (self._plain, self._binary):
@@ -80,7 +79,7 @@ class Topic:
         broadcast(self._binary, message.encode() if isinstance(message, str) else message)
 
     async def _catch_up(self, connection: ServerConnection, cursor: int) -> None:
-        """Send a slow connection what it has not had, at its own pace, until it can join the others again."""
+        """Send a slow connection what it has not received, at its own pace, until it can join the others again."""
         binary = connection.subprotocol == SUBPROTOCOL
         try:
             while cursor < self.feed.end:
@@ -112,8 +111,8 @@ async def serve(
     everyone: WeakSet[ServerConnection] = WeakSet()
 
     class Connection(ServerConnection):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
             everyone.add(self)
 
     def address(request: Request) -> tuple[Topic, str]:
@@ -123,7 +122,7 @@ async def serve(
         return topics.setdefault(name, Topic(capacity)), query
 
     def answer(connection: ServerConnection, request: Request, _: Response) -> Response | None:
-        """Note, before the client can know that it is connected, from where on it is to hear the topic."""
+        """Note where the subscription starts, before the client learns that it is connected."""
         try:
             cursors[connection] = address(request)[0].feed.end
         except UsageError as error:
@@ -152,13 +151,13 @@ async def serve(
         process_response=answer,
         subprotocols=[SUBPROTOCOL],
         select_subprotocol=lambda _, offered: SUBPROTOCOL if SUBPROTOCOL in offered else None,
-        compression=None,  # the padding of a benchmark's payload would compress to nothing
-        ping_interval=None,  # a ping that waits behind data would close a loaded connection
+        compression=None,  # the padding of the payloads would compress to almost nothing
+        ping_interval=None,  # a ping that waits behind much data would time out and close the connection
         close_timeout=0.5,
         max_size=MAX_PAYLOAD_BYTES,
     ) as server:
         yield server_url("ws", listener, tls)
         server.close(close_connections=True)
         for connection in everyone:
-            if connection.state is State.CONNECTING:  # it would be waited for until its handshake has timed out
+            if connection.state is State.CONNECTING:  # or leaving would wait until its handshake times out
                 connection.transport.abort()

@@ -155,9 +155,9 @@ MALFORMED = [
     ("DISCONNECT with a body", "e00100", "bytes after the last field"),
     ("PUBLISH with QoS 3", "3605000174" + "0001", "no packet starts with"),
     ("PUBLISH at QoS 0 with DUP", "3803000174", "no packet starts with"),
-    ("PUBLISH on a topic of no characters", "30020000", "no topic name"),
-    ("PUBLISH on a topic with +", "3003" + "0001" + b"+".hex(), "no topic name"),
-    ("PUBLISH on a topic with #", "3005" + "0003" + b"a/#".hex(), "no topic name"),
+    ("PUBLISH on a topic of no characters", "30020000", "not a topic name"),
+    ("PUBLISH on a topic with +", "3003" + "0001" + b"+".hex(), "not a topic name"),
+    ("PUBLISH on a topic with #", "3005" + "0003" + b"a/#".hex(), "not a topic name"),
     ("PUBLISH on a topic with U+0000", "3003" + "000100", "U+0000 in a string"),
     ("PUBLISH on a topic with half a character", "3003" + "0001c3", "not UTF-8"),
     ("PUBLISH on a topic with an overlong character", "3004" + "0002c0af", "not UTF-8"),
@@ -170,39 +170,39 @@ MALFORMED = [
     ("PUBLISH at QoS 2 with packet id 0", "3405" + "0001740000", "packet id 0"),
     ("PUBACK with packet id 0", "40020000", "packet id 0"),
     ("PUBREC with packet id 0", "50020000", "packet id 0"),
-    ("PUBACK without a packet id", "4000", "a body that is not just a packet id"),
-    ("PUBACK with a third byte", "4003000100", "a body that is not just a packet id"),
+    ("PUBACK without a packet id", "4000", "a body that is not exactly a packet id"),
+    ("PUBACK with a third byte", "4003000100", "a body that is not exactly a packet id"),
     ("SUBSCRIBE with packet id 0", "82060000" + "00017400", "packet id 0"),
     ("SUBSCRIBE without a filter", "82020001", "a SUBSCRIBE without a filter"),
     ("SUBSCRIBE without a QoS", "82050001" + "000174", "truncated"),
     ("SUBSCRIBE with QoS 3", "82060001" + "00017403", "a subscription with QoS byte"),
     ("SUBSCRIBE with a reserved bit beside the QoS", "82060001" + "00017404", "a subscription with QoS byte"),
-    ("SUBSCRIBE to no characters", "82050001" + "000000", "no topic filter"),
-    ("SUBSCRIBE to a#", "82070001" + "0002" + b"a#".hex() + "00", "no topic filter"),
-    ("SUBSCRIBE to #/a", "82080001" + "0003" + b"#/a".hex() + "00", "no topic filter"),
-    ("SUBSCRIBE to a+", "82070001" + "0002" + b"a+".hex() + "00", "no topic filter"),
+    ("SUBSCRIBE to no characters", "82050001" + "000000", "not a topic filter"),
+    ("SUBSCRIBE to a#", "82070001" + "0002" + b"a#".hex() + "00", "not a topic filter"),
+    ("SUBSCRIBE to #/a", "82080001" + "0003" + b"#/a".hex() + "00", "not a topic filter"),
+    ("SUBSCRIBE to a+", "82070001" + "0002" + b"a+".hex() + "00", "not a topic filter"),
     ("UNSUBSCRIBE without a filter", "a2020001", "an UNSUBSCRIBE without a filter"),
     ("UNSUBSCRIBE with packet id 0", "a2050000" + "000174", "packet id 0"),
     ("UNSUBSCRIBE from a filter longer than the packet", "a2050001" + "000974", "truncated"),
-    ("SUBACK without a return code", "90020001", "a SUBACK with"),
-    ("SUBACK with return code 3", "9003000103", "a SUBACK with"),
+    ("SUBACK without a return code", "90020001", "a SUBACK without"),
+    ("SUBACK with return code 3", "9003000103", "a SUBACK without"),
     ("CONNACK with another flag than session present", "20020200", "not two bytes of flags and return code"),
     ("CONNACK with return code 6", "20020006", "not two bytes of flags and return code"),
     (
         "CONNACK that refuses a session which is present",
         "20020105",
-        "a session is present, and the connection refused",
+        "a session is present, but the connection is refused",
     ),
     ("CONNACK of three bytes", "2003000000", "not two bytes of flags and return code"),
     (
         "CONNECT of MQTT 3.1",
         "100e" + "0006" + b"MQIsdp".hex() + "03" + "02" + "000a" + "0000",
-        "the protocol is not called MQTT",
+        "the protocol name is not MQTT",
     ),
     (
         "CONNECT of another protocol",
         "100c" + "0004" + b"HTTP".hex() + "04" + "02" + "000a" + "0000",
-        "the protocol is not called MQTT",
+        "the protocol name is not MQTT",
     ),
     ("CONNECT that ends within its header", "1009" + MQTT + "04" + "02" + "00", "truncated"),
     ("CONNECT without a client id", "100a" + MQTT + "04" + "02" + "000a", "truncated"),
@@ -230,7 +230,7 @@ MALFORMED = [
     (
         "CONNECT with a wildcard as will topic",
         "1011" + MQTT + "04" + "06" + "000a" + "0000" + "00012b" + "0000",
-        "no topic name",
+        "not a topic name",
     ),
     (
         "CONNECT with a password and no user name",
@@ -318,6 +318,7 @@ def paho_session(listener: socket.socket) -> None:
         client.loop_write()
 
 
+@pytest.mark.process
 def test_paho_writes_the_bytes_that_we_would() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=paho_session, args=(listener,))

@@ -6,8 +6,8 @@ client process   opens a warm-up connection, which stays; the server's memory is
 start            for the time asked nobody publishes; the server's load is read at both ends
 stop             the client returns what each connection put on the wire
 
-Memory is the server's private bytes with N connections less those without, divided by N. The two halves give two
-such figures, and their range is how far one of them is to be trusted. What the kernel keeps for a socket is in none.
+Memory is the server's private bytes with N connections less those without, divided by N. Each half of the connections
+gives such a value too; the range of the two shows how uncertain one is. What the kernel keeps for a socket is in none.
 """
 
 from __future__ import annotations

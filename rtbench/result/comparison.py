@@ -98,7 +98,7 @@ class Comparison(Result[Measured]):
 
     @property
     def conditions(self) -> list[str]:
-        """Under what the figures were measured, in phrases."""
+        """The conditions of the measurement, in phrases."""
         w = self.workload
         return [
             w.pattern,

@@ -56,7 +56,7 @@ class IdleResult(Result[IdleTrial]):
 
     @property
     def conditions(self) -> list[str]:
-        """Under what the figures were measured, in phrases."""
+        """The conditions of the measurement, in phrases."""
         observed = format_seconds(self.settings["duration"].value)
         return [counted(self.connections, "connection"), f"{observed} observed", str(self.environment["link"])]
 

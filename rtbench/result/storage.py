@@ -25,6 +25,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -163,17 +164,23 @@ def made(cls: type[_T], values: Mapping[str, Any]) -> _T:
     Raises:
         TypeError: another field is missing, or there is one too many.
     """
-    hints = get_type_hints(cls)
-    given = {}
-    for name, value in values.items():
-        nested = _nested(hints.get(name))
-        given[name] = made(nested, value) if nested is not None and isinstance(value, Mapping) else value
+    nested = _nested(cls)
+    given = {
+        name: made(nested[name], value) if name in nested and isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
     return cls(**given)
 
 
-def _nested(hint: Any) -> type[Any] | None:
-    kinds = [hint, *getattr(hint, "__args__", ())]
-    return next((kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)), None)
+@cache
+def _nested(cls: type[Any]) -> dict[str, type[Any]]:
+    """Return the fields that are dataclasses themselves, or None in place of one."""
+    found = {}
+    for name, hint in get_type_hints(cls).items():
+        for kind in (hint, *getattr(hint, "__args__", ())):
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                found[name] = kind
+    return found
 
 
 def _checked(directory: Path, name: str, files: Mapping[str, Any]) -> bytes:
