@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import resource
 import time
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
 from rtbench.analysis.counts import TrialCounts
 from rtbench.analysis.measured import Measured
-from rtbench.plan.records import Deliveries, Publishes
+from rtbench.plan.records import ACKED, Deliveries, Publishes
 from rtbench.plan.settings import resolve
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
+from rtbench.transports import registry
 
 VARIANTS, TRIALS, SUBSCRIBERS, MESSAGES = 5, 5, 100, 400
 
@@ -29,7 +32,7 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
     sequence = np.arange(MESSAGES)
     due_ns = sequence * 10_000_000
     zeros = np.zeros(MESSAGES, dtype=np.int64)
-    publishes = Publishes(zeros, sequence, due_ns, due_ns + 1, due_ns + 1, due_ns + 2, zeros + 1)
+    publishes = Publishes(zeros, sequence, due_ns, due_ns + 1, due_ns + 1, due_ns + 2, zeros + ACKED)
     message = np.repeat(sequence, SUBSCRIBERS)
     latency_ns = random.exponential(1e6, len(message)).astype(np.int64)
     deliveries = Deliveries(
@@ -40,26 +43,27 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
         due_ns[message] + latency_ns,
         np.ones(len(message), dtype=bool),
     )
-    figures = TrialCounts(
-        index=index, block=0, variant=variant, server_url="", error=None,
-        offered=MESSAGES, unfinished=0, pace=1.0, lost_in_warmup=0, published_in_all=MESSAGES, deliveries=len(message),
-        missed_told=0, requests=0, empty_requests=0, nagle_sockets=0, server_retransmitted_bytes=0,
-        wall_s=4.0, client_cpu=0.1, client_cpu_ns=10**8, clock_step_ns=0, others_cpu=0.0,
-        server_cpu_ns=10**8, server_rss_bytes=10**7, server_waiting_ns=0,
-        server_voluntary_switches=0, server_involuntary_switches=0,
-        client_waiting_ns=0, listen_drops=0, io_stalled_ns=0,
-        publisher_setup_wire=None, publisher_run_wire=None, publisher_closing_wire=None,
-        subscriber_setup_wire=None, subscriber_run_wire=None, subscriber_closing_wire=None,
-        keep_alive_bytes=0, predicted=None,
-    )  # fmt: skip
-    return Measured(figures, workload, publishes, deliveries)
+    counts: dict[str, Any] = {
+        **{field.name: None if "None" in str(field.type) else 0 for field in fields(TrialCounts)},
+        "index": index,
+        "variant": variant,
+        "server_url": "",
+        "offered": MESSAGES,
+        "pace": 1.0,
+        "published_in_all": MESSAGES,
+        "deliveries": len(message),
+        "wall_s": 4.0,
+        "server_cpu_ns": 10**8,
+    }
+    return Measured(TrialCounts(**counts), workload, publishes, deliveries)
 
 
 def main() -> None:
     """Measure and print."""
     workload = Workload(subscribers=SUBSCRIBERS, rate_hz=100, duration_s=4, warmup_s=0)
     variants = [Variant(f"v{i}", "sse", "embedded", "library", slot=i) for i in range(VARIANTS)]
-    result = Comparison.start("comparison", resolve({"trials": (TRIALS, "argument")}), workload, variants, None)
+    settings = resolve({"trials": (TRIALS, "argument")}, registry.settings())
+    result = Comparison.start("comparison", settings, variants, TRIALS * VARIANTS, workload=workload)
     random = np.random.default_rng(1)
     for index in range(VARIANTS * TRIALS):
         result.trials.append(synthetic_trial(index, variants[index % VARIANTS].name, workload, random))

@@ -33,11 +33,11 @@ def test_what_was_overtaken_is_no_news() -> None:
 
 def test_it_agrees_with_a_walk_along_the_clock() -> None:
     random = np.random.default_rng(5)
-    due = np.sort(random.integers(0, 10_000, 300)) * MS // 10
-    received = due + random.integers(1, 500, 300) * MS // 10
+    due = np.sort(random.integers(0, 3000, 100)) * MS // 10
+    received = due + random.integers(1, 500, 100) * MS // 10
     order = np.argsort(received)
     ages = [t - max(due[received <= t]) for t in range(int(received.min()), int(received.max()), MS // 100)]
-    got = mean_age_ms(np.zeros(300, dtype=int), due[order], received[order])
+    got = mean_age_ms(np.zeros(100, dtype=int), due[order], received[order])
     assert got == pytest.approx(np.mean(ages) / MS, rel=1e-3)
 
 

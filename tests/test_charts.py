@@ -23,23 +23,22 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from rtbench.analysis import statistics
-from rtbench.analysis.counts import TrialCounts
 from rtbench.analysis.layers import LAYERS
 from rtbench.analysis.measured import Measured
-from rtbench.charts import CHARTS, FORMATS, PRESETS, Chart, draw
+from rtbench.charts import CHARTS, FORMATS, IDLE_CHARTS, PRESETS, Chart, draw
 from rtbench.charts.placement import column
 from rtbench.charts.scale import plain, span, ticks
-from rtbench.charts.style import COLOURS, contrast_of, look
+from rtbench.charts.style import COLOURS, Preset, contrast_of, look
 from rtbench.cli.chart import command
 from rtbench.errors import UsageError
-from rtbench.plan.records import ACKED, Deliveries, Publishes
-from rtbench.plan.settings import resolve, workload_of
+from rtbench.plan.records import Deliveries
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
-from rtbench.result.result import COMPLETE
+from rtbench.result.idle import IdleResult
 from rtbench.wire.tcp import Direction, Wire
 from rtbench.wire.traffic import Flow, Predicted
+from tests.builders import change, comparison, idle_result, save, trial, variant
 
 MESSAGES, SUBSCRIBERS, WARMUP_S = 60, 5, 0.1
 DELIVERIES = MESSAGES * SUBSCRIBERS
@@ -59,85 +58,36 @@ Row = tuple[str, str, int, int, float, int, int]
 
 def variant_of(row: Row, server: str = "embedded", client: str = "library") -> Variant:
     label, transport, slot, shade = row[:4]
-    return Variant(label, transport, server, client, {}, slot, shade, f"{server} 1.0", f"{client} 1.0")
+    software = {"server_software": f"{server} 1.0", "client_software": f"{client} 1.0"}
+    return variant(label, transport, server=server, client=client, slot=slot, shade=shade, **software)
 
 
-def measured(index: int, variant: Variant, row: Row, workload: Workload, **changed: Any) -> Measured:
+def measured(workload: Workload, of: Variant, row: Row, number: int, **counts: Any) -> Measured:
     """One trial: every message reaches every subscriber, at latencies spread around the median of `row`."""
-    random = np.random.default_rng(zlib.crc32(variant.name.encode()) + index)
-    due = np.round(WARMUP_S * 1e9 + np.arange(MESSAGES) * 1e7).astype(np.int64)
-    zeros = np.zeros(MESSAGES, dtype=np.int64)
-    sequence = np.arange(MESSAGES)
-    publishes = Publishes(zeros, sequence, due, due + 1000, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
-    latency = np.round(row[4] * 1e6 * random.lognormal(0, 0.25, DELIVERIES)).astype(np.int64)
-    many = np.repeat(sequence, SUBSCRIBERS)
-    deliveries = Deliveries(
-        np.zeros(DELIVERIES, dtype=np.int64),
-        many,
-        due[many],
-        np.tile(np.arange(SUBSCRIBERS), MESSAGES),
-        due[many] + latency,
-        np.ones(DELIVERIES, dtype=bool),
-        due[many] + latency * 2 // 3,
-    )
+    random = np.random.default_rng(zlib.crc32(of.name.encode()) + number)
+    latency_ns = np.round(row[4] * 1e6 * random.lognormal(0, 0.25, DELIVERIES))
     carried = (MESSAGES + DELIVERIES) * workload.payload_bytes
-    wire = Wire(0, Direction(carried, 3000, 600, 3000 * 52, 600 * 52), Direction(row[5] * DELIVERIES))
-    figures: dict[str, Any] = {
-        "index": index,
-        "block": index,
-        "variant": variant.name,
-        "error": None,
-        "offered": MESSAGES,
-        "unfinished": 0,
-        "pace": 1.0,
-        "lost_in_warmup": 0,
-        "published_in_all": MESSAGES,
-        "deliveries": DELIVERIES,
-        "missed_told": 0,
-        "requests": 0,
-        "nagle_sockets": 0,
-        "server_retransmitted_bytes": 0,
-        "wall_s": 1.0,
-        "client_cpu": 0.1,
-        "client_cpu_ns": 10**8,
+    usual = {
+        "publisher_run_wire": Wire(
+            0, Direction(carried, 3000, 600, 3000 * 52, 600 * 52), Direction(row[5] * DELIVERIES)
+        ),
         "server_cpu_ns": round(row[6] * DELIVERIES * 1000 * random.uniform(0.9, 1.1)),
-        "server_rss_bytes": 30_000_000,
-        "publisher_setup_wire": Wire(),
-        "publisher_run_wire": wire,
-        "publisher_closing_wire": Wire(),
-        "subscriber_setup_wire": Wire(),
-        "subscriber_run_wire": Wire(),
-        "subscriber_closing_wire": Wire(),
-        "predicted": None,
     }
-    figures |= changed
-    every: dict[str, Any] = {field.name: figures.get(field.name, 0) for field in fields(TrialCounts)}
-    return Measured(TrialCounts(**every), workload, publishes, deliveries)
+    return trial(workload, MESSAGES, latency_ns, stamped=True, **{**usual, **counts})
 
 
 def result_of(
     variants: Sequence[tuple[Variant, Row]], trials: int = 3, changed: dict[str, dict[str, Any]] | None = None
 ) -> Comparison:
-    """A complete result; `changed` holds figures of the trials of some variants."""
-    flags = {"trials": (trials, "flag"), "subscribers": (SUBSCRIBERS, "flag"), "rate": (100, "flag")}
-    settings = resolve({**flags, "duration": (MESSAGES / 100, "flag"), "warmup": (WARMUP_S, "flag")})
-    workload = workload_of(settings)
-    result = Comparison(
-        kind="comparison",
-        settings=settings,
-        workload=workload,
-        variants=[variant for variant, _ in variants],
-        environment={"link": "loopback", "missing": [], "system": "Linux"},
-        created="2024-01-01T00:00:00+00:00",
-        status=COMPLETE,
-        planned_trials=trials * len(variants),
-    )
-    for block in range(trials):
-        for number, (variant, row) in enumerate(variants):
-            index = block * len(variants) + number
-            figures = (changed or {}).get(variant.name, {})
-            result.trials.append(measured(index, variant, row, workload, **figures))
-    return result
+    """A complete result; `changed` holds other counts for the trials of some variants."""
+    names = [v.name for v, _ in variants]
+    rows = {v.name: row for v, row in variants}
+
+    def made(workload: Workload, of: Variant, block: int) -> Measured:
+        number = block * len(names) + names.index(of.name)
+        return measured(workload, of, rows[of.name], number, **(changed or {}).get(of.name, {}))
+
+    return comparison([v for v, _ in variants], made, trials, warmup=WARMUP_S)
 
 
 def seven(**changed: dict[str, Any]) -> Comparison:
@@ -165,12 +115,16 @@ def shared(which: str) -> Comparison:
 
 
 @cache
+def drawn_once(which: str, name: str, preset: str) -> Chart:
+    return draw(CHARTS, shared(which), name, preset)
+
+
 def drawn(which: str, name: str, preset: str = "slides") -> Chart:
-    return draw(shared(which), name, preset)
+    return drawn_once(which, name, preset)
 
 
 @pytest.fixture
-def comparison() -> Comparison:
+def result() -> Comparison:
     return shared("seven")
 
 
@@ -205,13 +159,28 @@ def line_of(chart: Chart, name: str) -> Any:
     return next(line for line in chart.figure.axes[0].lines if line.get_label() == name)
 
 
-# every chart, in every preset, for one variant and for many
+# every chart, in every size, for one variant and for many
+
+
+def test_dark_differs_from_slides_in_its_colours_only() -> None:
+    sizes = [f.name for f in fields(Preset) if f.name.endswith(("_in", "_pt", "dpi"))]
+    assert len(sizes) > 5
+    assert [getattr(PRESETS["dark"], name) for name in sizes] == [getattr(PRESETS["slides"], name) for name in sizes]
 
 
 @pytest.mark.parametrize("name", CHARTS)
-@pytest.mark.parametrize(("which", "preset"), [("one", "slides"), *(("twelve", preset) for preset in PRESETS)])
-def test_all_words_lie_within_the_figure_and_no_label_on_another(which: str, name: str, preset: str) -> None:
-    chart = drawn(which, name, preset)
+@pytest.mark.parametrize("which", ["one", "twelve"])
+def test_all_words_lie_within_the_figure_and_no_label_on_another(which: str, name: str) -> None:
+    check_words(drawn(which, name))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", CHARTS)
+def test_all_words_of_a_small_figure_lie_within_it_too(name: str) -> None:
+    check_words(drawn("twelve", name, "paper"))
+
+
+def check_words(chart: Chart) -> None:
     chart.figure.draw_without_rendering()  # a legend is laid out when it is drawn
     renderer = renderer_of(chart)
     page = chart.figure.bbox
@@ -232,7 +201,7 @@ def test_all_words_lie_within_the_figure_and_no_label_on_another(which: str, nam
 
 
 def test_every_variant_is_named(crowd: Comparison) -> None:
-    names = {variant.name for variant in crowd.variants}
+    names = {v.name for v in crowd.variants}
     for name in CHARTS:
         assert names <= {text.get_text() for text in words_of(drawn("twelve", name))}
 
@@ -256,25 +225,51 @@ def test_caption_says_the_conditions() -> None:
         assert "polling, long-polling, sse, websocket and mqtt" in chart.title
 
 
+# of idle connections
+
+
+def idle() -> IdleResult:
+    return idle_result(*(variant_of(row) for row in SEVEN))
+
+
+@pytest.mark.parametrize("name", IDLE_CHARTS)
+def test_a_chart_of_idle_connections_names_every_variant_and_its_conditions(name: str) -> None:
+    chart = idle().chart(name)
+    check_words(chart)
+    assert {row[0] for row in SEVEN} <= {text.get_text() for text in words_of(chart)}
+    for said in ("10 connections", "1 s observed", "loopback"):
+        assert said in caption_of(chart)
+        assert said in chart.alt
+
+
+def test_the_bars_of_idle_connections_are_those_of_the_summary() -> None:
+    result = idle()
+    columns = {"idle-memory": "server_memory_bytes_per_connection", "idle-bytes": "wire_bytes_per_connection_hour"}
+    for name, column_name in columns.items():
+        bars: Any = result.chart(name).figure.axes[0].containers
+        scale = 1000 if name == "idle-memory" else 1
+        assert [bar[0].get_width() * scale for bar in bars] == pytest.approx(result.summary.column(column_name))
+
+
 # the data
 
 
-def test_ecdf_is_that_of_the_latencies(comparison: Comparison) -> None:
+def test_ecdf_is_that_of_the_latencies(result: Comparison) -> None:
     chart = drawn("seven", "latency-ecdf")
-    for variant in comparison.variants:
-        values = np.sort(comparison.latency_ms(variant.name))
-        x, share = line_of(chart, variant.name).get_data()
+    for v in result.variants:
+        values = np.sort(result.latency_ms(v.name))
+        x, share = line_of(chart, v.name).get_data()
         assert (x[0], share[0]) == (values[0], 0.0)
         oracle = [(values <= at).mean() for at in x[1:]]
         np.testing.assert_allclose(share[1:], oracle)
         assert (x[-1], share[-1]) == (values[-1], 1.0)
 
 
-def test_percentiles_end_at_the_last_one_supported(comparison: Comparison) -> None:
+def test_percentiles_end_at_the_last_one_supported(result: Comparison) -> None:
     chart = drawn("seven", "latency-percentiles")
-    for variant in comparison.variants:
-        values = comparison.latency_ms(variant.name)
-        x, y = line_of(chart, variant.name).get_data()
+    for v in result.variants:
+        values = result.latency_ms(v.name)
+        x, y = line_of(chart, v.name).get_data()
         percent = 100 * (1 - 1 / x)
         assert statistics.supported(len(values), percent[-1])
         assert not statistics.supported(len(values), percent[-1] + 0.01)
@@ -283,13 +278,13 @@ def test_percentiles_end_at_the_last_one_supported(comparison: Comparison) -> No
     assert shown == ["0 %", "50 %", "90 %"]  # 900 deliveries do not support p99
 
 
-def test_layers_add_up_to_the_total(comparison: Comparison) -> None:
+def test_layers_add_up_to_the_total(result: Comparison) -> None:
     chart = drawn("seven", "bytes-per-delivery")
     axes = chart.figure.axes[0]
     bars: dict[int, list[Any]] = {}
     for container in axes.containers:
         bars.setdefault(round(container[0].get_y() + container[0].get_height() / 2), []).append(container)
-    for at, row in enumerate(comparison.summary):
+    for at, row in enumerate(result.summary):
         layers = [layer for layer in LAYERS if layer != "tls"]
         assert [bar.get_label() for bar in bars[at]] == layers
         assert [bar[0].get_width() for bar in bars[at]] == [row[f"{layer}_bytes_per_delivery"] for layer in layers]
@@ -308,18 +303,18 @@ def test_a_line_is_drawn_where_bytes_should_end_and_only_where_that_is_known() -
     assert len(drawn("seven", "bytes-per-delivery").figure.axes[0].lines) == 0
 
 
-def test_server_cpu_shows_each_trial(comparison: Comparison) -> None:
+def test_server_cpu_shows_each_trial(result: Comparison) -> None:
     chart = drawn("seven", "server-cpu")
-    for row in comparison.summary:
+    for row in result.summary:
         dots = line_of(chart, row["variant"]).get_xdata()
-        trials = [t["server_cpu_us_per_delivery"] for t in comparison.trial_table if t["variant"] == row["variant"]]
+        trials = [t["server_cpu_us_per_delivery"] for t in result.trial_table if t["variant"] == row["variant"]]
         assert sorted(dots) == sorted(trials)
         assert min(dots) <= row["server_cpu_us_per_delivery"] <= max(dots)
 
 
-def test_latency_against_bytes_has_the_interval(comparison: Comparison) -> None:
+def test_latency_against_bytes_has_the_interval(result: Comparison) -> None:
     chart = drawn("seven", "latency-against-bytes")
-    for container, row in zip(chart.figure.axes[0].containers, comparison.summary, strict=True):
+    for container, row in zip(chart.figure.axes[0].containers, result.summary, strict=True):
         marker, _, bars = container
         assert marker.get_xydata().tolist() == [[row["wire_bytes_per_delivery"], row["latency_p50_ms"]]]
         ends = bars[0].get_segments()[0][:, 1]
@@ -336,12 +331,12 @@ def test_colours_are_petroff10() -> None:
 
 
 @pytest.mark.parametrize("preset", ["slides", "paper"])
-def test_a_transport_keeps_its_colour(comparison: Comparison, preset: str) -> None:
+def test_a_transport_keeps_its_colour(result: Comparison, preset: str) -> None:
     alone = result_of([(variant_of(SEVEN[3]), SEVEN[3])])
-    for result in (comparison, alone):
-        chart = draw(result, "latency-ecdf", preset)
-        for variant in result.variants:
-            assert line_of(chart, variant.name).get_color() == COLOURS[variant.slot]
+    for each in (result, alone):
+        chart = draw(CHARTS, each, "latency-ecdf", preset)
+        for v in each.variants:
+            assert line_of(chart, v.name).get_color() == COLOURS[v.slot]
 
 
 def test_variants_of_a_transport_share_a_colour_and_differ_otherwise(crowd: Comparison) -> None:
@@ -354,10 +349,10 @@ def test_variants_of_a_transport_share_a_colour_and_differ_otherwise(crowd: Comp
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 def test_words_stand_out_from_the_background(crowd: Comparison, preset: Any) -> None:
-    for variant in crowd.variants:
-        assert contrast_of(look(variant, preset).text, preset.background) >= 4.5
+    for v in crowd.variants:
+        assert contrast_of(look(v, preset).text, preset.background) >= 4.5
         if preset.dark:
-            assert contrast_of(look(variant, preset).colour, preset.background) >= 3
+            assert contrast_of(look(v, preset).colour, preset.background) >= 3
 
 
 def test_ticks_are_plain_numbers() -> None:
@@ -372,7 +367,7 @@ def test_invalid_and_incomplete_stand_across_the_chart() -> None:
     result = seven(sse={"client_cpu": 0.95})
     result.status = "incomplete"
     for name in ("latency-percentiles", "server-cpu"):
-        chart = draw(result, name)
+        chart = draw(CHARTS, result, name)
         (mark,) = [text for text in chart.figure.texts if text.get_gid() == "watermark"]
         assert mark.get_text() == "INCOMPLETE\nNOT FIT TO CONCLUDE: sse"
         assert "sse is invalid: a client process used 95% of a core" in chart.alt
@@ -384,51 +379,62 @@ def test_no_watermark_where_all_is_well() -> None:
 
 def test_what_cannot_be_drawn_is_named() -> None:
     result = seven(sse={"error": "the server died"}, websocket={"publisher_run_wire": None})
-    assert "Not shown, having no delivery: sse." in caption_of(draw(result, "latency-ecdf"))
-    assert "Not shown, their bytes not being known: sse and websocket." in caption_of(
-        draw(result, "bytes-per-delivery")
+    assert "Not shown, because they have no delivery: sse." in caption_of(draw(CHARTS, result, "latency-ecdf"))
+    assert "Not shown, because their bytes are not known: sse and websocket." in caption_of(
+        draw(CHARTS, result, "bytes-per-delivery")
     )
 
 
 def test_losses_are_told() -> None:
     result = one()
-    deliveries = result.trials[0].deliveries
-    result.trials[0].deliveries = Deliveries(*(getattr(deliveries, f.name)[5:] for f in fields(Deliveries)))
-    assert "Lost, and in no latency: websocket 5 of 300." in caption_of(draw(result, "latency-ecdf"))
+    got = result.trials[0].deliveries
+    result.trials[0].deliveries = Deliveries(**{name: column[5:] for name, column in vars(got).items()})
+    assert "Lost messages, which are not part of the latencies: websocket 5 of 300." in caption_of(
+        draw(CHARTS, result, "latency-ecdf")
+    )
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_nothing_to_draw_is_an_error(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} cannot be drawn"):
-        draw(seven(**{row[0]: {"error": "the server died"} for row in SEVEN}), name)
+        draw(CHARTS, seven(**{row[0]: {"error": "the server died"} for row in SEVEN}), name)
 
 
 def test_missing_bytes_name_the_platform() -> None:
     result = seven(**{row[0]: {"publisher_run_wire": None} for row in SEVEN})
     result.environment = {"link": "loopback", "system": "Darwin", "missing": ["wire_bytes_per_delivery"]}
     with pytest.raises(UsageError, match="Darwin, which does not count wire bytes"):
-        draw(result, "bytes-per-delivery")
+        draw(CHARTS, result, "bytes-per-delivery")
 
 
-def test_unknown_names_are_errors_that_list_what_is_right(comparison: Comparison, tmp_path: Path) -> None:
+def test_unknown_names_are_errors_that_list_what_is_right(result: Comparison, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="latency-ecdf, latency-percentiles"):
-        draw(comparison, "pie")
+        draw(CHARTS, result, "pie")
     with pytest.raises(UsageError, match="slides, paper, dark"):
-        draw(comparison, "latency-ecdf", "poster")
+        draw(CHARTS, result, "latency-ecdf", "poster")
     with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):
-        draw(comparison, "latency-ecdf").save(tmp_path / "chart.bmp")
+        draw(CHARTS, result, "latency-ecdf").save(tmp_path / "chart.bmp")
 
 
 # files
 
 
-@pytest.mark.parametrize("kind", ["svg", "pdf"])
 @pytest.mark.parametrize("name", ["latency-ecdf", "bytes-per-delivery"])
-def test_files_are_the_same_each_time(crowd: Comparison, tmp_path: Path, name: str, kind: str) -> None:
-    drawn("twelve", name).save(tmp_path / f"a.{kind}")
-    draw(crowd, name).save(tmp_path / f"b.{kind}")
-    assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"a.{kind}", f"b.{kind}"]
+def test_files_are_the_same_each_time(tmp_path: Path, name: str) -> None:
+    check_files("seven", tmp_path, name, "svg")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["latency-ecdf", "bytes-per-delivery"])
+def test_pdf_files_are_the_same_each_time(tmp_path: Path, name: str) -> None:
+    check_files("twelve", tmp_path, name, "pdf")
+
+
+def check_files(which: str, directory: Path, name: str, kind: str) -> None:
+    drawn(which, name).save(directory / f"a.{kind}")
+    draw(CHARTS, shared(which), name).save(directory / f"b.{kind}")
+    assert (directory / f"a.{kind}").read_bytes() == (directory / f"b.{kind}").read_bytes()
+    assert sorted(p.name for p in directory.iterdir()) == [f"a.{kind}", f"b.{kind}"]
 
 
 def test_svg_is_told_in_words(tmp_path: Path) -> None:
@@ -466,17 +472,18 @@ def test_png_and_notebook_carry_the_words(tmp_path: Path) -> None:
     assert "microseconds" in chart.alt
 
 
-def test_settings_of_the_user_neither_matter_nor_change(comparison: Comparison, tmp_path: Path) -> None:
+def test_settings_of_the_user_neither_matter_nor_change(result: Comparison, tmp_path: Path) -> None:
     import matplotlib
 
-    draw(comparison, "latency-ecdf").save(tmp_path / "a.svg")
+    draw(CHARTS, result, "latency-ecdf").save(tmp_path / "a.svg")
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 3, "svg.hashsalt": "other", "axes.grid": True}):
         before = dict(matplotlib.rcParams)
-        draw(comparison, "latency-ecdf").save(tmp_path / "b.svg")
+        draw(CHARTS, result, "latency-ecdf").save(tmp_path / "b.svg")
         assert dict(matplotlib.rcParams) == before
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
+@pytest.mark.process
 def test_matplotlib_is_imported_for_drawing_only() -> None:
     code = "import sys, rtbench.charts, rtbench.cli.chart; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -518,24 +525,22 @@ def test_column_keeps_order_distance_and_bounds() -> None:
 
 
 @pytest.fixture
-def loaded(comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory whose result is the one made up here."""
-    monkeypatch.setattr(comparison, "path", tmp_path)
-    monkeypatch.setattr("rtbench.storage.load", lambda _: comparison)
-    return tmp_path
+def saved(tmp_path: Path) -> Path:
+    """The directory of a result made up here."""
+    return save(shared("one"), tmp_path / "saved")
 
 
-def test_command_prints_each_path(loaded: Path) -> None:
-    ran = CliRunner().invoke(command, [str(loaded), "--format", "svg"], catch_exceptions=False)
+def test_command_prints_each_path(saved: Path) -> None:
+    ran = CliRunner().invoke(command, [str(saved), "--format", "svg"], catch_exceptions=False)
     paths = [Path(line) for line in ran.stdout.splitlines()]
-    assert paths == [loaded / "charts" / f"{name}.svg" for name in CHARTS]
+    assert paths == [saved / "charts" / f"{name}.svg" for name in CHARTS]
     assert all(path.is_file() for path in paths)
 
 
-def test_command_draws_what_was_asked_for(loaded: Path) -> None:
-    chosen = ["--chart", "server-cpu", "--preset", "paper", "--out", str(loaded / "new" / "place")]
-    ran = CliRunner().invoke(command, [str(loaded), *chosen], catch_exceptions=False)
-    assert ran.stdout.splitlines() == [str(loaded / "new" / "place" / f"server-cpu.{kind}") for kind in FORMATS]
+def test_command_draws_what_was_asked_for(saved: Path) -> None:
+    chosen = ["--chart", "server-cpu", "--preset", "paper", "--out", str(saved / "new" / "place")]
+    ran = CliRunner().invoke(command, [str(saved), *chosen], catch_exceptions=False)
+    assert ran.stdout.splitlines() == [str(saved / "new" / "place" / f"server-cpu.{kind}") for kind in FORMATS]
 
 
 @pytest.mark.parametrize(
@@ -546,27 +551,25 @@ def test_command_draws_what_was_asked_for(loaded: Path) -> None:
         (["--format", "bmp"], "--format must be one of png, svg, pdf"),
     ],
 )
-def test_command_refuses_what_it_does_not_know(loaded: Path, options: list[str], said: str) -> None:
-    ran = CliRunner().invoke(command, [str(loaded), *options])
+def test_command_refuses_what_it_does_not_know(saved: Path, options: list[str], said: str) -> None:
+    ran = CliRunner().invoke(command, [str(saved), *options])
     assert isinstance(ran.exception, UsageError)
     assert str(ran.exception).startswith(said)
-    assert not (loaded / "charts").exists()
+    assert not (saved / "charts").exists()
 
 
-def test_command_names_an_unwritable_place(loaded: Path) -> None:
-    (loaded / "file").touch()
-    ran = CliRunner().invoke(command, [str(loaded), "--out", str(loaded / "file" / "charts")])
+def test_command_names_an_unwritable_place(saved: Path) -> None:
+    (saved / "file").touch()
+    ran = CliRunner().invoke(command, [str(saved), "--out", str(saved / "file" / "charts")])
     assert isinstance(ran.exception, UsageError)
-    assert str(loaded / "file" / "charts") in str(ran.exception)
+    assert str(saved / "file" / "charts") in str(ran.exception)
 
 
-def test_command_skips_what_was_not_asked_for(
-    loaded: Path, comparison: Comparison, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without = seven(**{row[0]: {"publisher_run_wire": None} for row in SEVEN})
-    without.path = loaded
-    monkeypatch.setattr("rtbench.storage.load", lambda _: without)
-    ran = CliRunner().invoke(command, [str(loaded), "--format", "svg"], catch_exceptions=False)
+def test_command_skips_what_was_not_asked_for(tmp_path: Path) -> None:
+    without = one()
+    change(without, 0, publisher_run_wire=None)
+    saved = save(without, tmp_path / "without")
+    ran = CliRunner().invoke(command, [str(saved), "--format", "svg"], catch_exceptions=False)
     assert [Path(line).stem for line in ran.stdout.splitlines()] == [
         "latency-ecdf",
         "latency-percentiles",
@@ -574,7 +577,7 @@ def test_command_skips_what_was_not_asked_for(
         "server-cpu",
     ]
     assert "bytes-per-delivery" in ran.stderr
-    asked = CliRunner().invoke(command, [str(loaded), "--chart", "bytes-per-delivery"])
+    asked = CliRunner().invoke(command, [str(saved), "--chart", "bytes-per-delivery"])
     assert isinstance(asked.exception, UsageError)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import signal
 import socket
@@ -12,8 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from rtbench.cli import group, run_program
 from tests.conftest import Program
 
 QUICK = ("--trials", "1", "--duration", "200ms", "--warmup", "50ms", "--rate", "50")
@@ -38,11 +41,11 @@ REFUSED = [
     ("an unknown server", ["run", "--transport", "sse", "--server", "nchan"], "sse has no server 'nchan'; installed: embedded"),
     ("a server that no transport has", ["compare", "--server", "nchan"], "no transport has the server nchan"),
     ("no trials", ["run", "--transport", "sse", "--trials", "0"], "--trials must be 1 to"),
-    ("a precision of 0", ["run", "--transport", "sse", "--precision", "0"], "--precision must be above 0 and below 100 %, as 5% or 0.05: got '0'"),
+    ("a precision of 0", ["run", "--transport", "sse", "--precision", "0"], "--precision must be above 0 and below 100 %, such as 5% or 0.05: got '0'"),
     ("a precision that may be percent or not", ["run", "--transport", "sse", "--precision", "5"], "as 5% or 0.05: got '5'"),
     ("a precision that is no number", ["compare", "--precision", "abc"], "as 5% or 0.05: got 'abc'"),
     ("most trials below the first", ["compare", "--precision", "5%", "--trials", "8", "--most-trials", "7"], "--most-trials must be 8 to 10000 (--trials 8): got 7"),
-    ("most trials for nothing", ["compare", "--most-trials", "7"], "--most-trials is for --precision"),
+    ("most trials for nothing", ["compare", "--most-trials", "7"], "--most-trials needs --precision"),
     ("an unknown option", ["run", "--transport", "sse", "--colour", "red"], "No such option '--colour'"),
     ("a control of a run", ["run", "--transport", "sse", "--no-control"], "No such option '--no-control'"),
     ("an unknown command", ["walk"], "No such command 'walk'"),
@@ -54,6 +57,8 @@ REFUSED = [
     ("a --config that is no TOML", ["run", "--config", "file"], "is not TOML"),
     ("a result that is not there", ["chart", "nowhere"], "nowhere holds no result"),
     ("a result that is damaged", ["export", "damaged"], "cannot be read"),
+]  # fmt: skip
+REFUSED_TO_SERVE = [
     ("serving an unknown transport", ["serve", "pigeon"], "unknown transport 'pigeon'"),
     ("a user without a password", ["serve", "mqtt", "--username", "u"], "--username and a password"),
     ("an option that a server does not take", ["serve", "sse", "--max-queued", "5"], "takes no --max-queued"),
@@ -63,23 +68,60 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that the program is run in, without the variables of the user."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("RTBENCH_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line that refuses some arguments."""
+    assert run_program(arguments) == 2
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert stderr.count("\n") == 1
+    return stderr
+
+
 @pytest.mark.parametrize(("arguments", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_bad_input_gets_one_line_and_exit_code_2(rtbench: Program, arguments: list[str], said: str) -> None:
-    (rtbench.directory / "file").write_text("something = of the user's\n")
-    (rtbench.directory / "unknown.toml").write_text('colour = "red"\n')
-    (rtbench.directory / "full").mkdir()
-    (rtbench.directory / "full" / "kept").write_text("kept")
-    (rtbench.directory / "damaged").mkdir()
-    (rtbench.directory / "damaged" / "result.json").write_text('{"schema": 1')
-    before = sorted(path.name for path in rtbench.directory.rglob("*"))
-    done = rtbench(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
+def test_bad_input_gets_one_line_and_exit_code_2(
+    directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    (directory / "file").write_text("something = of the user's\n")
+    (directory / "unknown.toml").write_text('colour = "red"\n')
+    (directory / "full").mkdir()
+    (directory / "full" / "kept").write_text("kept")
+    (directory / "damaged").mkdir()
+    (directory / "damaged" / "result.json").write_text('{"schema": 1')
+    before = sorted(path.name for path in directory.rglob("*"))
+    assert said in refused(arguments, capsys)
+    assert sorted(path.name for path in directory.rglob("*")) == before
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("arguments", "said"), [row[1:] for row in REFUSED_TO_SERVE], ids=[row[0] for row in REFUSED_TO_SERVE]
+)
+def test_a_server_that_cannot_be_started_is_refused_in_one_line(
+    directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    (directory / "file").write_text("something = of the user's\n")
+    assert said in refused(arguments, capsys)
+    assert [path.name for path in directory.iterdir()] == ["file"]
+
+
+@pytest.mark.process
+def test_the_process_ends_with_the_exit_code(rtbench: Program) -> None:
+    done = rtbench("run", "--transport", "pigeon")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert said in done.stderr
-    assert sorted(path.name for path in rtbench.directory.rglob("*")) == before
+    assert "unknown transport 'pigeon'" in done.stderr
 
 
+@pytest.mark.process
 def test_a_missing_mosquitto_is_named_with_the_way_to_install_it(rtbench: Program) -> None:
     rtbench.environment["PATH"] = str(rtbench.directory)
     wrapped = ["-c", "import shutil; shutil.which = lambda *a, **k: None; from rtbench.cli import main; main()"]
@@ -96,6 +138,7 @@ def test_a_missing_mosquitto_is_named_with_the_way_to_install_it(rtbench: Progra
     assert "apt-get install mosquitto" in done.stderr
 
 
+@pytest.mark.process
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from rtbench.cli import run_program; run_program(['--help']); "
@@ -105,13 +148,20 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_command_has_help(rtbench: Program) -> None:
-    for command in ("run", "compare", "serve", "chart", "export", "diff", "rerun", "idle", "transports", "doctor"):
-        done = rtbench(command, "--help")
-        assert done.returncode == 0
-        assert done.stdout.startswith(f"Usage: rtbench {command}")
+@pytest.mark.process
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = click.Context(group)
+    names = group.list_commands(commands)
+    assert names[:2] == ["run", "compare"]
+    assert {*names} == {
+        *("run", "compare", "resume", "serve", "chart", "export", "diff", "rerun", "idle", "transports", "doctor")
+    }
+    for name in names:
+        assert run_program([name, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"Usage: rtbench {name}")
 
 
+@pytest.mark.process
 def test_a_run_prints_its_table_on_stdout_and_the_rest_on_stderr(rtbench: Program) -> None:
     done = rtbench("run", "--transport", "websocket", *QUICK, "--out", "out")
     assert done.returncode in (0, 4), done.stderr
@@ -122,6 +172,7 @@ def test_a_run_prints_its_table_on_stdout_and_the_rest_on_stderr(rtbench: Progra
     assert rtbench("run", "--transport", "websocket", *QUICK, "--out", "quiet", "--quiet").stderr == ""
 
 
+@pytest.mark.process
 def test_json_is_the_whole_result(rtbench: Program) -> None:
     done = rtbench("run", "--transport", "mqtt", "--qos", "1", *QUICK, "--json", "--out", "out")
     content = json.loads(done.stdout)
@@ -132,6 +183,7 @@ def test_json_is_the_whole_result(rtbench: Program) -> None:
     assert {key: content[key] for key in saved if key not in sums} == {k: v for k, v in saved.items() if k not in sums}
 
 
+@pytest.mark.process
 def test_flags_beat_variables_beat_the_file_and_the_result_says_so(rtbench: Program) -> None:
     (rtbench.directory / "settings.toml").write_text('transport = "sse"\nrate = 20\npayload = 50\nduration = "150ms"\n')
     done = rtbench(
@@ -147,6 +199,7 @@ def test_flags_beat_variables_beat_the_file_and_the_result_says_so(rtbench: Prog
     assert settings["seed"] == {"value": 1, "source": "default"}
 
 
+@pytest.mark.process
 def test_export_gives_every_table_from_a_result_moved_elsewhere(rtbench: Program, comparison: Path) -> None:
     moved = rtbench.directory / "moved"
     shutil.copytree(comparison, moved)
@@ -170,6 +223,7 @@ def _csv(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(done.stdout)))
 
 
+@pytest.mark.process
 def test_transports_lists_servers_and_clients(rtbench: Program) -> None:
     rows = json.loads(rtbench("transports", "--json").stdout)
     assert {(r["transport"], r["kind"], r["name"]) for r in rows} >= {
@@ -181,6 +235,7 @@ def test_transports_lists_servers_and_clients(rtbench: Program) -> None:
     assert "interval_s" in next(r["options"] for r in rows if r["transport"] == "polling" and r["kind"] == "client")
 
 
+@pytest.mark.process
 def test_doctor_looks_at_everything(rtbench: Program) -> None:
     done = rtbench("doctor")
     assert done.returncode in (0, 4)
@@ -188,6 +243,7 @@ def test_doctor_looks_at_everything(rtbench: Program) -> None:
     assert "timer" in done.stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("transport", ["polling", "long-polling", "sse", "websocket", "mqtt"])
 def test_serve_tells_its_url_and_ends_on_sigterm(rtbench: Program, transport: str) -> None:
     process = rtbench.start("serve", transport)
@@ -202,6 +258,7 @@ def test_serve_tells_its_url_and_ends_on_sigterm(rtbench: Program, transport: st
     assert rtbench.processes() == []
 
 
+@pytest.mark.process
 def test_a_port_in_use_is_said_in_one_line(rtbench: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

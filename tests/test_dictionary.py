@@ -1,73 +1,80 @@
-"""The data dictionary of docs/results.md: every column of every CSV stands in it, and nothing else does."""
+"""The data dictionary: every column of every CSV is in it, in order, and the documents have it as the code has it."""
 
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import rtbench
+from rtbench.analysis import idle
+from rtbench.analysis.metric import Column
+from rtbench.analysis.metrics import summary_columns, trial_columns
+from rtbench.experiments.compare import load_comparison
 from rtbench.result.comparison import Comparison
-from rtbench.result.exports import delivery_lines
+from rtbench.result.dictionary import tables, written
+from rtbench.result.exports import DELIVERY_COLUMNS, delivery_lines
+from tests.builders import REFERENCE, idle_result
 
-REPOSITORY = Path(__file__).parents[1]
-TEXT = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
-SECTIONS = {"summary.csv": "summary", "trials.csv": "trials", "export --deliveries": "deliveries"}
+DOCS = Path(__file__).parents[1] / "docs"
 TYPES: dict[str, Any] = {"text": str, "integer": int, "number": (int, float), "boolean": bool}
-
-
-def dictionary(section: str) -> list[tuple[str, str, str]]:
-    """The (column, type, meaning) of the table in a section, whose heading starts with its name."""
-    (body,) = re.findall(rf"^## {re.escape(section)}:.*?\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
-    found = []
-    for line in body.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if line.startswith("| `"):
-            assert len(cells) == 3, line
-            found += [(name, cells[1], cells[2]) for name in re.findall(r"`([^`]+)`", cells[0])]
-    return found
+COLUMNS: dict[str, Callable[[], Sequence[Column]]] = {
+    "summary.csv": summary_columns,
+    "trials.csv": trial_columns,
+    "deliveries": lambda: DELIVERY_COLUMNS,
+    "summary.csv of idle connections": idle.columns,
+}
 
 
 @pytest.fixture(scope="module")
-def result() -> Comparison:
-    return rtbench.load(REPOSITORY / "results" / "reference")
+def reference() -> Comparison:
+    return load_comparison(REFERENCE)
 
 
-def rows_of(result: Comparison, kind: str) -> Iterator[Mapping[str, Any]]:
-    if kind == "deliveries":
+def rows_of(result: Comparison, csv_file: str) -> Iterator[Mapping[str, Any]]:
+    if csv_file == "deliveries":
         for row in csv.DictReader(list(delivery_lines(result))[:200]):
             yield {name: value if name == "variant" else int(value) for name, value in row.items()}
         return
-    yield from result.summary if kind == "summary" else result.trial_table
+    found = {"summary.csv": result.summary, "trials.csv": result.trial_table}
+    yield from found.get(csv_file, idle_result().summary)
 
 
-@pytest.mark.parametrize(("section", "kind"), SECTIONS.items())
-def test_the_dictionary_has_every_column_once_and_nothing_else(result: Comparison, section: str, kind: str) -> None:
-    columns = list(next(iter(rows_of(result, kind))))
-    described = [name for name, _, _ in dictionary(section)]
-    assert set(columns) - set(described) == set(), "not in docs/results.md"
-    assert set(described) - set(columns) == set(), "no such column"
+@pytest.mark.parametrize("csv_file", COLUMNS)
+def test_the_dictionary_has_every_column_in_order_and_nothing_else(reference: Comparison, csv_file: str) -> None:
+    described = [column.name for column in COLUMNS[csv_file]()]
+    assert list(next(iter(rows_of(reference, csv_file)))) == described
     assert len(described) == len(set(described))
 
 
-@pytest.mark.parametrize(("section", "kind"), SECTIONS.items())
-def test_every_value_has_the_type_that_the_dictionary_says(result: Comparison, section: str, kind: str) -> None:
-    types = {name: TYPES[kind] for name, kind, _ in dictionary(section)}
-    for row in rows_of(result, kind):
+@pytest.mark.parametrize("csv_file", COLUMNS)
+def test_every_value_has_the_type_that_the_dictionary_says(reference: Comparison, csv_file: str) -> None:
+    types = {column.name: TYPES[column.kind] for column in COLUMNS[csv_file]()}
+    for row in rows_of(reference, csv_file):
         wrong = [n for n, value in row.items() if value is not None and not isinstance(value, types[n])]
         assert wrong == []
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_everything_has_a_meaning(section: str) -> None:
-    assert [name for name, _, meaning in dictionary(section) if len(meaning) < 5] == []
+@pytest.mark.parametrize("csv_file", COLUMNS)
+def test_everything_has_a_meaning(csv_file: str) -> None:
+    assert [column.name for column in COLUMNS[csv_file]() if len(column.meaning) < 5] == []
 
 
+@pytest.mark.parametrize("document", tables())
+def test_the_documents_have_it_as_the_code_has_it(document: str) -> None:
+    text = (DOCS / document).read_text(encoding="utf-8")
+    assert text == written(text, tables()[document]), "run `make dictionary`"
+
+
+def test_a_document_without_a_place_for_a_table_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one place for the columns of trials\.csv: it has 0"):
+        written("# Results\n", {"trials.csv": "| column |\n"})
+
+
+@pytest.mark.process
 def test_the_columns_in_the_files_of_a_fresh_result_are_the_same(comparison: Path) -> None:
-    for section, kind in list(SECTIONS.items())[:2]:
-        with (comparison / f"{kind}.csv").open(encoding="utf-8") as file:
-            assert set(next(csv.reader(file))) == {name for name, _, _ in dictionary(section)}
+    for name in ("summary.csv", "trials.csv"):
+        with (comparison / name).open(encoding="utf-8") as file:
+            assert next(csv.reader(file)) == [column.name for column in COLUMNS[name]()]

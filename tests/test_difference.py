@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,93 +14,27 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from rtbench.analysis import statistics
-from rtbench.analysis.counts import TrialCounts
 from rtbench.analysis.difference import COMPARED, SAME, between, noise_floor, ratios, verdict
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.statistics import Estimate
 from rtbench.cli.diff import command
 from rtbench.errors import Error, UsageError
-from rtbench.plan.records import ACKED, Deliveries, Publishes
-from rtbench.plan.settings import resolve, workload_of
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
-from rtbench.result.result import COMPLETE, INCOMPLETE
-from rtbench.wire.tcp import Direction, Wire
+from rtbench.result.result import INCOMPLETE
+from tests import builders
+from tests.builders import BETWEEN, WITHIN, change, comparison, latencies, save, simulated, simulated_trial, variant
 from tests.conftest import Program
 
-MESSAGES, SUBSCRIBERS = 60, 5
-DELIVERIES = MESSAGES * SUBSCRIBERS
-REFERENCE = str(Path(__file__).parents[1] / "results" / "reference")
-ENVIRONMENT = {"link": "loopback", "kernel": "6.1", "processor": "P", "cores": 4, "python": "CPython 3.11.7"}
-
-
-def trial_of(variant: str, block: int, workload: Workload, scale: float, spread: float, seed: int) -> Measured:
-    """Return a trial with a luck of its own; its latencies and its cost are `scale` times those of another."""
-    random = np.random.default_rng([seed, block])
-    luck = random.lognormal(0, spread)
-    due = np.round(workload.warmup_s * 1e9 + np.arange(MESSAGES) * 1e7).astype(np.int64)
-    zeros, sequence = np.zeros(MESSAGES, dtype=np.int64), np.arange(MESSAGES)
-    latency = np.round(1e6 * scale * luck * random.lognormal(0, 0.3, DELIVERIES)).astype(np.int64)
-    many = np.repeat(sequence, SUBSCRIBERS)
-    deliveries = Deliveries(
-        publisher=np.zeros(DELIVERIES, dtype=np.int64),
-        sequence=many,
-        due_ns=due[many],
-        subscriber=np.tile(np.arange(SUBSCRIBERS), MESSAGES),
-        received_ns=due[many] + latency,
-        intact=np.ones(DELIVERIES, dtype=bool),
-    )
-    figures: dict[str, Any] = {field.name: 0 for field in fields(TrialCounts)} | {
-        "index": block,
-        "block": block,
-        "variant": variant,
-        "server_url": "",
-        "error": None,
-        "offered": MESSAGES,
-        "published_in_all": MESSAGES,
-        "deliveries": DELIVERIES,
-        "server_retransmitted_bytes": 0,
-        "pace": 1.0,
-        "wall_s": 1.0,
-        "server_cpu_ns": round(50_000 * scale * luck * DELIVERIES),
-        **{f.name: Wire() for f in fields(TrialCounts) if f.name.endswith("_wire")},
-        "subscriber_run_wire": Wire(down=Direction(200 * DELIVERIES, header_bytes=52 * DELIVERIES + block)),
-        "predicted": None,
-    }
-    publishes = Publishes(zeros, sequence, due, due + 1000, due + 1000, due + 5000, np.full(MESSAGES, ACKED))
-    return Measured(TrialCounts(**figures), workload, publishes, deliveries)
-
-
-def result_of(
-    scales: Mapping[str, float], trials: int = 6, seed: int = 0, spread: float = 0.1, **environment: Any
-) -> Comparison:
-    """Return a result with a variant for each scale."""
-    flags = {"subscribers": (SUBSCRIBERS, "flag"), "rate": (100, "flag"), "trials": (trials, "flag")}
-    settings = resolve({**flags, "duration": (MESSAGES / 100, "flag")})
-    workload = workload_of(settings)
-    return Comparison(
-        kind="comparison",
-        settings=settings,
-        workload=workload,
-        variants=[Variant(name, name, "embedded", "library", {}, i, 0, "S 1", "C 1") for i, name in enumerate(scales)],
-        environment={**ENVIRONMENT, "missing": [], "libraries": {"rtbench": "1"}, **environment},
-        created=f"2024-01-0{seed % 9 + 1}T00:00:00+00:00",
-        trials=[
-            trial_of(name, block, workload, scale, spread, seed)
-            for block in range(trials)
-            for name, scale in scales.items()
-        ],
-        status=COMPLETE,
-        planned_trials=trials * len(scales),
-    )
+REFERENCE = str(builders.REFERENCE)
 
 
 # what is compared
 
 
 def test_a_result_and_itself_show_no_difference() -> None:
-    result = result_of({"sse": 1.0, "websocket": 2.0})
+    result = simulated({"sse": 1.0, "websocket": 2.0})
     found = between(result, result)
     assert found.columns == ["variant", "metric", "a", "b", "ratio", "ratio_low", "ratio_high", "verdict"]
     assert set(found.column("verdict")) == {SAME}
@@ -110,7 +44,7 @@ def test_a_result_and_itself_show_no_difference() -> None:
 
 
 def test_the_figures_are_those_of_the_summary() -> None:
-    a, b = result_of({"sse": 1.0}, seed=1), result_of({"sse": 1.3}, seed=2)
+    a, b = simulated({"sse": 1.0}, seed=1), simulated({"sse": 1.3}, seed=2)
     for row in between(a, b):
         assert row["a"] == pytest.approx(a.summary["sse"][row["metric"]], rel=1e-12)
         assert row["b"] == pytest.approx(b.summary["sse"][row["metric"]], rel=1e-12)
@@ -118,7 +52,7 @@ def test_the_figures_are_those_of_the_summary() -> None:
 
 
 def test_latencies_and_costs_of_one_and_a_half_show_one_and_a_half() -> None:
-    found = between(result_of({"sse": 1.0}, trials=10, spread=0.02), result_of({"sse": 1.5}, trials=10, spread=0.02))
+    found = between(simulated({"sse": 1.0}, trials=10, spread=0.02), simulated({"sse": 1.5}, trials=10, spread=0.02))
     for row in found:
         if row["metric"] == "wire_bytes_per_delivery":
             assert row["verdict"] == SAME
@@ -130,8 +64,8 @@ def test_latencies_and_costs_of_one_and_a_half_show_one_and_a_half() -> None:
 
 
 def test_a_failed_trial_is_left_out_and_its_variant_named() -> None:
-    a, b = result_of({"sse": 1.0}), result_of({"sse": 1.0})
-    b.trials[0].counts = replace(b.trials[0].counts, error="broke", server_cpu_ns=10**15)
+    a, b = simulated({"sse": 1.0}), simulated({"sse": 1.0})
+    change(b, 0, error="broke", server_cpu_ns=10**15)
     found = between(a, b)
     assert found.rows[-1]["verdict"] == SAME
     assert not found.fit
@@ -139,27 +73,27 @@ def test_a_failed_trial_is_left_out_and_its_variant_named() -> None:
 
 
 def test_what_is_missing_is_no_figure() -> None:
-    a, b = result_of({"sse": 1.0}, trials=1), result_of({"sse": 1.0}, trials=2)
-    b.trials[0].counts = replace(b.trials[0].counts, subscriber_run_wire=None, server_cpu_ns=None)
+    a, b = simulated({"sse": 1.0}, trials=1), simulated({"sse": 1.0}, trials=2)
+    change(b, 0, subscriber_run_wire=None, server_cpu_ns=None)
     assert [row["verdict"] for row in between(a, b)] == [
-        "no interval: one trial, or nothing in one",
-        "no interval: one trial, or nothing in one",
+        "no interval: one trial, or a trial without a value",
+        "no interval: one trial, or a trial without a value",
         "too few deliveries",
-        "no interval: one trial, or nothing in one",
+        "no interval: one trial, or a trial without a value",
         "not measured",
         "not measured",
     ]
 
 
 def test_an_incomplete_result_and_what_only_one_has_are_named() -> None:
-    a, b = result_of({"sse": 1.0, "polling": 1.0}), result_of({"sse": 1.0, "mqtt": 1.0})
+    a, b = simulated({"sse": 1.0, "polling": 1.0}), simulated({"sse": 1.0, "mqtt": 1.0})
     b.status, b.planned_trials = INCOMPLETE, 20
     text = " ".join(str(between(a, b)).split())
     assert "B is INCOMPLETE: 12 of 20 trials." in text
     assert "Only in A, so not compared: polling." in text
     assert "Only in B, so not compared: mqtt." in text
     with pytest.raises(UsageError, match="no variant in common: A has polling, and B has mqtt"):
-        between(result_of({"polling": 1.0}), result_of({"mqtt": 1.0}))
+        between(simulated({"polling": 1.0}), simulated({"mqtt": 1.0}))
 
 
 # what is refused
@@ -201,13 +135,13 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), CONDITIONS)
-def test_results_measured_otherwise_are_refused_by_name(change: Callable[[Comparison], None], said: str) -> None:
-    a, b = result_of({"sse": 1.0, "mqtt": 1.0}), result_of({"sse": 1.0, "mqtt": 1.0})
-    change(b)
+@pytest.mark.parametrize(("made_other", "said"), CONDITIONS)
+def test_results_measured_otherwise_are_refused_by_name(made_other: Callable[[Comparison], None], said: str) -> None:
+    a, b = simulated({"sse": 1.0, "mqtt": 1.0}, 2), simulated({"sse": 1.0, "mqtt": 1.0}, 2)
+    made_other(b)
     with pytest.raises(UsageError) as refused:
         between(a, b)
-    assert str(refused.value) == f"A and B were not measured alike; {said}; --anyway compares them all the same"
+    assert str(refused.value) == f"A and B were not measured alike; {said}; --anyway compares them nevertheless"
     found = between(a, b, anyway=True)
     assert list(found.conditions) == [said]
     assert str(found).startswith(f"NOT MEASURED ALIKE, so a difference may come from any of these:\n- {said}\n\n")
@@ -221,11 +155,11 @@ def test_what_cannot_reach_the_figures_is_no_condition() -> None:
         "packages_sha256": "f",
         "libraries": {"rtbench": "1", "click": "9"},
     }
-    assert not between(result_of({"sse": 1.0}), result_of({"sse": 1.0}, **other)).conditions
+    assert not between(simulated({"sse": 1.0}), simulated({"sse": 1.0}, **other)).conditions
 
 
 def test_all_that_differs_is_named_in_one_line() -> None:
-    a, b = result_of({"sse": 1.0}), result_of({"sse": 1.0}, kernel="6.2", cores=8)
+    a, b = simulated({"sse": 1.0}), simulated({"sse": 1.0}, kernel="6.2", cores=8)
     other_workload(b)
     with pytest.raises(UsageError) as refused:
         between(a, b)
@@ -234,7 +168,7 @@ def test_all_that_differs_is_named_in_one_line() -> None:
 
 
 def test_more_trials_another_time_and_another_variant_are_no_other_conditions() -> None:
-    a, b = result_of({"sse": 1.0}, trials=5, seed=1), result_of({"sse": 1.0, "mqtt": 1.0}, trials=7, seed=2)
+    a, b = simulated({"sse": 1.0}, trials=5, seed=1), simulated({"sse": 1.0, "mqtt": 1.0}, trials=7, seed=2)
     b.variants[1] = replace(b.variants[1], server_software="S 9")
     found = between(a, b)
     assert not found.conditions
@@ -245,7 +179,7 @@ def test_more_trials_another_time_and_another_variant_are_no_other_conditions() 
 
 
 def test_ratios_are_those_to_the_baseline() -> None:
-    result = result_of({"sse": 1.0, "websocket": 0.5, "mqtt": 2.0}, spread=0.01)
+    result = simulated({"sse": 1.0, "websocket": 0.5, "mqtt": 2.0}, spread=0.01)
     found = result.ratios("websocket")
     assert list(dict.fromkeys(found.column("variant"))) == ["sse", "mqtt"]
     by = {(row["variant"], row["metric"]): row for row in found}
@@ -255,11 +189,11 @@ def test_ratios_are_those_to_the_baseline() -> None:
     with pytest.raises(UsageError, match="no variant 'pigeon' in this result; it has sse, websocket, mqtt"):
         ratios(result, "pigeon")
     with pytest.raises(UsageError, match="sse is the only variant"):
-        ratios(result_of({"sse": 1.0}), "sse")
+        ratios(simulated({"sse": 1.0}), "sse")
 
 
 def test_the_noise_floor_sets_odd_blocks_against_even_ones() -> None:
-    result = result_of({"sse": 1.0}, trials=5)
+    result = simulated({"sse": 1.0}, trials=5)
     row = result.noise_floor()["sse"]
     groups = [[t.latency_ms for t in result.trials if t.counts.block % 2 == odd] for odd in (0, 1)]
     even, odd = (statistics.pooled_percentile(group, 50) for group in groups)
@@ -269,19 +203,19 @@ def test_the_noise_floor_sets_odd_blocks_against_even_ones() -> None:
 
 
 def test_the_noise_floor_of_a_machine_that_alternates_is_seen() -> None:
-    result = result_of({"sse": 1.0}, trials=10, spread=0.02)
-    slow = [trial_of("sse", block, result.workload, 1.2, 0.02, 0) for block in range(10)]
+    result = simulated({"sse": 1.0}, trials=10, spread=0.02)
+    slow = simulated({"sse": 1.2}, trials=10, spread=0.02).trials
     result.trials = [slow[i] if i % 2 else trial for i, trial in enumerate(result.trials)]
     assert noise_floor(result)["sse"]["verdict"].startswith("odd is 1.1")
 
 
 def test_few_trials_are_said_to_be_few() -> None:
-    few, enough = noise_floor(result_of({"sse": 1.0}, trials=5)), noise_floor(result_of({"sse": 1.0}, trials=10))
-    assert any(n.startswith("3 against 2 trials (sse): too few to show any but a large difference") for n in few.notes)
+    few, enough = noise_floor(simulated({"sse": 1.0}, trials=5)), noise_floor(simulated({"sse": 1.0}, trials=10))
+    assert any(n.startswith("3 against 2 trials (sse): too few to show a small difference") for n in few.notes)
     assert not any("too few" in note for note in enough.notes)
     assert "Where nothing differs, up to 1 of 6 rows may show a difference." in few.notes
     with pytest.raises(UsageError, match="at least two trials"):
-        noise_floor(result_of({"sse": 1.0}, trials=1))
+        noise_floor(simulated({"sse": 1.0}, trials=1))
 
 
 # in words
@@ -298,8 +232,8 @@ def test_few_trials_are_said_to_be_few() -> None:
         (Estimate(1.0, 1.00012, 1.002), "B is 1.0001 to 1.0020 times A"),
         (Estimate(2.69, 2.69, 2.69), "B is 2.69 times A"),
         (Estimate(200.0, 190.0, 1234.5), "B is 190 to 1234 times A"),
-        (Estimate(1.2), "no interval: one trial, or nothing in one"),
-        (None, "no ratio with zero"),
+        (Estimate(1.2), "no interval: one trial, or a trial without a value"),
+        (None, "no ratio: the baseline is zero"),
     ],
 )
 def test_a_verdict_is_in_words(ratio: Estimate | None, said: str) -> None:
@@ -309,11 +243,15 @@ def test_a_verdict_is_in_words(ratio: Estimate | None, said: str) -> None:
 # on the command line
 
 
-@pytest.fixture
-def saved(monkeypatch: pytest.MonkeyPatch) -> dict[str, Comparison]:
-    results: dict[str, Comparison] = {}
-    monkeypatch.setattr("rtbench.storage.load", lambda path: results[str(path)])
-    return results
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are saved in a directory of the test's own, and named from there."""
+    monkeypatch.chdir(tmp_path)
+
+
+def saved(**results: Comparison) -> None:
+    for name, result in results.items():
+        save(result, Path(name))
 
 
 def said(*arguments: str) -> tuple[int, str]:
@@ -328,30 +266,29 @@ LONG = "long-polling (mosquitto, lean)"
 
 
 @pytest.mark.parametrize("arguments", [("A", "B"), ("A", "--baseline", "sse"), ("A", "--aa")], ids=" ".join)
-def test_every_comparison_is_printed_within_a_hundred_columns(
-    saved: dict[str, Comparison], arguments: tuple[str, ...]
-) -> None:
-    saved |= {"A": result_of({"sse": 1.0, LONG: 1234.5}), "B": result_of({"sse": 1.5, LONG: 0.001}, seed=3)}
+def test_every_comparison_is_printed_within_a_hundred_columns(arguments: tuple[str, ...]) -> None:
+    saved(A=simulated({"sse": 1.0, LONG: 1234.5}), B=simulated({"sse": 1.5, LONG: 0.001}, seed=3))
     code, text = said(*arguments)
     assert code == 0
     assert max(map(len, text.splitlines())) <= 100
     assert f"\n{LONG}\n" in text
-    assert all(metric.head in text for metric in COMPARED)
+    assert all(head in text for head in COMPARED.values())
 
 
-def test_json_has_the_rows_the_conditions_and_the_notes(saved: dict[str, Comparison]) -> None:
-    saved |= {"A": result_of({"sse": 1.0}), "B": result_of({"sse": 1.5}, cores=8)}
+def test_json_has_the_rows_the_conditions_and_the_notes() -> None:
+    saved(A=simulated({"sse": 1.0}), B=simulated({"sse": 1.5}, cores=8))
     code, text = said("A", "B", "--anyway", "--json")
     content = json.loads(text)
     assert code == 0
     assert (content["a"], content["b"], content["conditions"]) == ("A", "B", ["cores 4 and 8"])
-    assert [row["metric"] for row in content["rows"]] == [metric.name for metric in COMPARED]
+    assert [row["metric"] for row in content["rows"]] == list(COMPARED)
     assert content["notes"]
 
 
-def test_an_invalid_variant_is_exit_code_4(saved: dict[str, Comparison]) -> None:
-    saved["A"] = result_of({"sse": 1.0})
-    saved["A"].trials[0].counts = replace(saved["A"].trials[0].counts, nagle_sockets=3)
+def test_an_invalid_variant_is_exit_code_4() -> None:
+    result = simulated({"sse": 1.0})
+    change(result, 0, nagle_sockets=3)
+    saved(A=result)
     code, text = said("A", "--aa")
     assert code == 4
     assert "sse is invalid: 3 sockets without TCP_NODELAY" in text
@@ -365,16 +302,17 @@ def test_an_invalid_variant_is_exit_code_4(saved: dict[str, Comparison]) -> None
         (["A", "--aa", "--baseline", "sse"], "--baseline and --aa do not go together; give one of them"),
         (["A", "--aa", "--anyway"], "--anyway is for two results"),
         (["A", "--baseline", "pigeon"], "no variant 'pigeon' in this result; it has sse"),
-        (["A", "B"], "A and B were not measured alike; kernel 6.1 and 6.2; --anyway compares them all the same"),
+        (["A", "B"], "A and B were not measured alike; kernel 6.1 and 6.2; --anyway compares them nevertheless"),
     ],
 )
-def test_what_cannot_be_compared_is_said(saved: dict[str, Comparison], arguments: list[str], text: str) -> None:
-    saved |= {"A": result_of({"sse": 1.0}), "B": result_of({"sse": 1.0}, kernel="6.2")}
+def test_what_cannot_be_compared_is_said(arguments: list[str], text: str) -> None:
+    saved(A=simulated({"sse": 1.0}), B=simulated({"sse": 1.0}, kernel="6.2"))
     code, message = said(*arguments)
     assert code == 2
     assert message.startswith(text)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments", [(REFERENCE,), ("--baseline", "websocket"), ("--aa",)], ids=["with itself", "its variants", "A/A"]
 )
@@ -389,15 +327,10 @@ def test_the_reference_result_can_be_compared(rtbench: Program, arguments: tuple
 
 # how often the intervals tell the truth
 
-BETWEEN, WITHIN, SIZE = 0.15, 0.5, 40  # spread of the luck of a trial, of a message in it; messages a trial
 Trials = list[NDArray[np.float64]]
 
 
-def simulated(random: np.random.Generator, trials: int) -> Trials:
-    """Return latencies with a median of 1: messages of one trial share its luck."""
-    return [np.exp(random.normal(0, BETWEEN) + random.normal(0, WITHIN, SIZE)) for _ in range(trials)]
-
-
+@pytest.mark.statistics
 @pytest.mark.parametrize(
     ("trials", "least", "most"),
     [(3, 0.68, 0.81), (5, 0.76, 0.88), (10, 0.84, 0.94)],
@@ -411,7 +344,7 @@ def test_the_interval_of_a_figure_covers_the_truth_less_often_than_it_says(
     truths = {"mean": np.exp((BETWEEN**2 + WITHIN**2) / 2), "p50": 1.0}
     covered = dict.fromkeys(truths, 0)
     for seed in range(300):
-        drawn = simulated(random, trials)
+        drawn = latencies(random, trials)
         for name, estimate in (("mean", statistics.mean(drawn, seed)), ("p50", statistics.percentile(drawn, 50, seed))):
             assert estimate is not None
             assert estimate.low is not None
@@ -428,7 +361,7 @@ def false_alarms(
     random = np.random.default_rng(1000 + trials)
 
     def figure(count: int) -> statistics.Pooled | None:
-        drawn = unit(simulated(random, count))
+        drawn = unit(latencies(random, count))
         return statistics.pooled_mean(drawn) if percent is None else statistics.pooled_percentile(drawn, percent)
 
     found = [statistics.ratio(figure(trials), figure(others), seed=seed) for seed in range(pairs)]
@@ -447,6 +380,7 @@ def of_messages(drawn: Trials) -> Trials:
 GROUPS = [(2, 2), (3, 3), (4, 4), (5, 5), (10, 10), (3, 2), (10, 2), (10, 3)]
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize(
     ("trials", "others", "percent", "pairs"),
     [(*group, None, 1000) for group in GROUPS]
@@ -459,11 +393,13 @@ def test_at_most_one_pair_in_twenty_shows_a_difference_where_there_is_none(
     assert false_alarms(trials, others, pairs, of_trials, percent) <= 0.05 + 2 * (0.05 * 0.95 / pairs) ** 0.5
 
 
+@pytest.mark.statistics
 def test_messages_taken_for_independent_would_show_a_difference_in_a_third_of_the_pairs() -> None:
     assert false_alarms(5, 5, 100, of_messages) > 0.25
     assert false_alarms(5, 5, 100, of_trials) <= 0.1
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize(
     ("trials", "scale", "least"),
     [(10, 0.8, 70), (10, 1.25, 70), (5, 1.5, 80)],
@@ -473,8 +409,8 @@ def test_a_difference_that_is_there_is_mostly_shown(trials: int, scale: float, l
     random = np.random.default_rng(7)
     shown = 0
     for seed in range(100):
-        b = statistics.pooled_mean([scale * t for t in simulated(random, trials)])
-        found = statistics.ratio(b, statistics.pooled_mean(simulated(random, trials)), seed=seed)
+        b = statistics.pooled_mean([scale * t for t in latencies(random, trials)])
+        found = statistics.ratio(b, statistics.pooled_mean(latencies(random, trials)), seed=seed)
         shown += statistics.differs(found)
     assert shown >= least
 
@@ -483,16 +419,16 @@ VARIANTS = dict.fromkeys(("polling", "sse", "websocket", "mqtt"), 1.0)
 
 
 def alike(trials: int, seed: int) -> Comparison:
-    """Return a result in which nothing differs but the luck of every trial of every variant."""
-    result = result_of(VARIANTS, trials)
-    result.trials = [
-        trial_of(name, block, result.workload, 1.0, BETWEEN, 1000 * seed + i)
-        for block in range(trials)
-        for i, name in enumerate(VARIANTS)
-    ]
-    return result
+    """Return a result in which nothing differs but the chance of every trial of every variant."""
+
+    def made(workload: Workload, of: Variant, block: int) -> Measured:
+        number = list(VARIANTS).index(of.name)
+        return simulated_trial(workload, 1.0, BETWEEN, 1000 * seed + number, block=block)
+
+    return comparison([variant(name) for name in VARIANTS], made, trials)
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("trials", [3, 4, 5, 10])
 def test_an_aa_comparison_as_a_whole_finds_a_difference_in_one_of_twenty_at_most(trials: int) -> None:
     """Where one single row or another does so much more often: there are 24, at one in twenty each."""
@@ -504,22 +440,23 @@ def test_an_aa_comparison_as_a_whole_finds_a_difference_in_one_of_twenty_at_most
 
 @pytest.mark.parametrize("factor", [1.2, 0.8])
 def test_an_aa_comparison_finds_a_machine_that_alternates(factor: float) -> None:
-    result = result_of(VARIANTS, 10, spread=0.03)
-    result.trials = [
-        trial_of(t.counts.variant, t.counts.block, t.workload, factor, 0.03, 0) if t.counts.block % 2 else t
-        for t in result.trials
-    ]
+    result = simulated(VARIANTS, 10, spread=0.03)
+    slow = simulated(dict.fromkeys(VARIANTS, factor), 10, spread=0.03).trials
+    result.trials = [slow[i] if each.counts.block % 2 else each for i, each in enumerate(result.trials)]
     text = " ".join(str(noise_floor(result)).split())
-    assert "rows part more than chance explains (family-wise at 5 %: Bonferroni): polling p50 ms, " in text
+    assert "rows differ more than chance explains (family-wise at 5 %: Bonferroni): polling p50 ms, " in text
     assert text.endswith("something on this machine changed from block to block.")
 
 
-def test_an_aa_comparison_without_a_difference_says_so_in_its_last_line(saved: dict[str, Comparison]) -> None:
-    saved |= {"A": result_of(VARIANTS, 10, seed=1), "B": result_of(VARIANTS, 3), "C": result_of(VARIANTS, 10, seed=2)}
-    conclusion = "A/A: no difference shown in 24 rows (family-wise at 5 %: Bonferroni)."
-    assert said("A", "--aa")[1].splitlines()[-1] == conclusion
+def test_an_aa_comparison_without_a_difference_says_so_in_its_last_line() -> None:
+    two = dict.fromkeys(("sse", "websocket"), 1.0)
+    a = simulated(two, 10, seed=1)
+    saved(A=a, B=simulated(two, 3), C=simulated(two, 2))
+    conclusion = "A/A: no difference shown in 12 rows (family-wise at 5 %: Bonferroni)."
+    found = noise_floor(a)
+    assert str(found).splitlines()[-1] == conclusion
+    assert conclusion in found._repr_html_()
     assert json.loads(said("A", "--aa", "--json")[1])["conclusion"] == conclusion
-    assert conclusion in noise_floor(saved["A"])._repr_html_()
-    assert said("B", "--aa")[1].splitlines()[-1].startswith("A/A: nothing can be said: one trial in a half")
+    assert said("B", "--aa")[1].splitlines()[-1].startswith("A/A: no conclusion: a half with one trial")
     assert json.loads(said("A", "C", "--json")[1])["conclusion"] is None
     assert "A/A" not in said("A", "C")[1]

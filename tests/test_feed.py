@@ -58,7 +58,7 @@ def test_readers_do_not_disturb_each_other() -> None:
     assert feed.after(0).messages == [b"0", b"1", b"2"]
 
 
-async def turns(count: int = 5) -> None:
+async def let_run(count: int = 5) -> None:
     """Let everything run that can run without anything new."""
     for _ in range(count):
         await asyncio.sleep(0)
@@ -69,14 +69,14 @@ def test_one_message_wakes_everyone_who_waits_for_it_and_nobody_else() -> None:
         feed = feed_of(2)
         waiting = [asyncio.create_task(feed.beyond(2)) for _ in range(50)]
         for_the_next = asyncio.create_task(feed.beyond(3))
-        await turns()
+        await let_run()
         assert not any(task.done() for task in (*waiting, for_the_next))
         feed.append(b"2")
-        await turns()
+        await let_run()
         assert all(task.done() for task in waiting)
         assert not for_the_next.done()
         feed.append(b"3")
-        await turns()
+        await let_run()
         assert for_the_next.done()
 
     asyncio.run(run())
@@ -85,7 +85,7 @@ def test_one_message_wakes_everyone_who_waits_for_it_and_nobody_else() -> None:
 def test_nobody_waits_for_what_is_there() -> None:
     async def run() -> None:
         waiting = asyncio.create_task(feed_of(2).beyond(1))
-        await turns(1)
+        await let_run(1)
         assert waiting.done()
 
     asyncio.run(run())
@@ -95,13 +95,13 @@ def test_a_reader_that_gives_up_takes_no_other_with_it() -> None:
     async def run() -> None:
         feed = feed_of(0)
         impatient, patient = (asyncio.create_task(feed.beyond(0)) for _ in range(2))
-        await turns()
+        await let_run()
         impatient.cancel()
-        await turns()
+        await let_run()
         assert impatient.cancelled()
         assert not patient.done()
         feed.append(b"0")
-        await turns()
+        await let_run()
         assert patient.done()
         assert patient.exception() is None
 
@@ -113,9 +113,9 @@ def test_a_message_when_nobody_waits_any_more_disturbs_nobody() -> None:
         feed = feed_of(0)
         for _ in range(3):
             waiting = asyncio.create_task(feed.beyond(feed.end))
-            await turns()
+            await let_run()
             waiting.cancel()
-            await turns()
+            await let_run()
             feed.append(b"")
 
     asyncio.run(run())
@@ -125,7 +125,7 @@ def test_two_messages_in_one_turn_wake_a_reader_once_and_it_gets_both() -> None:
     async def run() -> list[bytes]:
         feed = feed_of(0)
         waiting = asyncio.create_task(feed.beyond(0))
-        await turns()
+        await let_run()
         feed.append(b"0")
         feed.append(b"1")
         await waiting
@@ -143,32 +143,32 @@ def test_a_topic_has_one_feed_and_another_topic_another() -> None:
 
 
 @given(st.integers(0, 2**63))
-def test_a_mark_comes_back_as_the_cursor_it_was_made_of(cursor: int) -> None:
+def test_a_cursor_comes_back_from_its_text(cursor: int) -> None:
     feeds = Feeds()
-    mark = feeds.mark(cursor)
-    for echoed in (mark, f'"{mark}"', f'W/"{mark}"', f'  "{mark}" '):
+    text = feeds.cursor_text(cursor)
+    for echoed in (text, f'"{text}"', f'W/"{text}"', f'  "{text}" '):
         assert feeds.cursor(echoed, default=7) == cursor
 
 
-def test_without_a_mark_a_reader_starts_where_the_server_says() -> None:
+def test_without_a_cursor_a_reader_starts_where_the_server_says() -> None:
     assert Feeds().cursor(None, default=7) == 7
 
 
-@pytest.mark.parametrize("mark", ["", '""', "*", "-", "5", '"5"', "wxyz-5", "5-", "5-5-5", "a", '"a-1", "a-2"', "é-1"])
-def test_a_mark_that_is_not_ours_stands_for_all_there_is(mark: str) -> None:
-    assert Feeds().cursor(mark, default=7) == 0
+@pytest.mark.parametrize("text", ["", '""', "*", "-", "5", '"5"', "wxyz-5", "5-", "5-5-5", "a", '"a-1", "a-2"', "é-1"])
+def test_a_cursor_that_is_not_ours_stands_for_all_there_is(text: str) -> None:
+    assert Feeds().cursor(text, default=7) == 0
 
 
 @pytest.mark.parametrize("number", ["", "x", "-1", "+1", "1.0", " 1", "1_0", "٣", "²", "1" * 8000])
-def test_a_mark_of_ours_with_a_spoilt_number_is_no_error(number: str) -> None:
+def test_a_cursor_of_ours_with_a_spoilt_number_is_no_error(number: str) -> None:
     feeds = Feeds()
-    spoilt = feeds.mark(5).removesuffix("5") + number
+    spoilt = feeds.cursor_text(5).removesuffix("5") + number
     assert feeds.cursor(spoilt, default=7) == 0
 
 
-def test_a_mark_of_another_run_of_the_server_stands_for_all_there_is() -> None:
+def test_a_cursor_of_another_run_of_the_server_stands_for_all_there_is() -> None:
     runs = [Feeds() for _ in range(4)]
-    marks = {feeds.mark(5) for feeds in runs}
-    assert len(marks) > 1
-    before = next(feeds for feeds in runs if feeds.mark(5) != runs[0].mark(5))
-    assert runs[0].cursor(before.mark(5), default=7) == 0
+    texts = {feeds.cursor_text(5) for feeds in runs}
+    assert len(texts) > 1
+    before = next(feeds for feeds in runs if feeds.cursor_text(5) != runs[0].cursor_text(5))
+    assert runs[0].cursor(before.cursor_text(5), default=7) == 0

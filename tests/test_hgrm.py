@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import rtbench as package
 from rtbench.cli import run_program
+from rtbench.experiments.compare import load_comparison
 from rtbench.result.hgrm import lines, percentiles
+from tests.builders import REFERENCE
 
-REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 HEADER = ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
 
 
@@ -118,7 +118,7 @@ def test_plotters_read_it() -> None:
 def test_the_command_exports_a_variant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(["export", str(REFERENCE), "--hgrm", "mqtt-qos1"]) == 0
     printed = capsys.readouterr().out
-    values = package.load(REFERENCE).latency_ms("mqtt-qos1")
+    values = load_comparison(REFERENCE).latency_ms("mqtt-qos1")
     rows, footer = parse(printed)
     assert footer["Total count"] == len(values)
     assert footer["StdDeviation"] == pytest.approx(values.std(), abs=1e-6)

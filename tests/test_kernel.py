@@ -48,6 +48,7 @@ def test_growth_is_known_only_between_what_is_known() -> None:
     assert kernel.grown(None, 3) is kernel.grown(3, None) is None
 
 
+@pytest.mark.process
 @on_linux
 def test_a_connection_that_finds_no_room_is_counted() -> None:
     before = kernel.listen_drops()

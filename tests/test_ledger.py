@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtbench.analysis.ledger import Ledger, account
-from rtbench.plan.records import ACKED, FAILED, INDETERMINATE, Deliveries, Publishes
+from rtbench.plan.records import ACKED, FAILED, INDETERMINATE
 from rtbench.plan.workload import PATTERNS, Workload
+from tests.builders import deliveries, publishes, to_all
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,11 @@ class History:
             return np.array([getattr(row, name) for row in rows], dtype=np.int64)
 
         s, a = self.sent, self.arrivals
+        sent = {name: column(s, name) for name in ("publisher", "sequence", "sent_ns", "status")}
+        arrived = {name: column(a, name) for name in ("publisher", "sequence", "subscriber", "intact")}
         ledger, first = account(
-            Publishes(
-                column(s, "publisher"),
-                column(s, "sequence"),
-                column(s, "due_ns"),
-                column(s, "sent_ns"),
-                column(s, "sent_ns"),
-                column(s, "sent_ns"),
-                column(s, "status"),
-            ),
-            Deliveries(
-                column(a, "publisher"),
-                column(a, "sequence"),
-                column(a, "due_ns"),
-                column(a, "subscriber"),
-                np.arange(len(a), dtype=np.int64),
-                column(a, "intact").astype(bool),
-            ),
+            publishes(column(s, "due_ns"), **sent),
+            deliveries(column(a, "due_ns"), received_ns=np.arange(len(a)), **arrived),
             self.publisher_topics,
             self.subscriber_topics,
             since_ns,
@@ -144,24 +132,20 @@ PATTERNS_IN_SMALL = [
 ]
 
 
-@pytest.mark.parametrize(("pattern", "publishers", "subscribers", "deliveries"), PATTERNS_IN_SMALL)
-def test_a_clean_history_raises_no_alarm(pattern: str, publishers: int, subscribers: int, deliveries: int) -> None:
+@pytest.mark.parametrize(("pattern", "publishers", "subscribers", "pairs"), PATTERNS_IN_SMALL)
+def test_a_clean_history_raises_no_alarm(pattern: str, publishers: int, subscribers: int, pairs: int) -> None:
     clean = history(*topics_of(pattern, publishers, subscribers))
     ledger, first = clean.account()
-    assert ledger == Ledger(
-        published=10 * publishers, acked=10 * publishers, expected=10 * deliveries, delivered=10 * deliveries
-    )
+    assert ledger == Ledger(published=10 * publishers, acked=10 * publishers, expected=10 * pairs, delivered=10 * pairs)
     assert first == list(range(len(clean.arrivals)))
 
 
-@pytest.mark.parametrize(("pattern", "publishers", "subscribers", "deliveries"), PATTERNS_IN_SMALL)
-def test_subscribers_may_hear_at_different_times(
-    pattern: str, publishers: int, subscribers: int, deliveries: int
-) -> None:
+@pytest.mark.parametrize(("pattern", "publishers", "subscribers", "pairs"), PATTERNS_IN_SMALL)
+def test_subscribers_may_hear_at_different_times(pattern: str, publishers: int, subscribers: int, pairs: int) -> None:
     late = history(*topics_of(pattern, publishers, subscribers))
     late.arrivals.sort(key=lambda got: got.subscriber)
     ledger, _ = late.account()
-    assert (ledger.delivered, ledger.reordered, ledger.lost) == (10 * deliveries, 0, 0)
+    assert (ledger.delivered, ledger.reordered, ledger.lost) == (10 * pairs, 0, 0)
 
 
 def test_nothing_sent_and_nothing_heard_is_an_empty_ledger() -> None:
@@ -528,24 +512,14 @@ def test_the_clean_histories_contain_everything_that_is_no_fault() -> None:
 
 @pytest.mark.parametrize("messages", [pytest.param(100_000, id="a million deliveries")])
 def test_counting_takes_no_time_to_speak_of(messages: int) -> None:
-    subscribers, numbers = 10, np.arange(messages)
-    rows = np.repeat(numbers, subscribers)
-    due = 1000 * numbers + 1
-    nobody = np.zeros(messages, dtype=np.int64)
-    publishes = Publishes(nobody, numbers, due, due + 5, due + 5, due + 9, np.full(messages, INDETERMINATE))
-    deliveries = Deliveries(
-        np.zeros(len(rows), dtype=np.int64),
-        rows,
-        due[rows],
-        np.tile(np.arange(subscribers), messages),
-        due[rows] + 50,
-        np.ones(len(rows), dtype=bool),
-    )
+    subscribers = 10
+    sent = publishes(1000 * np.arange(messages) + 1, status=INDETERMINATE)
+    got = to_all(sent, subscribers)
     before = time.process_time()
-    ledger, _ = account(publishes, deliveries, ["t"], ["t"] * subscribers)
+    ledger, _ = account(sent, got, ["t"], ["t"] * subscribers)
     spent_s = time.process_time() - before
     assert ledger.recovered == messages
-    assert ledger.delivered == len(rows)
+    assert ledger.delivered == len(got.due_ns)
     assert spent_s < 2.0  # a loop in Python would take longer; on an idle machine it is a tenth of a second
 
 

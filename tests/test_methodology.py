@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def claims() -> list[str]:
     return [claim.strip() for claim in found]
 
 
+@cache
+def functions_of(file: str) -> set[str]:
+    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize("claim", claims(), ids=lambda claim: claim[:50])
 def test_every_claim_names_its_test(claim: str) -> None:
     assert REFERENCE.search(claim) or "→ no test: " in claim
@@ -27,8 +34,7 @@ def test_every_claim_names_its_test(claim: str) -> None:
 
 @pytest.mark.parametrize(("file", "name"), sorted(set(REFERENCE.findall(TEXT))))
 def test_the_tests_that_are_named_exist(file: str, name: str) -> None:
-    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
-    assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert name in functions_of(file)
 
 
 def test_there_are_as_many_claims_as_it_looks() -> None:

@@ -50,7 +50,7 @@ def test_a_payload_is_one_line_of_readable_ascii(publisher: int, sequence: int, 
 
 
 @given(publishers, sequences, due_times)
-def test_only_the_canary_is_a_canary(publisher: int, sequence: int, due: int) -> None:
+def test_only_the_readiness_probe_is_one(publisher: int, sequence: int, due: int) -> None:
     built = payload.build(publisher, sequence, due, 100)
     assert payload.is_probe(built) == (sequence == payload.PROBE)
     assert payload.is_probe(payload.build(publisher, payload.PROBE, due, 100))

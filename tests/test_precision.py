@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable
@@ -17,22 +18,23 @@ from rtbench.analysis import statistics
 from rtbench.analysis.precision import LEAST_TO_PROJECT, Precision, Width
 from rtbench.cli.measuring import ProgressLine
 from rtbench.errors import UsageError
-from rtbench.experiments.compare import plans
+from rtbench.experiments import schema
+from rtbench.experiments.compare import load_comparison, plans
 from rtbench.experiments.rerun import settings_of
 from rtbench.experiments.runner import Progress
-from rtbench.plan.settings import LEAST_TRIALS_FOR_PRECISION, Given, resolve
-from rtbench.plan.variant import Variant
+from rtbench.plan.settings import LEAST_TRIALS_FOR_PRECISION, SETTINGS, Given, resolve
 from rtbench.result.comparison import Comparison
+from tests.builders import change, changed, latencies, saved_trials, simulated, simulated_trial, variant
 from tests.conftest import Program, until
-from tests.test_difference import BETWEEN, SIZE, WITHIN, result_of, trial_of
-from tests.test_trouble import _measured_trials
+
+jsonschema = importlib.import_module("jsonschema")  # has no type hints
 
 QUICK = ("--duration", "300ms", "--warmup", "0s")
 
 
 def grown(spreads: dict[str, float], precision: float, most_trials: int = 30, seed: int = 0) -> Comparison:
     """Return a result of trials made up here, measured block after block until it says that this is enough."""
-    result = result_of(dict.fromkeys(spreads, 1.0), LEAST_TRIALS_FOR_PRECISION)
+    result = simulated(dict.fromkeys(spreads, 1.0), LEAST_TRIALS_FOR_PRECISION)
     result.settings = {
         **result.settings,
         "precision": Given(precision, "flag"),
@@ -43,8 +45,9 @@ def grown(spreads: dict[str, float], precision: float, most_trials: int = 30, se
         block = len(result.trials) // len(spreads)
         if block == result.blocks and not result.extend():
             return result
-        result.trials += [trial_of(name, block, result.workload, 1.0, s, seed + 7) for name, s in spreads.items()]
-        result._forget()
+        for name, spread in spreads.items():
+            trial = simulated_trial(result.workload, 1.0, spread, seed + 7, block=block)
+            result.add(changed(trial, variant=name, index=len(result.trials)))
 
 
 def test_trials_that_agree_are_enough_at_once() -> None:
@@ -88,12 +91,9 @@ def test_most_trials_are_never_exceeded() -> None:
 
 def test_a_trial_that_failed_is_exit_code_1_and_an_unfit_one_4() -> None:
     result = grown({"sse": 0.5}, 0.01, most_trials=6)
-    figures = result.trials[0].counts
-    result.trials[0].counts = type(figures)(**{**vars(figures), "nagle_sockets": 3})
-    result._forget()
+    change(result, 0, nagle_sockets=3)
     assert result.exit_code == 4
-    result.trials[0].counts = type(figures)(**{**vars(figures), "error": "broke"})
-    result._forget()
+    change(result, 0, error="broke")
     assert result.exit_code == 1
 
 
@@ -156,11 +156,13 @@ def test_what_has_no_interval_is_said() -> None:
 
 
 def test_the_first_trials_are_those_without_it() -> None:
-    variants = [Variant(name, name, "embedded", "library") for name in "abc"]
-    workload = result_of({"sse": 1.0}).workload
-    assert plans(variants, workload, 30, 1)[: 3 * 5] == plans(variants, workload, 5, 1)
+    variants = [variant(name) for name in "abc"]
+    result = simulated({"sse": 1.0})
+    more, fewer = (plans(variants, result.workload, blocks, result.settings) for blocks in (30, 5))
+    assert more[: 3 * 5] == fewer
 
 
+@pytest.mark.statistics
 def test_stopping_when_it_is_narrow_favours_what_is_narrow_by_chance() -> None:
     """What docs/methodology.md says of 7 %: 76 % of the intervals that are narrow enough hold the median, not 92 %."""
     random = np.random.default_rng(1)
@@ -169,7 +171,7 @@ def test_stopping_when_it_is_narrow_favours_what_is_narrow_by_chance() -> None:
         trials: list[NDArray[np.float64]] = []
         width = Width("a", 0, None)
         while not (trials and Precision(0.07, 30, [width]).enough(len(trials))):
-            trials.append(np.exp(random.normal(0, BETWEEN) + random.normal(0, WITHIN, SIZE)))
+            trials += latencies(random, 1)
             found = statistics.percentile(trials, 50)
             assert found is not None
             if found.low is not None and found.high is not None:
@@ -186,13 +188,13 @@ def test_stopping_when_it_is_narrow_favours_what_is_narrow_by_chance() -> None:
 
 @pytest.mark.parametrize("given", ["5%", "5 %", " 5% ", 0.05, "0.05", ".05"])
 def test_a_share_is_read_as_people_write_it(given: Any) -> None:
-    assert resolve({"precision": (given, "argument")})["precision"].value == pytest.approx(0.05)
+    assert resolve({"precision": (given, "argument")}, SETTINGS)["precision"].value == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("given", ["0", "abc", "200%", "100%", "5", 5, 1, True, "-5%", "nan", "", "%", "5%%"])
 def test_what_is_no_share_is_refused(given: Any) -> None:
-    with pytest.raises(UsageError, match=r"--precision must be above 0 and below 100 %, as 5% or 0\.05: got "):
-        resolve({"precision": (given, "argument")})
+    with pytest.raises(UsageError, match=r"--precision must be above 0 and below 100 %, such as 5% or 0\.05: got "):
+        resolve({"precision": (given, "argument")}, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_what_is_no_share_is_refused(given: Any) -> None:
     ],
 )
 def test_trials_are_where_it_starts(settings: dict[str, Any], trials: tuple[Any, str], most: tuple[Any, str]) -> None:
-    resolved = resolve({name: (value, "flag") for name, value in settings.items()})
+    resolved = resolve({name: (value, "flag") for name, value in settings.items()}, SETTINGS)
     assert resolved["trials"] == Given(*trials)
     assert resolved["most_trials"] == Given(*most)
 
@@ -214,7 +216,7 @@ def test_trials_are_where_it_starts(settings: dict[str, Any], trials: tuple[Any,
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"most_trials": 30}, "--most-trials is for --precision, which is missing"),
+        ({"most_trials": 30}, "--most-trials needs --precision"),
         ({"precision": "5%", "most_trials": 4}, r"--most-trials must be 5 to 10000 .*: got 4"),
         ({"precision": "5%", "trials": 8, "most_trials": 7}, r"--most-trials must be 8 to 10000 \(--trials 8\): got 7"),
         ({"precision": "5%", "most_trials": 20_000}, "got 20000"),
@@ -222,17 +224,19 @@ def test_trials_are_where_it_starts(settings: dict[str, Any], trials: tuple[Any,
 )
 def test_trials_that_cannot_be_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        resolve({name: (value, "flag") for name, value in settings.items()})
+        resolve({name: (value, "flag") for name, value in settings.items()}, SETTINGS)
 
 
 # with real servers
 
 
+@pytest.mark.process
+@pytest.mark.alone
 def test_a_run_that_is_precise_enough_says_so(rtbench: Program) -> None:
     done = rtbench("run", "--transport", "websocket", *QUICK, "--out", "out", RTBENCH_PRECISION="90%")
     assert done.returncode in (0, 4), done.stderr
     last = done.stdout.splitlines()[-1]
-    result = package.load(rtbench.directory / "out")
+    result = load_comparison(rtbench.directory / "out")
     assert last == f"precision: 90 % reached with {result.blocks} trials"
     assert result.report() == done.stdout.rstrip("\n")
     assert result.settings["precision"] == Given(0.9, "environment")
@@ -247,6 +251,8 @@ def test_a_run_that_is_precise_enough_says_so(rtbench: Program) -> None:
     }
 
 
+@pytest.mark.process
+@pytest.mark.alone
 def test_a_comparison_that_cannot_be_says_what_it_would_take(rtbench: Program) -> None:
     config = 'precision = 0.001\ntransport = ["sse"]\nmost_trials = 6\n'
     (rtbench.directory / "settings.toml").write_text(config)
@@ -256,18 +262,21 @@ def test_a_comparison_that_cannot_be_says_what_it_would_take(rtbench: Program) -
     for name, line in zip(("sse", "tcp"), lines, strict=True):
         assert line.startswith(f"precision: {name} ±")
         assert "% after 6 trials, about " in line
-    result = package.load(rtbench.directory / "out")
+    result = load_comparison(rtbench.directory / "out")
     names = [trial.counts.variant for trial in result.trials]
-    assert names == [plan.variant.name for plan in plans(result.variants, result.workload, 30, 1)[:12]]
+    planned = plans(result.variants, result.workload, 30, result.settings)
+    assert names == [plan.variant.name for plan in planned[:12]]
     assert result.precision is not None
     assert not result.precision.reached
     assert rtbench.processes() == []
 
 
+@pytest.mark.process
+@pytest.mark.alone
 def test_a_run_that_is_stopped_says_how_far_it_came(rtbench: Program) -> None:
     process = rtbench.start("run", "--transport", "sse", "--precision", "0.1%", *QUICK, "--out", "out")
     out = rtbench.directory / "out"
-    assert until(lambda: _measured_trials(out) >= 6)
+    assert until(lambda: saved_trials(out) >= 6)
     process.terminate()
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -275,18 +284,19 @@ def test_a_run_that_is_stopped_says_how_far_it_came(rtbench: Program) -> None:
     assert content["status"] == "incomplete"
     assert content["planned_trials"] == len(content["trials"]) + 1
     assert stdout.splitlines()[-1].startswith("precision: sse ±")
-    assert package.load(out).report() == stdout.rstrip("\n")
+    assert load_comparison(out).report() == stdout.rstrip("\n")
 
 
+@pytest.mark.process
+@pytest.mark.alone
 def test_python_takes_the_same_and_the_schema_knows_it(tmp_path: Path) -> None:
     result = package.run(
         transport="websocket", precision=0.9, most_trials=5, duration=0.2, warmup=0, out=tmp_path / "out"
     )
     assert result.blocks == 5
     assert result.precision is not None
-    jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads((Path(package.__file__).parent / "result.schema.json").read_text())
-    jsonschema.Draft202012Validator(schema).validate(json.loads((tmp_path / "out" / "result.json").read_text()))
+    validator = jsonschema.Draft202012Validator(schema())
+    validator.validate(json.loads((tmp_path / "out" / "result.json").read_text()))
 
 
 def test_the_progress_line_says_no_total_that_is_not_known(
@@ -295,9 +305,9 @@ def test_the_progress_line_says_no_total_that_is_not_known(
     monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((100, 24)))
     monkeypatch.setattr("sys.stderr.fileno", lambda: 2, raising=False)
     line = ProgressLine(shown=True)
-    line.show(Progress("sse", 13, 16, 60, 0, 9.0))
+    line.show(Progress("sse", 13, 16, 60, "", 9.0))
     assert "trial 13/16 (at most 60)  sse " in (shown := capsys.readouterr().err)
     assert shown.endswith("at least 0:09 left")
-    line.show(Progress("sse", 13, 16, 16, 0, 9.0))
+    line.show(Progress("sse", 13, 16, 16, "", 9.0))
     assert "trial 13/16  sse " in (shown := capsys.readouterr().err)
     assert "at" not in shown

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,17 @@ from websockets.frames import Frame, Opcode
 
 import rtbench
 from rtbench.analysis.counts import TrialCounts
-from rtbench.errors import MissingProgram
-from rtbench.experiments import load as saved
+from rtbench.experiments.compare import load_comparison
 from rtbench.result.comparison import Comparison
 from rtbench.system.meter import Meter
-from rtbench.transports import registry
+from rtbench.transports import Connection, registry
 from rtbench.transports.serving import serve
 from rtbench.wire import http, mqtt, sse
 from rtbench.wire.traffic import Flow, Predicted, Traffic, digits, flow, mean_digits
 from rtbench.wire.websocket import frame_bytes
+from tests.builders import change
 from tests.conftest import Program
+from tests.programs import needs
 
 FLOWS = ("publish_up", "publish_down", "subscribe_up", "subscribe_down")
 SIZES = st.one_of(st.integers(0, 300), st.sampled_from([16_370, 16_383, 16_384, 65_535, 65_536, 70_000, 2_097_152]))
@@ -91,8 +93,8 @@ def test_acknowledgements_and_pings_are_as_long_as_we_encode_them() -> None:
 
 @given(SIZES, st.integers(0, 10**6))
 def test_an_event_is_as_long_as_we_encode_it(payload_bytes: int, number: int) -> None:
-    mark = f"ab12-{number}"
-    assert sse.event_bytes(payload_bytes, len(mark)) == len(sse.encode(b"." * payload_bytes, mark))
+    cursor = f"ab12-{number}"
+    assert sse.event_bytes(payload_bytes, len(cursor)) == len(sse.encode(b"." * payload_bytes, cursor))
 
 
 @pytest.mark.parametrize(("data_bytes", "size"), [(1, 6), (15, 20), (16, 22), (255, 261), (256, 263), (4096, 4104)])
@@ -162,6 +164,12 @@ THREE = (
 PUBLISHED = (len(POST) * 8, 8), (len(NO_CONTENT) * 8, 8)
 
 
+def connect(name: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
+    found = registry.client(name).connect
+    assert found is not None
+    return found
+
+
 def predicted(name: str, traffic: Traffic, **options: Any) -> dict[str, tuple[int, int]]:
     predict = registry.client(name).predict
     assert predict is not None
@@ -198,7 +206,7 @@ def test_mqtt_pings_both_ways() -> None:
     assert predicted("mqtt", pinged, qos=0) == four((8 * 108 + 4, 10), (4, 2), (6, 3), (24 * 108 + 6, 27))
 
 
-def test_sse_numbers_its_events_from_the_canaries_on() -> None:
+def test_sse_numbers_its_events_from_the_probes_on() -> None:
     # ids 3 to 10: seven of one digit, one of two, for each subscriber; 24 events in chunks of one, but two in one
     events = 24 * (18 + 100) + 3 * (7 + 2)
     chunks = 22 * (2 + 4) + 1 * (2 + 4)  # 77 or 78 hexadecimal, and ee for two
@@ -223,9 +231,9 @@ def test_digits_of_cursors_are_a_mean_over_topics() -> None:
 # Beside real trials
 
 
-def flows_of(figures: TrialCounts) -> list[tuple[str, int, int, int]]:
+def flows_of(counts: TrialCounts) -> list[tuple[str, int, int, int]]:
     """Measured and predicted bytes, of each direction on each hop, and in how many units."""
-    publisher, subscriber, expected = figures.publisher_run_wire, figures.subscriber_run_wire, figures.predicted
+    publisher, subscriber, expected = counts.publisher_run_wire, counts.subscriber_run_wire, counts.predicted
     assert publisher is not None
     assert subscriber is not None
     assert expected is not None
@@ -237,50 +245,51 @@ def flows_of(figures: TrialCounts) -> list[tuple[str, int, int, int]]:
 
 def check(result: Comparison) -> None:
     assert [trial.counts.error for trial in result.trials if trial.counts.error] == []
-    for figures in figures_of(result):
-        for name, measured, expected, units in flows_of(figures):
+    for counts in counts_of(result):
+        for name, measured, expected, units in flows_of(counts):
             # where nothing is asked for, the counts determine every byte; else a request may be half-way at the end
-            apart = 0.01 * expected + expected / units if figures.requests else 0
-            assert abs(measured - expected) <= apart, f"{figures.variant}: {name} {measured}, not {expected}"
+            apart = 0.01 * expected + expected / units if counts.requests else 0
+            assert abs(measured - expected) <= apart, f"{counts.variant}: {name} {measured}, not {expected}"
     for row in result.summary:
         assert abs(row["above_tcp_difference_percent"]) < 1
         assert row["predicted_framing_bytes_per_delivery"] == pytest.approx(row["framing_bytes_per_delivery"], rel=0.01)
     assert "predicted" not in result.report()
 
 
-def figures_of(result: Comparison) -> list[TrialCounts]:
+def counts_of(result: Comparison) -> list[TrialCounts]:
     return [trial.counts for trial in result.trials if not trial.counts.error]
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO")
 
 
+@pytest.mark.process
 @linux
 def test_small_messages_to_many_take_the_bytes_that_were_predicted(comparison: Path) -> None:
-    check(rtbench.load(comparison))
+    check(load_comparison(comparison))
 
 
+@pytest.mark.process
 @linux
 def test_large_messages_from_many_take_the_bytes_that_were_predicted() -> None:
     check(rtbench.compare(pattern="pairs", payload=5000, trials=1, duration="600ms", warmup="100ms", interval="100ms"))
 
 
+@pytest.mark.process
 @linux
+@needs("mosquitto")
 def test_a_broker_in_c_takes_the_bytes_that_were_predicted() -> None:
-    try:
-        registry.server("mqtt", "mosquitto")
-    except MissingProgram as error:
-        pytest.skip(str(error))
     few: dict[str, Any] = {"pattern": "fan-in", "trials": 1, "duration": "600ms", "warmup": "100ms", "control": False}
     check(rtbench.compare(transport="mqtt", server="mosquitto", **few))
 
 
+@pytest.mark.process
 def test_an_answer_is_counted_by_the_messages_in_it() -> None:
     async def poll() -> None:
-        client, meter = registry.client("polling"), Meter()
+        meter = Meter()
         async with (
             serve("polling", "embedded", "127.0.0.1", 0, {}) as url,
-            client.connect(url, meter, interval_s=0.01) as connection,
+            connect("polling")(url, meter, interval_s=0.01) as connection,
             asyncio.timeout(20),
         ):
             stream = await connection.subscribe("room")
@@ -293,6 +302,7 @@ def test_an_answer_is_counted_by_the_messages_in_it() -> None:
     asyncio.run(poll())
 
 
+@pytest.mark.process
 def test_a_chunk_of_a_stream_is_counted_by_the_events_in_it() -> None:
     one, two = sse.encode(b"x", "e-1"), sse.encode(b"x", "e-2") * 2
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -308,10 +318,10 @@ def test_a_chunk_of_a_stream_is_counted_by_the_events_in_it() -> None:
         writer.close()
 
     async def listen() -> None:
-        client, meter = registry.client("sse"), Meter()
+        meter = Meter()
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            async with client.connect(url, meter) as connection, asyncio.timeout(20):
+            async with connect("sse")(url, meter) as connection, asyncio.timeout(20):
                 stream = await connection.subscribe("room")
                 for _ in range(5):
                     await anext(stream)
@@ -324,15 +334,16 @@ def test_a_chunk_of_a_stream_is_counted_by_the_events_in_it() -> None:
     asyncio.run(listen())
 
 
+@pytest.mark.process
 @linux
 def test_pings_are_counted_apart_and_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = registry.client("mqtt")
+    connect_mqtt = connect("mqtt")
     # aiomqtt looks once a second whether a ping is due, and the broker waits for half as long again
-    monkeypatch.setattr(sys.modules[client.connect.__module__], "_KEEP_ALIVE_S", 3)
+    monkeypatch.setattr(sys.modules[connect_mqtt.__module__], "KEEP_ALIVE_S", 3)
 
     async def idle() -> None:
         meter = Meter()
-        async with serve("mqtt", "embedded", "127.0.0.1", 0, {}) as url, client.connect(url, meter) as connection:
+        async with serve("mqtt", "embedded", "127.0.0.1", 0, {}) as url, connect_mqtt(url, meter) as connection:
             await connection.subscribe("room")
             before = meter.totals()
             assert before is not None
@@ -363,6 +374,7 @@ serve = ours.load().serve
 """
 
 
+@pytest.mark.process
 @linux
 def test_a_server_with_longer_heads_is_reported(rtbench: Program) -> None:
     (rtbench.directory / "chatty.py").write_text(CHATTY)
@@ -379,14 +391,15 @@ def test_a_server_with_longer_heads_is_reported(rtbench: Program) -> None:
     said = " ".join(done.stdout.split())
     assert "bytes above TCP, server to client:" in said
     assert "predicted from the wire format (+" in said
-    (figures,) = figures_of(saved(rtbench.directory / "out"))
-    answers = {name: measured - expected for name, measured, expected, _ in flows_of(figures)}
+    (counts,) = counts_of(load_comparison(rtbench.directory / "out"))
+    answers = {name: measured - expected for name, measured, expected, _ in flows_of(counts)}
     longer = len(" behind a gateway")
     assert answers["publish_up"] == 0
-    assert answers["publish_down"] == longer * figures.published_in_all
-    assert answers["subscribe_down"] == pytest.approx(longer * figures.requests, rel=0.1)
+    assert answers["publish_down"] == longer * counts.published_in_all
+    assert answers["subscribe_down"] == pytest.approx(longer * counts.requests, rel=0.1)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "factor", "line"),
     [
@@ -400,47 +413,49 @@ def test_a_server_with_longer_heads_is_reported(rtbench: Program) -> None:
 def test_a_difference_above_one_percent_has_a_line_in_the_report(
     comparison: Path, name: str, factor: float, line: str | None
 ) -> None:
-    result = rtbench.load(comparison)
+    result = load_comparison(comparison)
     for trial in result.trials_of("websocket"):
         expected = trial.counts.predicted
         assert expected is not None
         right: Flow = getattr(expected, name)
         wrong: Any = {name: replace(right, bytes=round(right.bytes * factor))}
-        trial.counts = replace(trial.counts, predicted=replace(expected, **wrong))
+        change(result, trial.counts.index, predicted=replace(expected, **wrong))
     report = " ".join(result.report().split())
     if line is None:
         assert "bytes above TCP" not in report
     else:
         assert re.search(f"bytes above TCP, {line}", report), report
-    assert result.summary["websocket"]["verdict"] == rtbench.load(comparison).summary["websocket"]["verdict"]
+    assert result.summary["websocket"]["verdict"] == load_comparison(comparison).summary["websocket"]["verdict"]
 
 
+@pytest.mark.process
 def test_what_tcp_sends_again_is_not_above_it(comparison: Path) -> None:
-    result = rtbench.load(comparison)
-    once = dict(rtbench.load(comparison).summary["websocket"])
+    result = load_comparison(comparison)
+    once = dict(load_comparison(comparison).summary["websocket"])
     for trial in result.trials_of("websocket"):
         wire = trial.counts.publisher_run_wire
         assert wire is not None
         up = replace(wire.up, carried_bytes=wire.up.carried_bytes + 5000)
         again = replace(wire, up=up, retransmitted_bytes=wire.retransmitted_bytes + 5000)
-        trial.counts = replace(trial.counts, publisher_run_wire=again)
+        change(result, trial.counts.index, publisher_run_wire=again)
     twice = result.summary["websocket"]
     assert twice["tcp_ip_up_bytes_per_delivery"] > once["tcp_ip_up_bytes_per_delivery"]
     for name in ("framing_bytes_per_delivery", "above_tcp_difference_percent"):
         assert twice[name] == once[name]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layer", ["framing", "tls"])
 def test_the_prediction_of_a_layer_is_that_of_both_directions(comparison: Path, layer: str) -> None:
-    for row in rtbench.load(comparison).trial_table:
-        ways = [row[f"predicted_{layer}_{way}_bytes_per_delivery"] for way in ("up", "down")]
-        assert sum(ways) == pytest.approx(row[f"predicted_{layer}_bytes_per_delivery"])
+    for row in load_comparison(comparison).trial_table:
+        both = [row[f"predicted_{layer}_{way}_bytes_per_delivery"] for way in ("up", "down")]
+        assert sum(both) == pytest.approx(row[f"predicted_{layer}_bytes_per_delivery"])
 
 
+@pytest.mark.process
 def test_without_a_prediction_the_columns_are_empty(comparison: Path) -> None:
-    result = rtbench.load(comparison)
-    for trial in result.trials:
-        trial.counts = replace(trial.counts, predicted=None)
+    result = load_comparison(comparison)
+    change(result, lambda _: True, predicted=None)
     for row in result.summary:
         assert row["framing_bytes_per_delivery"] > 0
         for name in ("framing", "framing_up", "tls_down"):
@@ -449,8 +464,9 @@ def test_without_a_prediction_the_columns_are_empty(comparison: Path) -> None:
     assert "bytes above TCP" not in result.report()
 
 
+@pytest.mark.process
 def test_a_prediction_is_saved_and_read_again(comparison: Path) -> None:
-    for trial in rtbench.load(comparison).trials:
+    for trial in load_comparison(comparison).trials:
         assert isinstance(trial.counts.predicted, Predicted)
         assert isinstance(trial.counts.predicted.subscribe_down, Flow)
         assert trial.counts.predicted.subscribe_down.bytes > 0

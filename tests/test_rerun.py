@@ -10,24 +10,31 @@ from typing import Any
 import numpy as np
 import pytest
 
-import rtbench as package
 from rtbench.analysis import statistics
 from rtbench.cli import run_program
 from rtbench.errors import ResultError
-from rtbench.experiments import compare as comparison
+from rtbench.experiments import runner
+from rtbench.experiments.compare import Compare, load_comparison
 from rtbench.experiments.rerun import agreements, differences, settings_of
 from rtbench.plan.settings import Given
-from rtbench.result import storage
 from rtbench.result.comparison import Comparison
+from tests.builders import REFERENCE, change, save
 from tests.conftest import Program
 
-REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 RUN = ("run", "--transport", "polling", "--interval", "100ms", "--rate", "100", "--duration", "400ms", "--warmup", "0s")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def reference() -> Comparison:
-    return package.load(REFERENCE)
+    return load_comparison(REFERENCE)
+
+
+@pytest.fixture(scope="module")
+def pair(reference: Comparison) -> Comparison:
+    """Two variants of the reference, which are judged sooner than all eight."""
+    variants = [v for v in reference.variants if v.label in ("sse", "websocket")]
+    trials = [t for t in reference.trials if t.counts.variant in ("sse", "websocket")]
+    return dataclasses.replace(reference, variants=variants, trials=trials, planned_trials=len(trials))
 
 
 def doctored(result: Comparison, variant: str, factor: float = 1.0, dropped: int = 0) -> Comparison:
@@ -45,14 +52,8 @@ def doctored(result: Comparison, variant: str, factor: float = 1.0, dropped: int
     return dataclasses.replace(result, trials=trials)
 
 
-def saved(result: Comparison, path: Path) -> Path:
-    path.mkdir()
-    for trial in result.trials:
-        storage.write_samples(path, trial)
-    storage.write_description(path, result.description())
-    return path
-
-
+@pytest.mark.process
+@pytest.mark.alone
 def test_a_result_measured_again_agrees(rtbench: Program) -> None:
     """Two honest runs part in one of twenty cases, so a second attempt is allowed."""
     assert rtbench(*RUN, "--trials", "2", "--seed", "7", "--out", "first").returncode in (0, 4)
@@ -64,7 +65,7 @@ def test_a_result_measured_again_agrees(rtbench: Program) -> None:
     assert done.stdout.splitlines()[-1].startswith("agrees")
     assert done.stderr == ""
     assert "environment: the same" in done.stdout
-    first, again = (package.load(rtbench.directory / name) for name in ("first", attempt))
+    first, again = (load_comparison(rtbench.directory / name) for name in ("first", attempt))
     assert again.kind == "run"
     assert {given.source for given in again.settings.values()} == {"result"}
     assert {n: g.value for n, g in again.settings.items()} == {n: g.value for n, g in first.settings.items()}
@@ -74,32 +75,32 @@ def test_a_result_measured_again_agrees(rtbench: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "code", "said"),
+    ("factor_or_dropped", "code", "said"),
     [
         ({}, 0, "agrees"),
         ({"factor": 3.0}, 3, "websocket: the median is 3"),
-        ({"factor": 0.2}, 3, "does not agree: 1 of 8 variants"),
+        ({"factor": 0.2}, 3, "does not agree: 1 of 2 variants"),
         ({"dropped": 1}, 3, "websocket: 3750 were delivered, then 3745"),
     ],
 )
 def test_a_doctored_result_does_not_agree(
-    changed: dict[str, Any],
+    factor_or_dropped: dict[str, Any],
     code: int,
     said: str,
-    reference: Comparison,
+    pair: Comparison,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What is measured again is the reference here, which has had its own trials all along."""
-    original = saved(reference, tmp_path / "original")
+    """What is measured again here is what was saved, which has had its own trials all along."""
+    original = save(pair, tmp_path / "original")
     asked: list[Any] = []
 
-    def measure(settings: Any, kind: str, out: Path, watch: Any) -> Comparison:
-        asked.append((kind, out))
-        return doctored(reference, "websocket", **changed)
+    def measure(experiment: Compare, settings: Any, out: Path, watch: Any) -> Comparison:
+        asked.append((experiment.kind, out))
+        return doctored(pair, "websocket", **factor_or_dropped)
 
-    monkeypatch.setattr(comparison, "measure", measure)
+    monkeypatch.setattr(runner, "run", measure)
     assert run_program(["rerun", str(original), "--out", str(tmp_path / "again")]) == code
     printed = capsys.readouterr().out
     assert said in printed
@@ -108,13 +109,12 @@ def test_a_doctored_result_does_not_agree(
 
 
 def test_a_failed_trial_is_exit_code_1(
-    reference: Comparison, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pair: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = dataclasses.replace(reference, trials=list(reference.trials))
-    failed = dataclasses.replace(again.trials[0].counts, error="the server ended")
-    again.trials[0] = dataclasses.replace(again.trials[0], figures=failed)
-    monkeypatch.setattr(comparison, "measure", lambda *_: again)
-    assert run_program(["rerun", str(REFERENCE)]) == 1
+    again = dataclasses.replace(pair, trials=list(pair.trials))
+    change(again, 0, error="the server ended")
+    monkeypatch.setattr(runner, "run", lambda *_: again)
+    assert run_program(["rerun", str(save(pair, tmp_path / "original"))]) == 1
     assert "invalid this time: 1 of 5 trials failed: the server ended" in capsys.readouterr().out
 
 
@@ -123,8 +123,8 @@ def test_one_trial_cannot_be_judged(
 ) -> None:
     settings = {**reference.settings, "trials": Given(1, "flag")}
     one = dataclasses.replace(reference, trials=reference.trials[:8], settings=settings, planned_trials=8)
-    monkeypatch.setattr(comparison, "measure", lambda *_: one)
-    assert run_program(["rerun", str(saved(one, tmp_path / "one"))]) == 4
+    monkeypatch.setattr(runner, "run", lambda *_: one)
+    assert run_program(["rerun", str(save(one, tmp_path / "one"))]) == 4
     printed = capsys.readouterr().out
     assert "one trial has no interval; measure with --trials 5" in printed
     assert "cannot be said: 8 of 8 variants" in printed
@@ -139,8 +139,9 @@ def test_everything_installed_becomes_what_was_installed_then(reference: Compari
     assert settings_of(dataclasses.replace(reference, variants=fewer))["transport"].value == ["sse", "websocket"]
 
 
+@pytest.mark.process
 def test_the_control_is_measured_again_where_it_was_measured(comparison: Path) -> None:
-    fresh = package.load(comparison)
+    fresh = load_comparison(comparison)
     settings = settings_of(fresh)
     assert settings["control"].value == any(v.control for v in fresh.variants)
     assert settings["transport"].value == list(dict.fromkeys(v.transport for v in fresh.variants if not v.control))
@@ -156,7 +157,7 @@ REFUSED = [
     ("a missing variant", lambda r: dataclasses.replace(r, variants=[v for v in r.variants if v.label != "mqtt-qos1"]), "measured would be polling"),
     ("a default that changed", lambda r: replaced(r, interval_s=0.1), "polling had the options {'interval_s': 0.1}"),
     ("an unknown setting", lambda r: dataclasses.replace(r, settings={**r.settings, "colour": Given("red", "flag")}), "unknown option 'colour'"),
-    ("another workload", lambda r: dataclasses.replace(r, workload=dataclasses.replace(r.workload, subscribers=9)), "has subscribers 9; measured would be 10"),
+    ("another workload", lambda r: dataclasses.replace(r, workload=dataclasses.replace(r.workload, subscribers=9)), "has subscribers 9, measured would be 10"),
 ]  # fmt: skip
 
 
@@ -191,7 +192,7 @@ def test_what_differs_in_the_environment_is_named(reference: Comparison) -> None
     assert differences(reference, reference) == []
 
 
-def test_the_medians_are_compared_by_the_ratio_that_stats_forms(reference: Comparison) -> None:
+def test_the_medians_are_compared_by_the_ratio_of_statistics(reference: Comparison) -> None:
     again = doctored(reference, "sse", 1.25)
     found = next(a for a in agreements(reference, again) if a.variant == "sse")
     before, after = (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from rtbench.plan.schedule import due_times
 from rtbench.plan.workload import ARRIVALS, Workload

@@ -1,4 +1,4 @@
-"""result.schema.json: what it allows is what is written."""
+"""The JSON Schema of result.json: what it allows is what is written."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from importlib.metadata import requires
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import rtbench
+from rtbench.experiments import schema
+from rtbench.experiments.compare import load_comparison
 from rtbench.result import storage
+from rtbench.result.result import INCOMPLETE
 from rtbench.system.environment import describe, packages_sha256, ranges
+from tests.builders import REFERENCE, save
+from tests.conftest import Program
 
 jsonschema = importlib.import_module("jsonschema")  # has no type hints
 
-REFERENCE = Path(__file__).parents[1] / "results" / "reference"
-SCHEMA: dict[str, Any] = json.loads(files("rtbench").joinpath("result.schema.json").read_text(encoding="utf-8"))
+SCHEMA = schema()
 CHECK = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -33,14 +35,15 @@ def saved(path: Path) -> dict[str, Any]:
     return content
 
 
-def properties(schema: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(schema, dict):
-        for name, inner in schema.get("properties", {}).items():
+def properties(part: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(part, dict):
+        for name, inner in part.get("properties", {}).items():
             yield f"{path}/{name}", inner
-        for key, value in schema.items():
-            yield from properties(value, f"{path}/{key}")
-    elif isinstance(schema, list):
-        for item in schema:
+        for key, value in part.items():
+            if key not in ("if", "then"):  # which say what belongs to which kind
+                yield from properties(value, f"{path}/{key}")
+    elif isinstance(part, list):
+        for item in part:
             yield from properties(item, path)
 
 
@@ -56,8 +59,21 @@ def test_every_property_is_described() -> None:
     assert [path for path, schema in found.items() if len(schema.get("description", "")) < 4] == []
 
 
+@pytest.mark.process
 def test_a_fresh_result_is_valid(comparison: Path) -> None:
     CHECK.validate(saved(comparison))
+
+
+@pytest.mark.process
+def test_a_result_of_idle_connections_is_valid(rtbench: Program) -> None:
+    few = ("--transport", "sse", "--transport", "polling", "--connections", "4", "--duration", "500ms")
+    done = rtbench("idle", *few, "--out", "out")
+    assert done.returncode in (0, 4), done.stderr
+    content = saved(rtbench.directory / "out")
+    CHECK.validate(content)
+    assert content["kind"] == "idle"
+    del content["trials"][0]["idle_wire"]
+    assert not CHECK.is_valid(content)
 
 
 def test_the_reference_is_valid() -> None:
@@ -65,10 +81,9 @@ def test_the_reference_is_valid() -> None:
 
 
 def test_an_incomplete_result_is_valid(tmp_path: Path) -> None:
-    result = rtbench.load(REFERENCE)
-    result.status, result.trials[:] = "incomplete", []
-    storage.write_description(tmp_path, result.description())
-    CHECK.validate(saved(tmp_path))
+    result = load_comparison(REFERENCE)
+    result.status, result.trials = INCOMPLETE, []
+    CHECK.validate(saved(save(result, tmp_path / "incomplete")))
 
 
 def test_the_environment_is_described_whole() -> None:

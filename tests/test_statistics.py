@@ -82,7 +82,7 @@ def test_weighted_percentiles_are_those_of_the_trials_pooled_that_often(percent:
     trials = [np.sort(np.round(t, 2)) for t in trials_of(6, count=6, size=80)]
     weights = np.random.default_rng(0).multinomial(6, np.full(6, 1 / 6), size=300).astype(float)
     pooled = [np.concatenate([np.repeat(t, int(w)) for t, w in zip(trials, row, strict=True)]) for row in weights]
-    fast = statistics._weighted_percentiles(trials, weights, percent)
+    fast = statistics.weighted_percentiles(trials, weights, percent)
     assert fast.tolist() == [nearest_rank(values, percent) for values in pooled]
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,29 @@ import numpy as np
 import pytest
 
 import rtbench
+from rtbench.cli import run_program
 from rtbench.errors import ResultError
+from rtbench.experiments.compare import load_comparison
 from rtbench.result import storage
 from rtbench.result.comparison import Comparison
-from tests.conftest import Program
+from rtbench.result.result import COMPLETE, INCOMPLETE
+from tests.builders import REFERENCE
 
-REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 KEPT = 2  # trials of the reference, so that a copy is quickly made
+
+
+@cache
+def reference_result() -> Comparison:
+    return load_comparison(REFERENCE)
 
 
 def small(directory: Path) -> Comparison:
     """The first trials of the reference, written anew as a run does it: trial after trial."""
-    result = rtbench.load(REFERENCE)
-    trials, result.trials, result.status = result.trials[:KEPT], [], "incomplete"
-    directory.mkdir()
-    storage.write_description(directory, result.description())
-    for trial in trials:
-        result = dataclasses.replace(result, trials=[*result.trials, trial])
-        storage.write_samples(directory, trial)
-        storage.write_description(directory, result.description())
+    reference = reference_result()
+    result = dataclasses.replace(reference, trials=[], status=INCOMPLETE)
+    result.save_in(directory)
+    for trial in reference.trials[:KEPT]:
+        result.add(trial)
     return result
 
 
@@ -135,19 +140,22 @@ def test_a_damaged_result_is_refused_in_one_line(tmp_path: Path, damage: Callabl
     assert any(way in text for way in ("measure again", "holds no result", "do not use it"))
 
 
-def test_the_command_line_refuses_it_with_exit_code_2(rtbench: Program) -> None:
-    directory = rtbench.directory / "result"
-    small(directory)
-    flip(samples(directory))
-    done = rtbench("export", "result")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("rtbench: result/samples/000.npz was changed after it was written")
-    assert done.stderr.count("\n") == 1
+def test_the_command_line_refuses_it_with_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small(tmp_path / "result")
+    flip(samples(tmp_path / "result"))
+    assert run_program(["export", "result"]) == 2
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert stderr.startswith("rtbench: result/samples/000.npz was changed after it was written")
+    assert stderr.count("\n") == 1
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     written = small(tmp_path / "result")
-    read = rtbench.load(tmp_path / "result" / "result.json")
+    read = load_comparison(tmp_path / "result" / "result.json")
     assert read.description() == written.description()
     assert read.summary.to_csv() == written.summary.to_csv()
     for ours, theirs in zip(written.trials, read.trials, strict=True):
@@ -158,17 +166,18 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 
 def test_it_can_be_read_after_every_trial(tmp_path: Path) -> None:
-    result = rtbench.load(REFERENCE)
-    trials, result.trials, result.status = result.trials[:3], [], "incomplete"
+    reference = reference_result()
+    result = dataclasses.replace(reference, trials=[], status=INCOMPLETE)
     storage.write_description(tmp_path, result.description())
     assert rtbench.load(tmp_path).trials == []
-    for count, trial in enumerate(trials, start=1):
-        storage.write_samples(tmp_path, trial)
+    for count, trial in enumerate(reference.trials[:3], start=1):
+        storage.write_samples(tmp_path / storage.samples_name(trial.counts.index), result.samples_of(trial))
         assert len(rtbench.load(tmp_path).trials) == count - 1  # killed before result.json names the trial
         result.trials.append(trial)
+        result.forget_tables()
         storage.write_description(tmp_path, result.description())
         read = rtbench.load(tmp_path)
-        assert (len(read.trials), read.status) == (count, "incomplete")
+        assert (len(read.trials), read.status) == (count, INCOMPLETE)
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -179,12 +188,12 @@ def test_the_description_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeyp
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    result.status = "complete"
+    result.status = COMPLETE
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         storage.write_description(tmp_path / "result", result.description())
     assert (tmp_path / "result" / "result.json").read_bytes() == before
-    assert rtbench.load(tmp_path / "result").status == "incomplete"
+    assert rtbench.load(tmp_path / "result").status == INCOMPLETE
 
 
 def test_derived_files_and_charts_are_nobodys_proof(tmp_path: Path) -> None:

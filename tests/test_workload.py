@@ -40,7 +40,7 @@ def test_who_hears_whom(pattern: str, publishers: int, subscribers: int, heard: 
 
 
 @given(st.sampled_from(sorted(PATTERNS)), st.integers(1, 60), st.integers(1, 60))
-def test_nobody_speaks_or_listens_in_vain(pattern: str, publishers: int, subscribers: int) -> None:
+def test_no_publisher_and_no_subscriber_is_alone(pattern: str, publishers: int, subscribers: int) -> None:
     try:
         heard = hears(pattern, publishers, subscribers)
     except UsageError:
@@ -53,9 +53,9 @@ def test_nobody_speaks_or_listens_in_vain(pattern: str, publishers: int, subscri
 def test_the_dealing_is_even(few: int, more: int) -> None:
     publishers_of_each = [len(who) for who in hears("fan-in", few + more, few)]
     assert max(publishers_of_each) - min(publishers_of_each) <= 1
-    speakers = [who[0] for who in hears("fan-out", few, few + more)]
-    listeners_of_each = [speakers.count(i) for i in range(few)]
-    assert max(listeners_of_each) - min(listeners_of_each) <= 1
+    heard = [who[0] for who in hears("fan-out", few, few + more)]
+    subscribers_of_each = [heard.count(i) for i in range(few)]
+    assert max(subscribers_of_each) - min(subscribers_of_each) <= 1
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def made(cls: type[_T], values: Mapping[str, Any]) -> _T:
     Raises:
         TypeError: another field is missing, or there is one too many.
     """
-    nested = _nested(cls)
+    nested = _nested(cls)  # type: ignore[arg-type]
     given = {
         name: made(nested[name], value) if name in nested and isinstance(value, Mapping) else value
         for name, value in values.items()
