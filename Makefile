@@ -1,14 +1,25 @@
 # Sets everything up in .venv by itself; nothing is installed outside this folder.
 PYTHON ?= python3
 BIN := .venv/bin
+# more workers than cores, since most tests wait for processes; a file stays on one of them, with what it has measured
+TOGETHER := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: compare test lint dictionary clean
+.PHONY: compare quick test test-all lint dictionary clean
 
 compare: .venv/ready
 	$(BIN)/rtbench compare --chart
 
+# pure tests only: no process, no socket; 30 seconds at most
+quick: .venv/ready-dev
+	$(BIN)/python -m pytest -m "not process and not alone and not statistics and not long" $(TOGETHER)
+
+# what every change must pass; 4 minutes at most on two cores, and what else they do meanwhile is of no matter
 test: .venv/ready-dev
-	$(BIN)/python -m pytest -m "not alone" --numprocesses 2
+	$(BIN)/python -m pytest -m "not alone and not statistics and not long" $(TOGETHER)
+
+# everything; the second part measures, and needs the machine to itself
+test-all: .venv/ready-dev
+	$(BIN)/python -m pytest -m "not alone" $(TOGETHER)
 	$(BIN)/python -m pytest -m alone
 
 lint: .venv/ready-dev

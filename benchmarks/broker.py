@@ -156,7 +156,7 @@ class Load:
 
 
 def measure(args: argparse.Namespace, pids: dict[str, int], ports: dict[str, int]) -> bool:
-    """Print the figures, and return whether the targets hold."""
+    """Print what a delivery costs, and return whether the targets hold."""
     loads = {name: Load(port, args.subscribers) for name, port in ports.items()}
     held = True
     for qos, target in TARGETS.items():
@@ -171,9 +171,9 @@ def measure(args: argparse.Namespace, pids: dict[str, int], ports: dict[str, int
         ratios = [ours / theirs for ours, theirs in zip(*costs.values(), strict=True)]
         ratio = statistics.median(ratios)
         held = held and ratio <= target
-        figures = ", ".join(f"{name} {statistics.median(values):.1f} us" for name, values in costs.items())
+        costs_us = ", ".join(f"{name} {statistics.median(values):.1f} us" for name, values in costs.items())
         print(
-            f"QoS {qos}, {args.subscribers} subscribers: {figures} a delivery; ratio {ratio:.2f} "
+            f"QoS {qos}, {args.subscribers} subscribers: {costs_us} a delivery; ratio {ratio:.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f}), at most {target:.0f} wanted",
             flush=True,
         )

@@ -8,9 +8,9 @@ Two parts, and their sum:
 - the record: a subscriber process that takes many messages which wait for it already, once only counting what its
   library gives it, once as a subscriber of rtbench: each delivery with its time, checked and kept. They take turns.
 
-They are apart because a process that wakes for each message spends several times as much in the kernel, and more or
-less of it as TCP acknowledges each message or waits, which has nothing to do with recording. Medians over the turns are
-printed. paho reads each message by itself, so for MQTT the record has the stamp in it already.
+The two are measured apart because a process that wakes for each message spends several times as much in the kernel,
+and how much depends on TCP's acknowledgements, not on recording. Medians over the turns are printed. paho reads each
+message by itself, so for MQTT the record has the stamp in it already.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -32,14 +32,21 @@ import websockets
 from rtbench.plan import payload
 from rtbench.system import malloc
 from rtbench.system.meter import Meter, MeteredSocket
-from rtbench.transports import registry
-from rtbench.transports.records import Part, SubscriberRecord
-from rtbench.trial.subscriber import record_deliveries
-from rtbench.trial.trial import server_process as serving
+from rtbench.transports import Connection, registry
+from rtbench.transports.records import SubscriberPlan, SubscriberRecord
+from rtbench.trial.server_process import server_process
+from rtbench.trial.subscriber import Readiness, record_deliveries
 
 TARGET_US = 2.0
 TOPIC = "t"
 SIZE = 100
+
+
+def connection_to(name: str, url: str) -> AbstractAsyncContextManager[Connection]:
+    """Return a connection of rtbench's client."""
+    connect = registry.client(name).connect
+    assert connect is not None
+    return connect(url, Meter())
 
 
 async def counted(name: str, url: str, stack: AsyncExitStack) -> AsyncIterator[object]:
@@ -68,9 +75,12 @@ async def subscribe(name: str, url: str, messages: int, recording: bool) -> int:
     async with AsyncExitStack() as stack:
         record = SubscriberRecord()
         if recording:
-            connection = await stack.enter_async_context(registry.client(name).connect(url, Meter()))
-            part = Part(("", 0), "", name, "", {}, [], SIZE, 0.0, "", canaries=[0])
-            work = record_deliveries(0, await connection.subscribe(TOPIC), part, record, asyncio.Event())
+            connection = await stack.enter_async_context(connection_to(name, url))
+            plan = SubscriberPlan(
+                name="subscriber-0", control=("", 0), token="", transport=name, client="library", options={},
+                subscribers=[0], topics=[TOPIC], probes=[0], expected=messages, payload_bytes=SIZE,
+            )  # fmt: skip
+            work = record_deliveries(0, await connection.subscribe(TOPIC), plan, record, Readiness(plan.probes))
         else:
             work = count(await counted(name, url, stack), messages)
         print("ready", flush=True)
@@ -92,7 +102,7 @@ async def turn(name: str, url: str, recording: bool, messages: int) -> float:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        async with registry.client(name).connect(url, Meter()) as connection:
+        async with connection_to(name, url) as connection:
             for n in range(messages):
                 await connection.publish(TOPIC, payload.build(0, n, 0, SIZE))
         out, _ = process.communicate("go\n")
@@ -117,8 +127,8 @@ def read_us(kind: type[socket.socket], reads: int) -> float:
 
 
 async def compare(name: str, stamp_us: float, given: argparse.Namespace) -> bool:
-    """Print the figures of one transport; return whether the target is met."""
-    async with serving.server_process(name, "embedded", {"capacity": 10**6} if name == "websocket" else {}) as server:
+    """Print what recording costs with one transport; return whether the target is met."""
+    async with server_process(name, "embedded", {"capacity": 10**6} if name == "websocket" else {}) as server:
         alone, recorded = [], []
         for _ in range(given.turns):
             alone.append(await turn(name, server.url, False, given.messages))

@@ -25,7 +25,7 @@ import psutil
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 from rtbench.system.process import cpu_ns
-from rtbench.trial.trial import server_process as serving
+from rtbench.transports.serving import serve as serve_transport
 
 TARGET = 1.2  # times the bare loop's CPU time a delivery, at most
 PAYLOAD = b"x" * 100
@@ -34,13 +34,13 @@ FRAME_BYTES = 2 + len(PAYLOAD)
 
 async def bare() -> None:
     """Relay with nothing but `broadcast`: no feed, no slow subscribers."""
-    listeners: set[ServerConnection] = set()
+    subscribers: set[ServerConnection] = set()
 
     async def handle(connection: ServerConnection) -> None:
         if connection.request is not None and not connection.request.path.endswith("?publish"):
-            listeners.add(connection)
+            subscribers.add(connection)
         async for message in connection:
-            broadcast(listeners, message)
+            broadcast(subscribers, message)
 
     async with serve(handle, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
         print(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
@@ -49,7 +49,7 @@ async def bare() -> None:
 
 async def ours() -> None:
     """Relay as `rtbench serve websocket` does."""
-    async with serving.serve("websocket", "embedded") as url:
+    async with serve_transport("websocket") as url:
         print(url, flush=True)
         await asyncio.get_running_loop().create_future()
 

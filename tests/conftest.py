@@ -1,4 +1,4 @@
-"""What tests of the program as a user runs it share."""
+"""What tests of the program as a user runs it share, and how tests are run: what is skipped, and what is run again."""
 
 from __future__ import annotations
 
@@ -8,22 +8,103 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from _pytest.runner import runtestprotocol
 
-# modules whose figures need the machine to themselves; all others can run side by side (pytest-xdist)
-ALONE = ("laws", "measuring", "precision", "process", "rerun", "sabotage", "verdict")
+from tests import busy, programs
+from tests.guard import Guard
+from tests.sharing import made_once
+
 RTBENCH = [str(Path(sys.executable).with_name("rtbench"))]
+STARTS_PROCESSES = ("process", "alone", "long")  # marks
+NOT_INSTALLED, RUN_AGAIN = "not installed", "run again"  # properties of reports
+
+# How tests are run
+
+guard = Guard()
+others_share: dict[str, float] = {}  # by the name of a fixture
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is to run alone, for `-m alone` and `-m "not alone"`."""
-    for item in items:
-        if item.path.stem.removeprefix("test_") in ALONE:
-            item.add_marker(pytest.mark.alone)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose programs are missing, before anything is made for it."""
+    guarded = not any(item.get_closest_marker(name) for name in STARTS_PROCESSES)
+    used = {"rtbench", "comparison"} & set(getattr(item, "fixturenames", ()))
+    assert not (guarded and used), f"mark the test `process`: it uses {', '.join(used)}"
+    wanted = [name for mark in item.iter_markers("program") for name in mark.args]
+    if missing := programs.missing(wanted):
+        item.user_properties.append((NOT_INSTALLED, missing))
+        pytest.skip(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test that starts a process or opens a connection and does not say so by a mark."""
+    guard.seen.clear()
+    guard.on = not any(item.get_closest_marker(name) for name in STARTS_PROCESSES)
+    try:
+        yield
+    finally:
+        guard.on = False
+    assert not guard.seen, f"mark the test `process`: it does {', '.join(guard.seen[:3])}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    """Note what other programs used while a fixture was made: it may hold what was measured then."""
+    others = busy.Others()
+    try:
+        return (yield)
+    finally:
+        others_share[fixturedef.argname] = others.share()
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test that needs the machine to itself once more, if it failed while other programs kept it busy."""
+    if item.get_closest_marker("alone") is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    others = busy.Others()
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    share = max([others.share(), *(others_share.get(name, 0.0) for name in getattr(item, "fixturenames", ()))])
+    if any(report.failed for report in reports) and share > busy.BUSY_SHARE:
+        text = f"other programs used {share:.0%} of a core while this test failed"
+        item.session._setupstate.teardown_exact(None)  # so that what fixtures measured is measured anew
+        text += "; run again " + (
+            "once they left the machine alone" if busy.wait_for_quiet() else "though they went on"
+        )
+        item.user_properties.append((RUN_AGAIN, text))
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        for report in reports:
+            report.sections.append(("the machine was busy", text))
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """Say at the very end what was run again, and what was not run."""
+    yield
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    everything = [r for kind in terminal.stats.values() for r in kind if isinstance(r, pytest.TestReport)]
+    for report in everything:
+        if report.when == "call" and (text := dict(report.user_properties).get(RUN_AGAIN)):
+            terminal.write_line(f"{report.nodeid}: {text}", yellow=True)
+    skipped: list[Any] = [dict(report.user_properties).get(NOT_INSTALLED) for report in everything if report.skipped]
+    for line in programs.not_tested(tuple(names) for names in skipped if names):
+        terminal.write_line(line, yellow=True)
+
+
+# What tests share
 
 
 class Program:
@@ -96,12 +177,13 @@ def rtbench(tmp_path: Path) -> Iterator[Program]:
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small comparison of everything that needs nothing but the package, measured once for all tests."""
-    directory = tmp_path_factory.mktemp("comparison")
-    done = Program(directory)(
-        "compare", "--trials", "2", "--duration", "600ms", "--warmup", "100ms", "--interval", "200ms", "--out", "out"
-    )
-    assert done.returncode in (0, 4), done.stderr
-    return directory / "out"
+
+    def make(directory: Path) -> None:
+        small = ("--trials", "2", "--duration", "600ms", "--warmup", "100ms", "--interval", "200ms")
+        done = Program(directory)("compare", *small, "--out", "out")
+        assert done.returncode in (0, 4), done.stderr
+
+    return made_once(tmp_path_factory, "comparison", make) / "out"
 
 
 def until(condition: Callable[[], bool], within_s: float = 30.0) -> bool:

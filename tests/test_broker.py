@@ -5,7 +5,6 @@ import contextlib
 import queue
 import random
 import re
-import shutil
 import socket
 import ssl
 import struct
@@ -19,11 +18,12 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from rtbench.errors import UsageError
+from rtbench.system.tls import server_context
 from rtbench.transports import registry
 from rtbench.wire import mqtt
+from tests.programs import needs
 
-PATIENCE = 10.0  # seconds until a test gives up on something that must come
+WITHIN_S = 10.0  # seconds until a test gives up on something that must come
 
 # The broker under test, in a thread whose clock can be put forward
 
@@ -73,12 +73,12 @@ class Broker:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._started.wait(PATIENCE)
+        assert self._started.wait(WITHIN_S)
 
     def stop(self) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(PATIENCE)
+            self._thread.join(WITHIN_S)
         self.listener.close()
         assert not self._thread.is_alive()
 
@@ -91,7 +91,7 @@ class Broker:
             for _ in range(3):
                 await asyncio.sleep(0)
 
-        asyncio.run_coroutine_threadsafe(step(), self._loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(step(), self._loop).result(WITHIN_S)
 
 
 @contextlib.contextmanager
@@ -116,7 +116,7 @@ def broker() -> Iterator[Broker]:
 class Raw:
     def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
         self.socket = socket.socket()
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(WITHIN_S)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.connect(("127.0.0.1", port))
@@ -221,34 +221,35 @@ class Paho:
     def connect(self, keepalive: int = 600) -> bool:
         self.client.connect("127.0.0.1", self.port, keepalive=keepalive)
         self.client.loop_start()
-        present, code = self.answers.get(timeout=PATIENCE)
+        present, code = self.answers.get(timeout=WITHIN_S)
         assert code == 0
         return bool(present)
 
     def subscribe(self, *filters: tuple[str, int]) -> None:
         self.client.subscribe(list(filters))
-        assert self.answers.get(timeout=PATIENCE) == [qos for _, qos in filters]
+        assert self.answers.get(timeout=WITHIN_S) == [qos for _, qos in filters]
 
     def unsubscribe(self, topic_filter: str) -> None:
         self.client.unsubscribe(topic_filter)
-        assert self.answers.get(timeout=PATIENCE) == "unsubscribed"
+        assert self.answers.get(timeout=WITHIN_S) == "unsubscribed"
 
     def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool = False) -> None:
-        self.client.publish(topic, payload, qos, retain=retain).wait_for_publish(PATIENCE)
+        self.client.publish(topic, payload, qos, retain=retain).wait_for_publish(WITHIN_S)
 
     def until(self, last: bytes) -> list[tuple[str, bytes, int, bool]]:
         """What arrived, up to the message with this payload, and without it."""
         received = []
-        while (message := self.arrived.get(timeout=PATIENCE)).payload != last:
+        while (message := self.arrived.get(timeout=WITHIN_S)).payload != last:
             received.append((message.topic, bytes(message.payload), message.qos, message.retain))
         return received
 
     def disconnect(self) -> None:
         self.client.disconnect()
-        assert self.answers.get(timeout=PATIENCE) == "disconnected"
+        assert self.answers.get(timeout=WITHIN_S) == "disconnected"
         self.client.loop_stop()
 
 
+@pytest.mark.process
 def test_basic(broker: Broker) -> None:
     client = Paho(broker, "a")
     assert not client.connect()
@@ -262,6 +263,7 @@ def test_basic(broker: Broker) -> None:
     client.disconnect()
 
 
+@pytest.mark.process
 def test_retained(broker: Broker) -> None:
     client = Paho(broker, "a")
     client.connect()
@@ -281,6 +283,7 @@ def test_retained(broker: Broker) -> None:
     client.disconnect()
 
 
+@pytest.mark.process
 def test_zero_length_client_id(broker: Broker) -> None:
     first, second = Paho(broker, ""), Paho(broker, "")
     assert not first.connect()
@@ -293,6 +296,7 @@ def test_zero_length_client_id(broker: Broker) -> None:
     assert refused.is_closed()
 
 
+@pytest.mark.process
 def test_offline_queueing(broker: Broker) -> None:
     away, other = Paho(broker, "a", clean=False), Paho(broker, "b")
     assert not away.connect()
@@ -308,6 +312,7 @@ def test_offline_queueing(broker: Broker) -> None:
     other.disconnect()
 
 
+@pytest.mark.process
 def test_overlapping_subscriptions(broker: Broker) -> None:
     client = Paho(broker, "a")
     client.connect()
@@ -318,6 +323,7 @@ def test_overlapping_subscriptions(broker: Broker) -> None:
     client.disconnect()
 
 
+@pytest.mark.process
 def test_keep_alive(broker: Broker) -> None:
     watcher = Paho(broker, "watcher")
     watcher.connect(keepalive=0)
@@ -333,6 +339,7 @@ def test_keep_alive(broker: Broker) -> None:
     watcher.disconnect()
 
 
+@pytest.mark.process
 def test_redelivery_on_reconnect(broker: Broker) -> None:
     client, other = Paho(broker, "a", clean=False, manual_ack=True), Paho(broker, "b")
     client.connect()
@@ -340,10 +347,10 @@ def test_redelivery_on_reconnect(broker: Broker) -> None:
     other.connect()
     other.publish("TopicA/B", b"first", 1)
     other.publish("TopicA/C", b"second", 2)
-    before = [client.arrived.get(timeout=PATIENCE) for _ in range(2)]
+    before = [client.arrived.get(timeout=WITHIN_S) for _ in range(2)]
     client.disconnect()
     assert client.connect()
-    after = [client.arrived.get(timeout=PATIENCE) for _ in range(2)]
+    after = [client.arrived.get(timeout=WITHIN_S) for _ in range(2)]
     assert [m.payload for m in after] == [m.payload for m in before] == [b"first", b"second"]
     assert [m.mid for m in after] == [m.mid for m in before]
     assert [m.dup for m in before] == [False, False]
@@ -352,6 +359,7 @@ def test_redelivery_on_reconnect(broker: Broker) -> None:
     other.disconnect()
 
 
+@pytest.mark.process
 def test_dollar_topics(broker: Broker) -> None:
     client = Paho(broker, "a")
     client.connect()
@@ -365,6 +373,7 @@ def test_dollar_topics(broker: Broker) -> None:
     client.disconnect()
 
 
+@pytest.mark.process
 def test_unsubscribe(broker: Broker) -> None:
     client, other = Paho(broker, "a"), Paho(broker, "b")
     client.connect()
@@ -379,14 +388,15 @@ def test_unsubscribe(broker: Broker) -> None:
     other.disconnect()
 
 
-@pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="mosquitto-clients is not installed")
+@needs("mosquitto_pub", "mosquitto_sub")
 @pytest.mark.parametrize("qos", ["0", "1", "2"])
+@pytest.mark.process
 def test_mosquitto_clients(broker: Broker, qos: str) -> None:
     port = str(broker.port)
     publish = ["mosquitto_pub", "-p", port, "-t", "a/b", "-m", "hello", "-q", qos, "-r"]
     subscribe = ["mosquitto_sub", "-p", port, "-t", "a/#", "-C", "1", "-q", qos, "-F", "%t %p %q %r"]
-    subprocess.run(publish, check=True, timeout=PATIENCE)
-    output = subprocess.run(subscribe, check=True, timeout=PATIENCE, capture_output=True, text=True).stdout
+    subprocess.run(publish, check=True, timeout=WITHIN_S)
+    output = subprocess.run(subscribe, check=True, timeout=WITHIN_S, capture_output=True, text=True).stdout
     assert output == f"a/b hello {qos} 1\n"
 
 
@@ -395,6 +405,7 @@ def test_mosquitto_clients(broker: Broker, qos: str) -> None:
 
 @pytest.mark.parametrize("published", [0, 1, 2])
 @pytest.mark.parametrize("granted", [0, 1, 2])
+@pytest.mark.process
 def test_the_delivered_qos_is_the_lower_one(broker: Broker, published: int, granted: int) -> None:
     subscriber, publisher = connect(broker), connect(broker)
     subscriber.subscribe(("t", granted))
@@ -403,6 +414,7 @@ def test_the_delivered_qos_is_the_lower_one(broker: Broker, published: int, gran
     assert subscriber.receive() == mqtt.Publish("t", b"m", qos, packet_id=1 if qos else None)
 
 
+@pytest.mark.process
 def test_qos_2_is_delivered_once_and_on_pubrel(broker: Broker) -> None:
     subscriber, publisher = connect(broker), connect(broker)
     subscriber.subscribe(("t", 0))
@@ -419,6 +431,7 @@ def test_qos_2_is_delivered_once_and_on_pubrel(broker: Broker) -> None:
     assert subscriber.payloads() == [b"m"]
 
 
+@pytest.mark.process
 def test_qos_2_half_received_survives_a_reconnect(broker: Broker) -> None:
     subscriber = connect(broker)
     subscriber.subscribe(("t", 0))
@@ -433,6 +446,7 @@ def test_qos_2_half_received_survives_a_reconnect(broker: Broker) -> None:
     assert subscriber.payloads() == [b"m"]
 
 
+@pytest.mark.process
 def test_the_unfinished_come_again_in_order_after_a_reconnect(broker: Broker) -> None:
     subscriber = connect(broker, "s", clean_session=False)
     subscriber.subscribe(("t", 2))
@@ -455,6 +469,7 @@ def test_the_unfinished_come_again_in_order_after_a_reconnect(broker: Broker) ->
     ]
 
 
+@pytest.mark.process
 def test_twenty_are_in_flight_and_the_rest_waits_in_order(broker: Broker) -> None:
     subscriber, publisher = connect(broker), connect(broker)
     subscriber.subscribe(("t", 1))
@@ -468,7 +483,8 @@ def test_twenty_are_in_flight_and_the_rest_waits_in_order(broker: Broker) -> Non
     assert subscriber.payloads() == [b"%d" % n for n in range(20, 25)]
 
 
-def test_qos_2_leaves_the_window_with_pubcomp_not_before(broker: Broker) -> None:
+@pytest.mark.process
+def test_qos_2_counts_as_in_flight_until_pubcomp(broker: Broker) -> None:
     subscriber, publisher = connect(broker), connect(broker)
     subscriber.subscribe(("t", 2))
     for number in range(21):
@@ -480,6 +496,7 @@ def test_qos_2_leaves_the_window_with_pubcomp_not_before(broker: Broker) -> None
     assert subscriber.before_ping() == [mqtt.Publish("t", b"20", 2, packet_id=21)]
 
 
+@pytest.mark.process
 def test_a_packet_id_is_reused_only_when_free(broker: Broker) -> None:
     client = connect(broker)
     client.subscribe(("t", 1), ("held", 2))
@@ -499,12 +516,14 @@ def test_a_packet_id_is_reused_only_when_free(broker: Broker) -> None:
     assert seen[65_534] == 2  # 0 does not exist, and 1 is still in use
 
 
+@pytest.mark.process
 def test_acknowledgements_of_nothing_change_nothing(broker: Broker) -> None:
     client = connect(broker)
     client.send(mqtt.Puback(1), mqtt.Pubrec(2), mqtt.Pubcomp(3), mqtt.Pubrel(4))
     assert client.before_ping() == [mqtt.Pubrel(2), mqtt.Pubcomp(4)]
 
 
+@pytest.mark.process
 def test_a_subscription_to_the_same_filter_replaces_the_first(broker: Broker) -> None:
     client = connect(broker)
     client.publish("t", b"kept", 1, retain=True)
@@ -515,6 +534,7 @@ def test_a_subscription_to_the_same_filter_replaces_the_first(broker: Broker) ->
     assert client.before_ping() == [mqtt.Publish("t", b"m"), mqtt.Puback(5)]
 
 
+@pytest.mark.process
 def test_a_topic_may_have_very_many_levels(broker: Broker) -> None:
     client = connect(broker)
     topic = "/" * 60_000
@@ -529,6 +549,7 @@ def test_a_topic_may_have_very_many_levels(broker: Broker) -> None:
 # Sessions
 
 
+@pytest.mark.process
 def test_the_newer_connection_takes_over(broker: Broker) -> None:
     watcher = connect(broker)
     watcher.subscribe(("will", 0))
@@ -541,6 +562,7 @@ def test_the_newer_connection_takes_over(broker: Broker) -> None:
     assert newer.payloads() == [b"m"]
 
 
+@pytest.mark.process
 def test_a_clean_session_forgets(broker: Broker) -> None:
     client = connect(broker, "c", clean_session=False)
     client.subscribe(("t", 1))
@@ -552,6 +574,7 @@ def test_a_clean_session_forgets(broker: Broker) -> None:
     assert client.before_ping() == [mqtt.Puback(5)]
 
 
+@pytest.mark.process
 def test_queues_are_bounded_and_what_is_dropped_is_counted() -> None:
     with serving(max_queued=5) as broker:
         client = connect(broker, "c", clean_session=False)
@@ -565,6 +588,7 @@ def test_queues_are_bounded_and_what_is_dropped_is_counted() -> None:
         assert client.payloads() == [b"%d" % number for number in range(5)]
 
 
+@pytest.mark.process
 def test_a_subscriber_that_does_not_read_costs_a_bounded_queue_and_delays_nobody() -> None:
     with serving(max_queued=10) as broker:
         slow = Raw(broker.port, receive_buffer=4096)
@@ -584,6 +608,7 @@ def test_a_subscriber_that_does_not_read_costs_a_bounded_queue_and_delays_nobody
         assert received == [mqtt.Publish("t", payload) for payload in sent[: len(received)]]
 
 
+@pytest.mark.process
 def test_a_client_that_does_not_read_answers_is_not_read_from() -> None:
     with serving() as broker:
         for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -600,7 +625,7 @@ def test_a_client_that_does_not_read_answers_is_not_read_from() -> None:
                 blocked = True
         assert blocked
         broker.advance(100)  # its silence is the broker's doing
-        client.socket.settimeout(PATIENCE)
+        client.socket.settimeout(WITHIN_S)
         unread = sent // 2 * 2
         while unread:
             unread -= len(client.socket.recv(min(unread, 65_536)))
@@ -637,6 +662,7 @@ def goes_by_malformed_packet(client: Raw) -> None:
         (goes_by_malformed_packet, True),
     ],
 )
+@pytest.mark.process
 def test_a_will_is_published_unless_the_client_said_goodbye(broker: Broker, goes: Any, published: bool) -> None:
     watcher = connect(broker)
     watcher.subscribe(("will", 2))
@@ -651,6 +677,7 @@ def test_a_will_is_published_unless_the_client_said_goodbye(broker: Broker, goes
         assert watcher.before_ping() == []
 
 
+@pytest.mark.process
 def test_whoever_is_heard_within_the_keep_alive_stays(broker: Broker) -> None:
     client = connect(broker, keep_alive=100)
     for _ in range(4):
@@ -660,12 +687,14 @@ def test_whoever_is_heard_within_the_keep_alive_stays(broker: Broker) -> None:
     assert client.is_closed()
 
 
+@pytest.mark.process
 def test_a_keep_alive_of_zero_is_none(broker: Broker) -> None:
     client = connect(broker, keep_alive=0)
     broker.advance(1_000_000)
     assert client.before_ping() == []
 
 
+@pytest.mark.process
 def test_a_connection_without_connect_is_not_kept(broker: Broker) -> None:
     client = Raw(broker.port)
     connect(broker).leave()  # so the broker has accepted the first
@@ -686,6 +715,7 @@ def test_a_connection_without_connect_is_not_kept(broker: Broker) -> None:
         (None, None, mqtt.NOT_AUTHORIZED),
     ],
 )
+@pytest.mark.process
 def test_user_name_and_password(username: str | None, password: bytes | None, code: int) -> None:
     with serving(username="ann", password="secret") as broker:
         client = Raw(broker.port)
@@ -696,8 +726,6 @@ def test_user_name_and_password(username: str | None, password: bytes | None, co
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("certificate")
     cert, key = folder / "cert.pem", folder / "key.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
@@ -706,9 +734,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return cert, key
 
 
+@needs("openssl")
+@pytest.mark.process
 def test_tls(certificate: tuple[Path, Path]) -> None:
     cert, key = certificate
-    with serving(tls_cert=str(cert), tls_key=str(key)) as broker:
+    with serving(tls=server_context(str(cert), str(key))) as broker:
         assert broker.url == f"mqtts://127.0.0.1:{broker.port}"
         client = Paho(broker, "secure")
         client.client.tls_set(ca_certs=str(cert))
@@ -724,10 +754,12 @@ def test_tls(certificate: tuple[Path, Path]) -> None:
         client.disconnect()
 
 
+@needs("openssl")
+@pytest.mark.process
 def test_a_will_over_tls(certificate: tuple[Path, Path]) -> None:
     cert, key = certificate
     context = ssl.create_default_context(cafile=str(cert))
-    with serving(tls_cert=str(cert), tls_key=str(key)) as broker:
+    with serving(tls=server_context(str(cert), str(key))) as broker:
         watcher, client = (connect_tls(broker, context, name) for name in ("watcher", "client"))
         watcher.subscribe(("will", 0))
         client.reset()
@@ -742,19 +774,10 @@ def connect_tls(broker: Broker, context: ssl.SSLContext, name: str) -> Raw:
     return client
 
 
-def test_a_certificate_that_is_none(tmp_path: Path) -> None:
-    async def attempt() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            async with registry.server("mqtt").serve(listener, tls_cert=str(tmp_path / "missing.pem")):
-                pass
-
-    with pytest.raises(UsageError, match="certificate"):
-        asyncio.run(attempt())
-
-
 # Packets that must not come
 
 
+@pytest.mark.process
 def test_another_protocol_level_is_answered_with_a_return_code(broker: Broker) -> None:
     client = Raw(broker.port)
     client.send(bytes.fromhex("100d00044d51545405 02 000a 00 0000"))
@@ -776,6 +799,7 @@ def test_another_protocol_level_is_answered_with_a_return_code(broker: Broker) -
         b"\x10\x80\x80\x80\x01",  # a CONNECT of 2 MiB
     ],
 )
+@pytest.mark.process
 def test_nothing_may_come_before_connect(broker: Broker, packet: mqtt.Packet | bytes) -> None:
     client = Raw(broker.port)
     client.send(packet)
@@ -795,6 +819,7 @@ def test_nothing_may_come_before_connect(broker: Broker, packet: mqtt.Packet | b
         b"\x30\xff\xff\xff\x7f",  # a PUBLISH of 256 MiB
     ],
 )
+@pytest.mark.process
 def test_what_a_connected_client_may_not_send(broker: Broker, packet: mqtt.Packet | bytes) -> None:
     bystander, client = connect(broker), connect(broker)
     bystander.subscribe(("#", 0))
@@ -803,6 +828,7 @@ def test_what_a_connected_client_may_not_send(broker: Broker, packet: mqtt.Packe
     assert bystander.payloads() == [b"before"]
 
 
+@pytest.mark.process
 def test_damaged_packets_harm_nobody_else(broker: Broker) -> None:
     bystander = connect(broker)
     bystander.subscribe(("bystander", 1))
@@ -833,22 +859,24 @@ def test_damaged_packets_harm_nobody_else(broker: Broker) -> None:
 # The server as the bench sees it
 
 
-def test_its_name_and_its_figures(broker: Broker) -> None:
+@pytest.mark.process
+def test_its_name_and_what_it_says_of_itself(broker: Broker) -> None:
     assert re.fullmatch(r"rtbench \S+ MQTT broker", registry.server("mqtt").software)
     assert broker.url == f"mqtt://127.0.0.1:{broker.port}"
     client = connect(broker)
     client.publish("t")
     client.subscribe(("$SYS/broker/#", 0))
-    figures = {p.topic: p.payload for p in client.before_ping() if isinstance(p, mqtt.Publish)}
-    assert figures["$SYS/broker/version"] == registry.server("mqtt").software.encode()
-    assert figures["$SYS/broker/clients/connected"] == b"1"
-    assert figures["$SYS/broker/publish/messages/received"] == b"1"
-    assert figures["$SYS/broker/publish/messages/dropped"] == b"0"
+    told = {p.topic: p.payload for p in client.before_ping() if isinstance(p, mqtt.Publish)}
+    assert told["$SYS/broker/version"] == registry.server("mqtt").software.encode()
+    assert told["$SYS/broker/clients/connected"] == b"1"
+    assert told["$SYS/broker/publish/messages/received"] == b"1"
+    assert told["$SYS/broker/publish/messages/dropped"] == b"0"
     broker.advance(11)
     again = {p.topic: p.retain for p in client.before_ping() if isinstance(p, mqtt.Publish)}
-    assert again == dict.fromkeys(figures, False)
+    assert again == dict.fromkeys(told, False)
 
 
+@pytest.mark.process
 def test_nagle_is_off_at_the_server_end_of_every_connection(broker: Broker) -> None:
     clients = [connect(broker) for _ in range(3)]
     ends = broker.listener.accepted
@@ -856,6 +884,7 @@ def test_nagle_is_off_at_the_server_end_of_every_connection(broker: Broker) -> N
     assert all(end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for end in ends)
 
 
+@pytest.mark.process
 def test_leaving_closes_every_connection_and_leaves_no_task() -> None:
     with serving() as broker:
         busy = Raw(broker.port, receive_buffer=4096)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -20,16 +19,18 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from rtbench.errors import MissingProgram, Refused, UsageError
+from rtbench.errors import Refused, UsageError
 from rtbench.system.meter import Meter
 from rtbench.system.process import ServerEnds, server_ends, serving_processes
-from rtbench.system.tls import certificate_files, client_context
+from rtbench.system.tls import certificate_files, client_context, server_context
 from rtbench.transports import Connection, Message, registry
-from rtbench.transports.contract import Client
+from rtbench.transports.contract import Client, in_flight
 from rtbench.transports.serving import serve
 from rtbench.trial.server_process import server_process
+from tests.connecting import has_ipv6
+from tests.programs import PACKAGES, needs
 
-PATIENCE_S = 15.0  # until a test gives up on something that must come
+WITHIN_S = 15.0  # until a test gives up on something that must come
 FAST = {"interval_s": 0.01}  # options that only decide how long a message may take
 
 ACKNOWLEDGES: dict[str, Callable[[Mapping[str, Any]], bool]] = {
@@ -71,6 +72,8 @@ def subjects() -> list[Subject]:
         for spoken, client in registry.client_names():
             if spoken == name:
                 try:
+                    if registry.client(name, client).connect is None:
+                        continue  # it runs whole processes: tests/test_blocking_client.py
                     variants = registry.client(name, client).variants
                 except UsageError:  # it cannot be loaded: its tests say so
                     variants = ({},)
@@ -78,12 +81,20 @@ def subjects() -> list[Subject]:
     return found
 
 
-def subjects_over_tls() -> list[Subject]:
-    """Those whose server can."""
+def over_tls(subject: Subject) -> list[Subject]:
+    """Return the subject over TLS, where its server has that."""
+    try:
+        able = registry.server(subject.transport, subject.server).tls
+    except UsageError:
+        able = True  # it cannot be loaded: its tests say so
+    return [replace(subject, tls=True)] if able else []
+
+
+def cases(subjects: list[Subject]) -> list[Any]:
+    """Return parameters, each with the program that its server is, where it is one."""
     return [
-        replace(subject, tls=True)
-        for subject in subjects()
-        if "tls_cert" in registry.server(subject.transport, subject.server).options
+        pytest.param(subject, id=str(subject), marks=[needs(subject.server)] if subject.server in PACKAGES else [])
+        for subject in subjects
     ]
 
 
@@ -105,18 +116,19 @@ class Relay:
         return await self.stack.enter_async_context(self.connection())
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
-        return self.subject.spoken.connect(self.url, self.meter, **self.subject.all_options)
+        connect = self.subject.spoken.connect
+        assert connect is not None
+        return connect(self.url, self.meter, **self.subject.all_options)
 
 
-def run_to_its_end(subject: Subject, main: Coroutine[Any, Any, None]) -> None:
+def run_to_its_end(main: Coroutine[Any, Any, None]) -> None:
     """Run, and fail where something does not even end when it is cancelled."""
     loop = asyncio.new_event_loop()
     task = loop.create_task(main)
-    loop.run_until_complete(asyncio.wait({task}, timeout=PATIENCE_S + 5))
+    loop.run_until_complete(asyncio.wait({task}, timeout=WITHIN_S + 5))
     if not task.done():
         pytest.fail(f"hangs: {task.get_stack()}")
-    with missing_program_skipped(subject):
-        asyncio.Runner(loop_factory=lambda: loop).run(ended(task))
+    asyncio.Runner(loop_factory=lambda: loop).run(ended(task))
 
 
 async def ended(task: asyncio.Task[None]) -> None:
@@ -124,40 +136,27 @@ async def ended(task: asyncio.Task[None]) -> None:
 
 
 @asynccontextmanager
-async def serving(subject: Subject) -> AsyncIterator[tuple[str, Meter]]:
+async def serving(subject: Subject, host: str = "127.0.0.1") -> AsyncIterator[tuple[str, Meter]]:
     """Serve in this process; yield the URL, and a meter that trusts it."""
-    options, authority = {}, None
+    tls = authority = None
     async with AsyncExitStack() as stack:
         if subject.tls:
-            options["tls_cert"], options["tls_key"], authority = stack.enter_context(certificate_files())
-        url = await stack.enter_async_context(serve(subject.transport, subject.server, options=options))
+            cert, key, authority = stack.enter_context(certificate_files())
+            tls = server_context(cert, key)
+        url = await stack.enter_async_context(serve(subject.transport, subject.server, host, tls=tls))
         yield url, Meter(client_context(authority))
 
 
-def run(subject: Subject, scenario: Callable[[Relay], Awaitable[None]]) -> None:
+def run(subject: Subject, scenario: Callable[[Relay], Awaitable[None]], host: str = "127.0.0.1") -> None:
     async def main() -> None:
         async with (
-            asyncio.timeout(PATIENCE_S),
-            serving(subject) as (url, meter),
+            asyncio.timeout(WITHIN_S),
+            serving(subject, host) as (url, meter),
             AsyncExitStack() as stack,
         ):
             await scenario(Relay(subject, url, stack, meter))
 
-    run_to_its_end(subject, main())
-
-
-class missing_program_skipped:  # noqa: N801 - reads as a statement
-    """Skip where the server's program is not installed; one that is there and was not found is a failure."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, MissingProgram) and shutil.which(self.subject.server) is None:
-            pytest.skip(str(error))
+    run_to_its_end(main())
 
 
 async def hear(stream: AsyncIterator[Message], end: bytes = b"end") -> list[bytes]:
@@ -181,17 +180,19 @@ def numbered(count: int, name: str = "") -> list[bytes]:
 
 def in_turn(connection: Connection) -> Callable[[bytes], Awaitable[None]]:
     """Return what publishes on "topic", with no more under way at once than the connection allows."""
-    turns = transport.turns(connection)
+    limit = in_flight(connection)
 
     async def publish(payload: bytes) -> None:
-        async with turns:
+        async with limit:
             await connection.publish("topic", payload)
 
     return publish
 
 
-every_subject = pytest.mark.parametrize("subject", subjects(), ids=str)
-also_over_tls = pytest.mark.parametrize("subject", [*subjects(), *subjects_over_tls()], ids=str)
+every_subject = pytest.mark.parametrize("subject", cases(subjects()))
+also_over_tls = pytest.mark.parametrize(
+    "subject", cases([s for plain in subjects() for s in (plain, *over_tls(plain))])
+)
 
 
 def test_every_server_has_a_client_and_every_client_a_server() -> None:
@@ -208,11 +209,12 @@ def test_a_client_declares_the_options_of_its_variants(name: str, client: str) -
 
 
 @also_over_tls
+@pytest.mark.process
 def test_a_message_reaches_every_subscriber_of_its_topic_in_order_and_nobody_else(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
-        publisher, *listeners = [await relay.connect() for _ in range(4)]
-        mine = [await listener.subscribe("mine") for listener in listeners]
-        other = await listeners[0].subscribe("other")
+        publisher, *subscribers = [await relay.connect() for _ in range(4)]
+        mine = [await subscriber.subscribe("mine") for subscriber in subscribers]
+        other = await subscribers[0].subscribe("other")
         for payload in numbered(20):
             await publisher.publish("mine", payload)
             await publisher.publish("other", b"other " + payload)
@@ -225,6 +227,7 @@ def test_a_message_reaches_every_subscriber_of_its_topic_in_order_and_nobody_els
 
 
 @every_subject
+@pytest.mark.process
 def test_a_subscriber_hears_what_is_published_after_it_has_subscribed_and_nothing_before(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, witness, newcomer = [await relay.connect() for _ in range(3)]
@@ -240,6 +243,24 @@ def test_a_subscriber_hears_what_is_published_after_it_has_subscribed_and_nothin
 
 
 @also_over_tls
+@pytest.mark.process
+def test_a_server_on_an_ipv6_address_has_it_in_brackets_and_is_reached_there(subject: Subject) -> None:
+    if not has_ipv6():
+        pytest.skip("this machine has no ::1")
+
+    async def scenario(relay: Relay) -> None:
+        assert urlsplit(relay.url).netloc == f"[::1]:{relay.port}"
+        publisher, listener = await relay.connect(), await relay.connect()
+        stream = await listener.subscribe("topic")
+        for payload in [*numbered(3), b"end"]:
+            await publisher.publish("topic", payload)
+        assert await hear(stream) == numbered(3)
+
+    run(subject, scenario, host="::1")
+
+
+@also_over_tls
+@pytest.mark.process
 def test_many_subscriptions_in_a_row_are_each_ready_when_they_say_so(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -268,6 +289,7 @@ def test_many_subscriptions_in_a_row_are_each_ready_when_they_say_so(subject: Su
         pytest.param(bytes(random.Random(1).choices(b"abc \n", k=100_000)), id="100 kB"),
     ],
 )
+@pytest.mark.process
 def test_a_text_arrives_as_it_was_sent(subject: Subject, payload: bytes) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -288,6 +310,7 @@ def test_a_text_arrives_as_it_was_sent(subject: Subject, payload: bytes) -> None
         pytest.param(bytes(range(256)), id="every byte there is"),
     ],
 )
+@pytest.mark.process
 def test_bytes_arrive_as_they_were_sent_or_are_refused(subject: Subject, payload: bytes) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -306,6 +329,7 @@ def test_bytes_arrive_as_they_were_sent_or_are_refused(subject: Subject, payload
 
 
 @every_subject
+@pytest.mark.process
 def test_two_topics_on_one_connection_stay_apart(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         both = await relay.connect()
@@ -337,6 +361,7 @@ def test_two_topics_on_one_connection_stay_apart(subject: Subject) -> None:
         pytest.param("a/../b", "b", id="dots"),
     ],
 )
+@pytest.mark.process
 def test_topics_that_look_alike_are_two(subject: Subject, topic: str, other: str) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -351,6 +376,7 @@ def test_topics_that_look_alike_are_two(subject: Subject, topic: str, other: str
 
 
 @also_over_tls
+@pytest.mark.process
 def test_overlapping_publishes_keep_their_order(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -364,6 +390,7 @@ def test_overlapping_publishes_keep_their_order(subject: Subject) -> None:
 
 
 @every_subject
+@pytest.mark.process
 def test_a_publish_does_not_overtake_those_that_still_wait_for_the_first_connection(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -380,6 +407,7 @@ def test_a_publish_does_not_overtake_those_that_still_wait_for_the_first_connect
 
 
 @every_subject
+@pytest.mark.process
 def test_publish_returns_true_where_the_transport_acknowledges_and_only_there(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -394,16 +422,17 @@ def test_publish_returns_true_where_the_transport_acknowledges_and_only_there(su
 
 
 @also_over_tls
+@pytest.mark.process
 def test_several_publishers_and_subscribers_all_hear_all_and_each_publisher_in_order(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         room = [await relay.connect() for _ in range(4)]
         streams = [await participant.subscribe("room") for participant in room]
 
-        async def speak(participant: Connection, name: str) -> None:
+        async def publish(participant: Connection, name: str) -> None:
             for payload in numbered(15, name):
                 await participant.publish("room", payload)
 
-        await asyncio.gather(*(speak(participant, name) for participant, name in zip(room, "abcd", strict=True)))
+        await asyncio.gather(*(publish(participant, name) for participant, name in zip(room, "abcd", strict=True)))
         for stream in streams:
             heard = [(await anext(stream))[1] for _ in range(4 * 15)]
             for name in "abcd":
@@ -413,6 +442,7 @@ def test_several_publishers_and_subscribers_all_hear_all_and_each_publisher_in_o
 
 
 @every_subject
+@pytest.mark.process
 def test_a_subscriber_that_leaves_disturbs_nobody(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, stays = await relay.connect(), await relay.connect()
@@ -433,6 +463,7 @@ def test_a_subscriber_that_leaves_disturbs_nobody(subject: Subject) -> None:
 
 
 @every_subject
+@pytest.mark.process
 def test_wildcards_work_where_the_client_says_so_and_are_refused_elsewhere(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -460,6 +491,7 @@ def test_wildcards_work_where_the_client_says_so_and_are_refused_elsewhere(subje
 
 
 @every_subject
+@pytest.mark.process
 def test_a_message_names_its_topic(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         both = await relay.connect()
@@ -478,6 +510,7 @@ def ends(port: int) -> int:
 
 
 @also_over_tls
+@pytest.mark.process
 def test_the_meter_has_every_connection_and_none_waits_for_nagle(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, listener = await relay.connect(), await relay.connect()
@@ -498,10 +531,11 @@ def test_the_meter_has_every_connection_and_none_waits_for_nagle(subject: Subjec
 
 
 @also_over_tls
+@pytest.mark.process
 def test_a_client_that_is_left_leaves_no_task_and_no_connection(subject: Subject) -> None:
     async def main() -> None:
         async with (
-            asyncio.timeout(PATIENCE_S),
+            asyncio.timeout(WITHIN_S),
             server_process(subject.transport, subject.server, tls=subject.tls) as server,
         ):
             before = asyncio.all_tasks()
@@ -515,10 +549,11 @@ def test_a_client_that_is_left_leaves_no_task_and_no_connection(subject: Subject
             await until(lambda: asyncio.all_tasks() <= before)
             await until(lambda: ends(relay.port) == 0)
 
-    run_to_its_end(subject, main())
+    run_to_its_end(main())
 
 
 @also_over_tls
+@pytest.mark.process
 def test_a_client_leaves_at_once_whatever_it_has_not_read(subject: Subject) -> None:
     async def scenario(relay: Relay) -> None:
         publisher, witness = await relay.connect(), await relay.connect()
@@ -529,16 +564,17 @@ def test_a_client_leaves_at_once_whatever_it_has_not_read(subject: Subject) -> N
                 for payload in [*numbered(100), b"end"]:
                     await publisher.publish("topic", payload)
                 assert await hear(seen) == numbered(100)
-                leaving.reschedule(asyncio.get_running_loop().time() + PATIENCE_S / 3)
+                leaving.reschedule(asyncio.get_running_loop().time() + WITHIN_S / 3)
 
     run(subject, scenario)
 
 
 @also_over_tls
+@pytest.mark.process
 def test_a_server_that_ends_before_its_clients_leaves_no_task_and_no_listener(subject: Subject) -> None:
     async def main() -> None:
         before = asyncio.all_tasks()
-        async with asyncio.timeout(PATIENCE_S), AsyncExitStack() as stack:
+        async with asyncio.timeout(WITHIN_S), AsyncExitStack() as stack:
             server = serving(subject)
             url, meter = await server.__aenter__()
             relay = Relay(subject, url, stack, meter)
@@ -551,7 +587,7 @@ def test_a_server_that_ends_before_its_clients_leaves_no_task_and_no_listener(su
                 await server.__aexit__(None, None, None)
             with pytest.raises(OSError, match=r"."):
                 await asyncio.open_connection("127.0.0.1", relay.port)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WITHIN_S):
             await until(lambda: asyncio.all_tasks() - before <= {asyncio.current_task()})
 
-    run_to_its_end(subject, main())
+    run_to_its_end(main())

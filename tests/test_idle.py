@@ -6,28 +6,30 @@ import asyncio
 import csv
 import io
 import json
-import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import rtbench.idle
 
+import rtbench as package
 from rtbench.cli import run_program
 from rtbench.errors import UsageError
+from rtbench.experiments import runner
+from rtbench.experiments.idle import IDLE, files_for
+from rtbench.plan.settings import resolve
 from rtbench.result.idle import report, sentence
 from rtbench.table import Table
-from rtbench.transports.records import Part
+from rtbench.transports.records import IdlePlan
 from rtbench.trial.coordinator import Coordinator
 from rtbench.trial.idle_client import hold
-from rtbench.trial.server_process import ServerProcess
+from rtbench.trial.servers import RunningServer
 from tests.conftest import Program, until
+from tests.sharing import made_once
 
 FEW, MORE = 20, 60
 INTERVAL_S = 0.2
@@ -38,7 +40,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="bytes and private
 
 
 @pytest.fixture(scope="module")
-def both() -> list[Table]:
+def both(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
     """The same connections, few and more of them; side by side, since nearly all of the time is waiting."""
     asked: dict[str, Any] = {
         "transport": ["polling", "sse", "websocket", "mqtt"],
@@ -46,8 +48,16 @@ def both() -> list[Table]:
         "interval": INTERVAL_S,
         "duration": "1s",
     }
-    with ThreadPoolExecutor() as threads:
-        return list(threads.map(lambda number: rtbench.idle.measure(number, **asked), (FEW, MORE)))
+
+    def make(directory: Path) -> None:
+        def measure(number: int) -> object:
+            return package.idle(out=directory / str(number), connections=number, **asked)
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(measure, (FEW, MORE)))
+
+    directory = made_once(tmp_path_factory, "idle", make)
+    return [package.load(directory / str(number)).summary for number in (FEW, MORE)]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +70,7 @@ def more(both: list[Table]) -> Table:
     return both[1]
 
 
+@pytest.mark.process
 def test_every_variant_is_measured_and_every_connection_held(few: Table) -> None:
     assert few.column("variant") == ALL
     assert few.column("error") == [None] * 4
@@ -67,12 +78,14 @@ def test_every_variant_is_measured_and_every_connection_held(few: Table) -> None
 
 
 @pytest.mark.parametrize("connections", [FEW, MORE])
+@pytest.mark.alone
 def test_each_polling_connection_asks_once_an_interval(few: Table, more: Table, connections: int) -> None:
     row = (few if connections == FEW else more)["polling"]
     assert row["requests_per_connection_hour"] == pytest.approx(3600 / INTERVAL_S, rel=0.2)
 
 
 @on_linux
+@pytest.mark.alone
 def test_polling_pays_for_every_empty_answer(few: Table) -> None:
     row = few["polling"]
     a_request = row["wire_bytes_per_connection_hour"] / row["requests_per_connection_hour"]
@@ -83,6 +96,7 @@ def test_polling_pays_for_every_empty_answer(few: Table) -> None:
 
 @on_linux
 @pytest.mark.parametrize("variant", SILENT)
+@pytest.mark.alone
 def test_an_open_connection_is_silent(few: Table, more: Table, variant: str) -> None:
     for row in (few[variant], more[variant]):
         assert row["requests_per_connection_hour"] == 0
@@ -92,6 +106,7 @@ def test_an_open_connection_is_silent(few: Table, more: Table, variant: str) -> 
 
 @on_linux
 @pytest.mark.parametrize("variant", SILENT)
+@pytest.mark.alone
 def test_an_open_connection_costs_the_server_less_cpu_than_polling(few: Table, variant: str) -> None:
     cost = "server_cpu_ms_per_connection_hour"
     assert few[variant][cost] < few["polling"][cost] / 5
@@ -99,6 +114,7 @@ def test_an_open_connection_costs_the_server_less_cpu_than_polling(few: Table, v
 
 @on_linux
 @pytest.mark.parametrize("variant", ALL)
+@pytest.mark.process
 def test_memory_of_a_connection_does_not_depend_on_their_number(few: Table, more: Table, variant: str) -> None:
     one, other = (table[variant]["server_memory_bytes_per_connection"] for table in (few, more))
     assert 0 < one < 1e6
@@ -110,6 +126,7 @@ def test_memory_of_a_connection_does_not_depend_on_their_number(few: Table, more
 
 
 @on_linux
+@pytest.mark.process
 def test_opening_takes_the_same_bytes_however_many_there_are(few: Table, more: Table) -> None:
     for variant in ALL:
         opening = few[variant]["opening_wire_bytes"]
@@ -118,14 +135,16 @@ def test_opening_takes_the_same_bytes_however_many_there_are(few: Table, more: T
 
 
 @on_linux
+@pytest.mark.process
 def test_opening_mqtt_takes_what_its_packets_take() -> None:
-    row = rtbench.idle.measure(1, transport="mqtt", qos=0, duration="100ms")["mqtt-qos0"]
+    row = package.idle(connections=1, transport="mqtt", qos=0, duration="100ms").summary["mqtt-qos0"]
     handshake = 52 * 3 + 16
     least = 12 + 4 + 4 + 2 + 2 + len("idle") + 1 + 5  # CONNECT, CONNACK, SUBSCRIBE, SUBACK, an empty client id
     assert handshake + 4 * 52 + least <= row["opening_wire_bytes"] <= handshake + 8 * 52 + least + 23
     assert row["server_memory_low_bytes"] is None  # one connection has no halves
 
 
+@pytest.mark.process
 def test_the_report_says_that_hours_are_extrapolated(few: Table) -> None:
     text = report(few)
     assert max(map(len, text.splitlines())) <= 100
@@ -135,6 +154,7 @@ def test_the_report_says_that_hours_are_extrapolated(few: Table) -> None:
 
 
 @on_linux
+@pytest.mark.process
 def test_the_report_says_which_keep_alives_were_seen(few: Table) -> None:
     assert "no keep-alive fell into" in sentence(few["mqtt-qos1"])
     pinged = dict(few["mqtt-qos1"])  # as after 70 s: PINGREQ and PINGRESP, 2 bytes each, and an acknowledgement
@@ -145,9 +165,10 @@ def test_the_report_says_which_keep_alives_were_seen(few: Table) -> None:
     )
 
 
+@pytest.mark.process
 def test_doubt_is_said(few: Table) -> None:
     row = dict(few["sse"])
-    assert "busy for 95 %" in sentence(row | {"client_cpu_percent": 95.0})
+    assert "busy for 95 %" in sentence(row | {"verdict": "invalid", "client_cpu_percent": 95.0})
     assert "memory is uncertain" in sentence(row | {"server_memory_low_bytes": -1.0, "server_memory_high_bytes": 9e3})
     assert "waited for a core for 40 %" in sentence(
         row | {"server_waiting_percent": 40.0, "server_cpu_ms_per_connection_hour": 1.0}
@@ -158,50 +179,48 @@ def test_doubt_is_said(few: Table) -> None:
     assert "RSS" in sentence(row | {"server_memory_kind": "rss"})
 
 
-def test_a_variant_that_cannot_be_measured_leaves_a_reason_and_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def dies(*_: object) -> None:
-        raise ConnectionError("the line is cut")
-
-    monkeypatch.setattr(rtbench.idle, "_with_server", dies)
-    (row,) = rtbench.idle.measure(1, transport="sse", duration="100ms")
-    assert row["error"] == "the line is cut"
-    assert row["server_memory_bytes_per_connection"] is row["requests_per_connection_hour"] is None
-    assert "–" in report(Table([row]))
-
-
 class Broken(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        future.set_exception(OSError("there is no process to be had"))
+        future.set_exception(OSError("no process could be started"))
         return future
 
 
-def test_a_client_process_that_fails_says_why() -> None:
-    (row,) = rtbench.idle.measure(1, executor=Broken, transport="sse", duration="100ms")
-    assert row["error"] == "there is no process to be had"
+@pytest.mark.process
+def test_a_variant_that_cannot_be_measured_leaves_a_reason_and_no_figure() -> None:
+    given = {"connections": (1, "argument"), "transport": ("sse", "argument"), "duration": ("100ms", "argument")}
+    result = runner.run(IDLE, resolve(given, IDLE.settings()), executor=Broken)
+    (row,) = result.summary
+    assert row["error"] == "no process could be started"
+    assert row["server_memory_bytes_per_connection"] is row["requests_per_connection_hour"] is None
+    assert "–" in result.report()
+    assert result.exit_code == 1
 
 
+@pytest.mark.process
 def test_connections_that_are_refused_say_why() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
 
     async def refused() -> None:
-        conductor = Coordinator(1.0, lambda _: None)
-        conductor.lead_to(nobody)
-        server = await asyncio.start_server(conductor.meet, "127.0.0.1", 0)
-        part = Part(server.sockets[0].getsockname()[:2], conductor.token, "sse", "library", {}, (1,))
-        async with server:
-            with pytest.raises(OSError, match=str(port)):
-                await asyncio.get_running_loop().run_in_executor(None, hold, part)
-        await conductor.close()
+        coordinator = Coordinator(["idle-client"])
+        address = await coordinator.listen("127.0.0.1")
+        coordinator.announce(RunningServer(f"http://127.0.0.1:{port}"))
+        plan = IdlePlan(
+            name="idle-client", control=address, token=coordinator.token, transport="sse", client="library",
+            options={}, topic="t", batches=(1,),
+        )  # fmt: skip
+        with pytest.raises(OSError, match=str(port)):
+            await asyncio.get_running_loop().run_in_executor(None, hold, plan)
+        await coordinator.close()
 
-    nobody = ServerProcess(f"http://127.0.0.1:{port}", SimpleNamespace(pid=os.getpid()))  # type: ignore[arg-type]
     asyncio.run(refused())
 
 
+@pytest.mark.process
 def test_measuring_works_beside_a_running_event_loop() -> None:
     async def notebook() -> Table:
-        return rtbench.idle.measure(2, transport="websocket", duration="100ms")
+        return package.idle(connections=2, transport="websocket", duration="100ms").summary
 
     assert asyncio.run(notebook())["websocket"]["error"] is None
 
@@ -211,18 +230,18 @@ def test_the_limit_of_open_files_is_raised_and_put_back() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        with rtbench.idle.files_for(400):
+        with files_for(400):
             assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 400
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
-        with rtbench.idle.files_for(10):
+        with files_for(10):
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_setting_that_does_not_concern_idle_connections_is_an_error() -> None:
-    with pytest.raises(UsageError, match="unknown option 'rate'; the options are connections, transport"):
-        rtbench.idle.measure(1, rate=5)
+    with pytest.raises(UsageError, match=r"unknown option 'rate'; the options are .*connections, duration"):
+        package.idle(rate=5)
 
 
 REFUSED = [
@@ -235,7 +254,7 @@ REFUSED = [
     ("an unknown server", ["--transport", "sse", "--server", "nchan"], "no transport has the server nchan"),
     ("a QoS for nobody", ["--transport", "sse", "--qos", "1"], "sse has no --qos; mqtt has it"),
     ("an interval of 0", ["--interval", "0s"], "--interval must be above 0"),
-    ("an --out that cannot be", ["--out", "nowhere/idle.csv"], "--out nowhere/idle.csv cannot be written"),
+    ("an --out that cannot be", ["--out", "/dev/null/idle"], "--out /dev/null/idle cannot be written"),
     ("an unknown option", ["--rate", "5"], "No such option '--rate'"),
 ]
 
@@ -252,6 +271,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert written.err.count("\n") == 1
 
 
+@pytest.mark.process
 def test_more_connections_than_files_are_refused_before_anything_is_started(rtbench: Program) -> None:
     done = rtbench("idle", "--connections", "2000000000")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -259,32 +279,38 @@ def test_more_connections_than_files_are_refused_before_anything_is_started(rtbe
     assert rtbench.processes() == list(rtbench.directory.iterdir()) == []
 
 
-def test_rows_go_to_standard_output_and_to_a_file(rtbench: Program) -> None:
+@pytest.mark.process
+def test_rows_go_to_standard_output_and_to_a_directory(rtbench: Program) -> None:
     arguments = ("idle", "--transport", "sse", "--connections", "2", "--duration", "100ms")
-    as_json = rtbench(*arguments, "--json", "--out", "idle.csv")
+    as_json = rtbench(*arguments, "--json", "--quiet", "--out", "out")
     assert (as_json.returncode, as_json.stderr) == (0, "")
     content = json.loads(as_json.stdout)
     assert content["status"] == "complete"
-    (row,) = content["idle"]
-    (saved,) = csv.DictReader(io.StringIO((rtbench.directory / "idle.csv").read_text()))
+    (row,) = content["summary"]
+    text = (rtbench.directory / "out" / "summary.csv").read_text()
+    (saved,) = csv.DictReader(io.StringIO(text))
     assert list(saved) == list(row)
     assert float(saved["opening_wire_bytes"]) == row["opening_wire_bytes"]
-    assert [path.name for path in rtbench.directory.iterdir()] == ["idle.csv"]
+    assert rtbench("export", "out").stdout == text
+    assert [path.name for path in rtbench.directory.iterdir()] == ["out"]
     assert rtbench.processes() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.process
 def test_a_stopped_measurement_leaves_no_process(rtbench: Program, number: signal.Signals) -> None:
     process = rtbench.start("idle", "--transport", "websocket", "--connections", "5", "--duration", "60s")
     assert until(lambda: any("rtbench.trial.executor" in " ".join(p.cmdline()) for p in rtbench.processes()))
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr == "rtbench: interrupted; 0 variants measured\n"
-    assert until(lambda: rtbench.processes() == [], within_s=5.0)
-    assert list(Path(rtbench.directory).iterdir()) == []
+    (saved,) = (rtbench.directory / "results").iterdir()
+    where = saved.relative_to(rtbench.directory)
+    assert stderr == f"rtbench: interrupted; 0 trials measured, saved in {where} as incomplete\n"
+    assert until(lambda: rtbench.processes() == [])
 
 
+@pytest.mark.process
 def test_a_server_that_dies_is_a_reason_and_exit_code_1(rtbench: Program) -> None:
     process = rtbench.start("idle", "--transport", "websocket", "--connections", "5", "--duration", "60s")
     assert until(lambda: len(rtbench.processes()) == 3)

@@ -14,18 +14,19 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import scipy.stats
 from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-import rtbench
+from rtbench.experiments.compare import load_comparison
 from rtbench.system.meter import Meter
-from rtbench.transports import registry
 from rtbench.transports.serving import serve
 from rtbench.wire import mqtt
 from tests.conftest import Program
+from tests.connecting import connect
 
 WITHIN_S = 20.0
 HANDSHAKE = (mqtt.Publish, mqtt.Puback, mqtt.Pubrec, mqtt.Pubrel, mqtt.Pubcomp)
@@ -80,19 +81,19 @@ async def tapped(url: str) -> AsyncIterator[tuple[str, list[Hop]]]:
         pytest.param(2, ["Publish", "Pubrec", "Pubrel", "Pubcomp"], id="QoS 2 takes four"),
     ],
 )
+@pytest.mark.process
 def test_packets_a_hop(qos: int, packets: list[str]) -> None:
     count = 50
 
     async def exchange() -> list[Hop]:
-        client = registry.client("mqtt")
         async with (
             asyncio.timeout(WITHIN_S),
-            serve("mqtt", DEFAULT_SERVER) as url,
+            serve("mqtt") as url,
             tapped(url) as (way_in, hops),
         ):
             async with (
-                client.connect(way_in, Meter(), qos=qos) as subscriber,
-                client.connect(way_in, Meter(), qos=qos) as publisher,
+                connect("mqtt", way_in, Meter(), qos=qos) as subscriber,
+                connect("mqtt", way_in, Meter(), qos=qos) as publisher,
             ):
                 stream = await subscriber.subscribe("law/8")
                 for n in range(count):
@@ -155,9 +156,10 @@ def exchanged(port: int) -> dict[tuple[int, int], int]:
     return arrived
 
 
+@pytest.mark.process
 def test_what_arrives_has_the_lower_of_the_published_and_the_granted_qos() -> None:
     async def with_broker() -> dict[tuple[int, int], int]:
-        async with serve("mqtt", DEFAULT_SERVER) as url:
+        async with serve("mqtt") as url:
             return await asyncio.to_thread(exchanged, urlsplit(url).port or 0)
 
     arrived = asyncio.run(with_broker())
@@ -196,14 +198,16 @@ def polled(tmp_path_factory: pytest.TempPathFactory) -> Polled:
     return Polled(row, directory / "out")
 
 
+@pytest.mark.alone
 def test_clients_make_as_many_requests_a_second_as_their_number_over_the_interval(polled: Polled) -> None:
     requests_hz = polled.number("requests") / polled.number("wall_s")
     assert requests_hz == pytest.approx(SUBSCRIBERS / INTERVAL_S, rel=0.1)
 
 
+@pytest.mark.alone
 def test_the_mean_number_under_way_is_the_rate_times_the_mean_latency(polled: Polled) -> None:
     """Little's law, L = lambda W: L is integrated from the samples on a grid, W and lambda are columns."""
-    (trial,) = rtbench.load(polled.directory).trials
+    (trial,) = load_comparison(polled.directory).trials
     start, end = trial.publishes.due_ns.min(), trial.deliveries.received_ns.max()
     grid = np.linspace(start, end, 20_001)
     due = np.sort(np.repeat(trial.publishes.due_ns, SUBSCRIBERS))
@@ -215,13 +219,14 @@ def test_the_mean_number_under_way_is_the_rate_times_the_mean_latency(polled: Po
     assert mean_under_way == pytest.approx(rate_hz * polled.number("latency_mean_ms") / 1e3, rel=0.02)
 
 
+@pytest.mark.alone
 def test_the_wait_for_the_next_poll_is_spread_evenly_over_the_interval(polled: Polled) -> None:
     """The distance to the law (Kolmogorov-Smirnov) is bounded, not a p-value: deliveries of one poll are no
     independent sample, and a law that is nearly right is refuted by enough of them.
     """
-    latency_ms = rtbench.load(polled.directory).latency_ms("polling")
+    latency_ms = load_comparison(polled.directory).latency_ms("polling")
     assert len(latency_ms) > 1000
-    distance = stats.kstest(latency_ms, "uniform", args=(0, 1000 * INTERVAL_S)).statistic
+    distance = scipy.stats.kstest(latency_ms, "uniform", args=(0, 1000 * INTERVAL_S)).statistic
     assert distance < 0.08
 
 
@@ -229,6 +234,7 @@ def test_the_wait_for_the_next_poll_is_spread_evenly_over_the_interval(polled: P
 
 
 @pytest.mark.parametrize("flags", [("sse",), ("mqtt", "--qos", "1"), ("mqtt", "--qos", "2")], ids="-".join)
+@pytest.mark.alone
 def test_a_stall_is_charged_to_all_that_was_due_in_it_and_hardly_seen_from_the_time_of_sending(
     rtbench: Program, flags: tuple[str, ...]
 ) -> None:
@@ -243,6 +249,7 @@ def test_a_stall_is_charged_to_all_that_was_due_in_it_and_hardly_seen_from_the_t
     assert "messages waited for their turn" in out
 
 
+@pytest.mark.alone
 def test_where_nothing_holds_the_sender_back_a_stall_is_seen_from_the_time_of_sending_too(rtbench: Program) -> None:
     load = ("--rate", "1000", "--subscribers", "1", "--trials", "1", "--duration", "3500ms", "--warmup", "0")
     process = rtbench.start("run", "--transport", "websocket", *load, "--out", "out")

@@ -32,6 +32,7 @@ def faults(first: str) -> int:
 
 
 @glibc
+@pytest.mark.process
 def test_a_read_into_a_new_buffer_faults_no_page() -> None:
     assert faults("") >= 100  # what it is for: without it this test would say nothing
     assert faults("malloc.keep_freed()") < 10
@@ -39,6 +40,7 @@ def test_a_read_into_a_new_buffer_faults_no_page() -> None:
 
 @glibc
 @pytest.mark.parametrize("transport", ["websocket", "tcp"])
+@pytest.mark.process
 def test_no_process_of_a_trial_pays_for_memory_at_each_read(transport: str) -> None:
     def measured(rate: int) -> tuple[int, int]:
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt

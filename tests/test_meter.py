@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import sys
 import threading
@@ -15,9 +14,10 @@ import pytest
 from rtbench.system.meter import Meter, read_wire
 from rtbench.wire.tcp import Direction, Wire
 from tests.capture import FIN, packets, start
+from tests.programs import needs
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is read as Linux lays it out")
-PATIENCE_S = 20.0
+WITHIN_S = 20.0
 
 
 class Peer:
@@ -89,7 +89,7 @@ def capturing(port: int, capture: Path) -> Iterator[None]:
 
 def captured(capture: Path, client_port: int) -> int:
     """Return the bytes of a connection from SYN to the acknowledgement of the second FIN, which is waited for."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + WITHIN_S
     while time.monotonic() < end:
         found = packets(capture)
         fins = [n for n, packet in enumerate(found) if packet.flags & FIN]
@@ -100,7 +100,7 @@ def captured(capture: Path, client_port: int) -> int:
 
 
 @on_linux
-@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump, the other count, is not on PATH")
+@needs("tcpdump")
 @pytest.mark.parametrize(
     ("asked", "answered", "times", "closes_first"),
     [
@@ -113,6 +113,7 @@ def captured(capture: Path, client_port: int) -> int:
         pytest.param(100, 100, 5, True, id="the peer closes first"),
     ],
 )
+@pytest.mark.process
 def test_ip_bytes_are_those_of_a_packet_capture(
     asked: int, answered: int, times: int, closes_first: bool, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_ip_bytes_are_those_of_a_packet_capture(
 
 
 @on_linux
+@pytest.mark.process
 def test_every_way_to_open_a_connection_switches_nagle_off() -> None:
     async def run(port: int) -> list[int]:
         meter = Meter()
@@ -156,6 +158,7 @@ def test_every_way_to_open_a_connection_switches_nagle_off() -> None:
         assert all(asyncio.run(run(other.port)))
 
 
+@pytest.mark.process
 def test_sockets_with_nagle_are_seen_while_they_are_open() -> None:
     meter = Meter()
     with peer(1, 1) as other:
@@ -171,6 +174,7 @@ def test_sockets_with_nagle_are_seen_while_they_are_open() -> None:
 
 
 @on_linux
+@pytest.mark.process
 def test_a_closed_socket_stays_in_the_totals_and_an_open_one_goes_on_counting() -> None:
     async def run(other: Peer) -> None:
         meter = Meter()
@@ -199,6 +203,7 @@ def test_a_closed_socket_stays_in_the_totals_and_an_open_one_goes_on_counting() 
 
 
 @on_linux
+@pytest.mark.process
 def test_an_adopted_socket_is_counted_from_its_syn_and_keeps_its_last_counts() -> None:
     async def run(other: Peer) -> None:
         meter = Meter()
@@ -216,6 +221,7 @@ def test_an_adopted_socket_is_counted_from_its_syn_and_keeps_its_last_counts() -
         asyncio.run(run(other))
 
 
+@pytest.mark.process
 def test_a_connection_that_nobody_answers_is_an_error_and_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])

@@ -20,8 +20,9 @@ from rtbench.system.tls import client_context
 from rtbench.transports import registry
 from rtbench.trial.server_process import server_process
 from rtbench.wire import mqtt
+from tests.connecting import connect
 
-PATIENCE_S = 20.0
+WITHIN_S = 20.0
 PINGRESP = b"\xd0\x00"
 
 
@@ -37,7 +38,8 @@ class Reader:
         self.paho = cast(Any, Client(CallbackAPIVersion.VERSION2))
         self.paho._sock = sock
         client: Any = inspect.getmodule(registry.client("mqtt").connect)
-        self.paho._sock_recv = client._packet_reader(self.paho, sock)
+        metering: Any = inspect.getmodule(client.meter_client)
+        self.paho._sock_recv = metering.packet_reader(self.paho, sock)
         self.paho.on_message = lambda _client, _userdata, message: self.heard.append(message.payload)
 
     def read(self) -> None:
@@ -63,6 +65,7 @@ CONTENTS = [b"", b"x", b"y" * 120, b"z" * 130, b"w" * 20_000]
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=[f"{len(c)} bytes" for c in CONTENTS])
+@pytest.mark.process
 def test_a_packet_is_read_however_it_is_cut(content: bytes) -> None:
     packet = publish(content)
     with connected() as (broker, sock, reader):
@@ -75,6 +78,7 @@ def test_a_packet_is_read_however_it_is_cut(content: bytes) -> None:
         assert reader.heard == [content] * (min(len(packet), 12) - 1)
 
 
+@pytest.mark.process
 def test_a_packet_that_comes_byte_by_byte_is_read() -> None:
     with connected() as (broker, sock, reader):
         for byte in publish(b"a" * 200) + PINGRESP + publish(b"b"):
@@ -85,6 +89,7 @@ def test_a_packet_that_comes_byte_by_byte_is_read() -> None:
         assert reader.heard == [b"a" * 200, b"b"]
 
 
+@pytest.mark.process
 def test_nothing_of_the_next_packet_is_read() -> None:
     with connected() as (broker, sock, reader):
         second = publish(b"second")
@@ -97,12 +102,13 @@ def test_nothing_of_the_next_packet_is_read() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux stamps what arrives")
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.process
 def test_a_message_that_waits_keeps_its_own_stamp(tls: bool) -> None:
     async def main() -> None:
         async with (
             server_process("mqtt", "embedded", tls=tls) as server,
-            registry.client("mqtt").connect(server.url, Meter(client_context(server.ca))) as both,
-            asyncio.timeout(PATIENCE_S),
+            connect("mqtt", server.url, Meter(client_context(server.ca))) as both,
+            asyncio.timeout(WITHIN_S),
         ):
             stream: Any = await both.subscribe("t")
             between_ns = []

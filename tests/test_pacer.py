@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rtbench.trial.trial import pacer
+from rtbench.trial import pacer
 
 LATE_NS = 230_000  # how late an alarm rings on a core that was idle
 TURN_NS = 10_000  # of the event loop
@@ -45,7 +45,7 @@ class LateAlarm:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(pacer, "time", made)
-    monkeypatch.setattr(pacer, "_alarm", lambda loop, callback: LateAlarm(made, loop, callback))
+    monkeypatch.setattr(pacer, "make_alarm", lambda loop, callback: LateAlarm(made, loop, callback))
     return made
 
 
@@ -72,7 +72,7 @@ def test_a_late_alarm_makes_no_late_message(clock: Clock) -> None:
 def test_without_waking_early_every_message_would_be_as_late_as_the_alarm(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pacer, "_EARLY_NS", 0)
+    monkeypatch.setattr(pacer, "EARLY_NS", 0)
     assert min(lags(clock, [20_000_000] * 50)) >= LATE_NS
 
 

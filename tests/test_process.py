@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from rtbench.system import process
+from rtbench.system.load import Load
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the sockets of another process are seen on Linux only")
 
@@ -112,6 +113,7 @@ def ask(child: subprocess.Popen[str], line: str = "") -> str:
     return child.stdout.readline().strip()
 
 
+@pytest.mark.process
 def test_the_clock_of_another_process_is_its_own() -> None:
     with python(WORKER) as child:
         seen = psutil.Process(child.pid)
@@ -124,6 +126,7 @@ def test_the_clock_of_another_process_is_its_own() -> None:
     assert outside[1] >= own[1] * (1 - tolerance)
 
 
+@pytest.mark.process
 def test_the_clock_of_a_process_that_waits_stands_still() -> None:
     with python(WORKER) as busy, python(WORKER) as idle:
         ask(busy, "0.01")
@@ -134,17 +137,20 @@ def test_the_clock_of_a_process_that_waits_stands_still() -> None:
     assert after[0] - before[0] > 20 * (after[1] - before[1])
 
 
+@pytest.mark.process
 def test_a_process_without_children_serves_itself() -> None:
     with python(WORKER) as child:
         assert [p.pid for p in process.serving_processes(child.pid)] == [child.pid]
 
 
+@pytest.mark.process
 def test_a_process_with_children_has_them_serve() -> None:
     with python(PARENT, WORKER) as parent:
         child = int(ask(parent))
         assert [p.pid for p in process.serving_processes(parent.pid)] == [child]
 
 
+@pytest.mark.process
 def test_children_of_children_serve_too() -> None:
     with python(PARENT, PARENT.replace("sys.argv[1]", repr(WORKER))) as parent:
         child = int(ask(parent))
@@ -158,6 +164,7 @@ def until_it_has_a_child(pid: int) -> list[psutil.Process]:
     return children
 
 
+@pytest.mark.process
 def test_a_process_that_has_ended_serves_no_more_and_costs_nothing() -> None:
     with python(WORKER) as child:
         processes = process.serving_processes(child.pid)
@@ -167,6 +174,7 @@ def test_a_process_that_has_ended_serves_no_more_and_costs_nothing() -> None:
     assert not process.alive(processes[0])
 
 
+@pytest.mark.process
 def test_load_adds_up_over_processes() -> None:
     with python(WORKER) as one, python(WORKER) as two:
         for child in (one, two):
@@ -180,11 +188,12 @@ def test_load_adds_up_over_processes() -> None:
 
 
 def test_a_share_of_a_core_is_cpu_time_over_time() -> None:
-    before, after = process.Load(1000, 50, 0), process.Load(3000, 550, 0)
+    before, after = Load(1000, 50, 0), Load(3000, 550, 0)
     assert after.cpu_since(before) == 0.25
     assert before.cpu_since(before) == 0.0
 
 
+@pytest.mark.process
 def test_load_has_the_cpu_time_that_was_burned() -> None:
     with python(WORKER) as child:
         seen = [psutil.Process(child.pid)]
@@ -196,8 +205,9 @@ def test_load_has_the_cpu_time_that_was_burned() -> None:
     assert 0 < after.cpu_since(before) <= 1.05
 
 
+@pytest.mark.process
 def test_what_is_not_known_is_none() -> None:
-    plain = process.Load(1000, 50, 0)
+    plain = Load(1000, 50, 0)
     assert plain.waiting_since(plain) is plain.waiting_ns is plain.voluntary_switches is plain.private_bytes is None
     with python(WORKER) as child:
         without = process.load([psutil.Process(child.pid)])
@@ -205,12 +215,13 @@ def test_what_is_not_known_is_none() -> None:
 
 
 def test_the_share_of_waiting_is_of_the_time_in_which_it_could_have_run() -> None:
-    before, after = process.Load(0, 50, 0, waiting_ns=100), process.Load(10_000, 350, 0, waiting_ns=200)
+    before, after = Load(0, 50, 0, waiting_ns=100), Load(10_000, 350, 0, waiting_ns=200)
     assert after.waiting_since(before) == 0.25
     assert before.waiting_since(before) == 0.0
 
 
 @on_linux
+@pytest.mark.alone
 def test_two_that_share_a_core_wait_for_half_of_the_time() -> None:
     core = str(min(os.sched_getaffinity(0)))
     with python(SPINNER, core) as one, python(SPINNER, core) as two:
@@ -235,6 +246,7 @@ def test_two_that_share_a_core_wait_for_half_of_the_time() -> None:
 
 
 @on_linux
+@pytest.mark.process
 def test_each_sleep_of_any_thread_is_a_voluntary_switch() -> None:
     with python(SLEEPER) as child:
         seen = [psutil.Process(child.pid)]
@@ -249,6 +261,7 @@ def test_each_sleep_of_any_thread_is_a_voluntary_switch() -> None:
 
 
 @on_linux
+@pytest.mark.process
 def test_memory_is_private_while_it_is_held_and_in_the_peak_for_ever() -> None:
     size = 32 * 2**20
     with python(HOLDER) as child:
@@ -269,6 +282,7 @@ def test_memory_is_private_while_it_is_held_and_in_the_peak_for_ever() -> None:
 
 
 @on_linux
+@pytest.mark.process
 def test_a_shared_page_counts_twice_in_rss_and_once_in_pss() -> None:
     size = 32 * 2**20
     with python(HOLDER) as child:
@@ -294,6 +308,7 @@ def test_a_shared_page_counts_twice_in_rss_and_once_in_pss() -> None:
         pytest.param([], None, id="no connection to look at"),
     ],
 )
+@pytest.mark.process
 def test_server_sockets_with_nagle_are_counted(nodelay: list[int], count: int | None) -> None:
     with python(SERVER) as server:
         port = int(ask(server))
@@ -309,6 +324,7 @@ def test_server_sockets_with_nagle_are_counted(nodelay: list[int], count: int | 
 
 
 @on_linux
+@pytest.mark.process
 def test_looking_at_the_sockets_of_a_process_leaves_nothing_open() -> None:
     with python(SERVER) as server:
         port = int(ask(server))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,13 +16,16 @@ from typing import Any
 import pytest
 
 from rtbench.analysis.verdict import INVALID, SUSPECT, VALID
-from rtbench.experiments import compare as running
+from rtbench.experiments import runner
+from rtbench.experiments.compare import COMPARISON, RUN
 from rtbench.plan.settings import resolve
 from rtbench.result.comparison import Comparison
 from rtbench.system import kernel
-from rtbench.trial.trial import generator
+from rtbench.transports import registry
+from rtbench.trial import publisher, subscriber
 from tests import sabotage
 from tests.conftest import RTBENCH, Program
+from tests.programs import needs
 from tests.sabotage import clients
 
 SIZE = {
@@ -98,14 +100,17 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """What is sabotaged below, left alone."""
     given = {name: (value, "argument") for name, value in SIZE.items()}
     names = {"transport": (["websocket", "tcp", "mqtt"], "argument"), "qos": ([1], "argument")}
-    return running.measure(resolve({**given, **names}), "comparison", tmp_path_factory.mktemp("clean") / "out")
+    settings = resolve({**given, **names}, registry.settings())
+    return runner.run(COMPARISON, settings, tmp_path_factory.mktemp("clean") / "out")
 
 
 @pytest.mark.parametrize("reason", REASONS.values(), ids=list(REASONS))
+@pytest.mark.alone
 def test_a_clean_run_trips_nothing(clean: Comparison, reason: str) -> None:
     assert [row["variant"] for row in clean.summary if reason in row["reasons"]] == []
 
 
+@pytest.mark.alone
 def test_a_clean_run_is_valid(clean: Comparison) -> None:
     assert [(row["variant"], row["verdict"], row["reasons"]) for row in clean.summary] == [
         (name, VALID, "") for name in clean.summary.column("variant")
@@ -113,6 +118,7 @@ def test_a_clean_run_is_valid(clean: Comparison) -> None:
 
 
 @on_linux
+@pytest.mark.alone
 def test_nagle_on_makes_a_run_invalid_and_a_heap_at_40_ms(sabotaged: Callable[..., tuple[str, str]]) -> None:
     verdict, reasons = sabotaged("--transport", "mqtt", "--qos", "1", "--server", "nagle")
     assert verdict == INVALID
@@ -121,6 +127,7 @@ def test_nagle_on_makes_a_run_invalid_and_a_heap_at_40_ms(sabotaged: Callable[..
 
 
 @pytest.mark.parametrize("transport", [("tcp",), ("mqtt", "--qos", "1")], ids=["unacknowledged", "acknowledged"])
+@pytest.mark.alone
 def test_a_server_that_waits_for_its_disk_is_an_overload(
     sabotaged: Callable[..., tuple[str, str]], transport: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -135,6 +142,7 @@ def stalled_share(within_s: float) -> float:
     return (kernel.grown(before, kernel.io_stalled_ns()) or 0) / 1e9 / (time.monotonic() - began)
 
 
+@pytest.mark.alone
 def test_a_disk_that_something_else_writes_to_is_suspect(
     sabotaged: Callable[..., tuple[str, str]], tmp_path: Path
 ) -> None:
@@ -147,6 +155,7 @@ def test_a_disk_that_something_else_writes_to_is_suspect(
 
 
 @on_linux
+@pytest.mark.alone
 def test_connections_that_are_turned_away_are_counted(sabotaged: Callable[..., tuple[str, str]]) -> None:
     verdict, reasons = sabotaged("--transport", "websocket", "--server", "deaf")
     assert verdict != VALID
@@ -154,6 +163,7 @@ def test_connections_that_are_turned_away_are_counted(sabotaged: Callable[..., t
 
 
 @on_linux
+@pytest.mark.alone
 def test_a_server_without_a_core_of_its_own_is_found(sabotaged: Callable[..., tuple[str, str]]) -> None:
     core = str(max(os.sched_getaffinity(0)))
     with ExitStack() as stack:
@@ -166,6 +176,7 @@ def test_a_server_without_a_core_of_its_own_is_found(sabotaged: Callable[..., tu
 
 
 @on_linux
+@pytest.mark.alone
 def test_all_cores_kept_busy_make_a_run_invalid(sabotaged: Callable[..., tuple[str, str]]) -> None:
     with ExitStack() as stack:
         for core in os.sched_getaffinity(0):
@@ -182,7 +193,7 @@ def spoiled(instead: dict[Callable[..., Any], Callable[..., Any]]) -> tuple[str,
         return clients.Spoiled(instead)
 
     given = {name: (value, "argument") for name, value in {**SIZE, "transport": "websocket"}.items()}
-    result = running.measure(resolve(given, registry.settings()), "run", executor=executor)
+    result = runner.run(RUN, resolve(given, registry.settings()), executor=executor)
     row = result.summary["websocket"]
     return row["verdict"], row["reasons"]
 
@@ -195,22 +206,25 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @on_linux
 @pytest.mark.usefixtures("importable")
+@pytest.mark.alone
 def test_a_clock_that_is_set_in_mid_trial_is_found() -> None:
-    verdict, reasons = spoiled({generator.subscribe: clients.beside_a_stepped_clock})
+    verdict, reasons = spoiled({subscriber.subscribe: clients.beside_a_stepped_clock})
     assert verdict != VALID
     assert f"{REASONS['clock']} by {clients.STEP_NS / 1e6:.0f} ms" in reasons
 
 
 @pytest.mark.usefixtures("importable")
+@pytest.mark.alone
 def test_a_client_that_computes_on_the_side_makes_a_run_invalid() -> None:
-    verdict, reasons = spoiled({generator.subscribe: clients.computing_on_the_side})
+    verdict, reasons = spoiled({subscriber.subscribe: clients.computing_on_the_side})
     assert verdict == INVALID
     assert REASONS["client"] in reasons
 
 
 @pytest.mark.usefixtures("importable")
+@pytest.mark.alone
 def test_a_publisher_that_is_late_is_found() -> None:
-    verdict, reasons = spoiled({generator.publish: clients.sending_late})
+    verdict, reasons = spoiled({publisher.publish: clients.sending_late})
     assert verdict != VALID
     assert REASONS["late"] in reasons
 
@@ -228,7 +242,8 @@ def in_a_lossy_namespace(*command: str) -> list[str]:
     return ["unshare", "--net", "--user", "--map-root-user", "sh", "-c", LOSSY, "sh", *command]
 
 
-@pytest.mark.skipif(not (shutil.which("unshare") and shutil.which("nft")), reason="takes unshare and nft")
+@needs("unshare", "nft", "ip")
+@pytest.mark.alone
 def test_what_a_lossy_link_drops_is_seen_to_be_sent_again(rtbench: Program) -> None:
     if subprocess.run(in_a_lossy_namespace("true"), capture_output=True).returncode:
         pytest.skip("namespaces or nft are not allowed here")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import shutil
 import signal
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +14,21 @@ from typing import Any
 import psutil
 import pytest
 
-import rtbench as package
-from rtbench.transports.records import Part
-from rtbench.trial.trial import trial
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
+from rtbench.plan.workload import Workload
+from rtbench.transports.choice import variants_of
+from rtbench.transports.records import SubscriberPlan
+from rtbench.trial.executor import FreshProcesses
+from rtbench.trial.trial import TrialPlan, conduct
 from tests.conftest import Program, until
+from tests.programs import needs
 
 LONG = ("--trials", "3", "--duration", "1s", "--warmup", "100ms", "--out", "out")
 
-needs_mosquitto = pytest.mark.skipif(
-    shutil.which("mosquitto", path="/usr/bin:/usr/sbin:/usr/local/sbin") is None, reason="mosquitto is not installed"
-)
 SERVERS = [
     pytest.param(("--transport", "sse"), "rtbench.trial.server_process", id="embedded"),
     pytest.param(
-        ("--transport", "mqtt", "--server", "mosquitto"), "mosquitto.conf", id="mosquitto", marks=needs_mosquitto
+        ("--transport", "mqtt", "--server", "mosquitto"), "mosquitto.conf", id="mosquitto", marks=needs("mosquitto")
     ),
 ]
 
@@ -53,6 +56,7 @@ def _connected(rtbench: Program, command: str) -> bool:
 
 
 @pytest.mark.parametrize(("options", "command"), SERVERS)
+@pytest.mark.process
 def test_a_server_killed_in_mid_trial_fails_that_trial_only(
     rtbench: Program, options: tuple[str, ...], command: str
 ) -> None:
@@ -73,6 +77,7 @@ def test_a_server_killed_in_mid_trial_fails_that_trial_only(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.process
 def test_a_stopped_run_keeps_what_it_has(rtbench: Program, number: signal.Signals) -> None:
     process = rtbench.start("run", "--transport", "websocket", *LONG)
     out = rtbench.directory / "out"
@@ -88,6 +93,7 @@ def test_a_stopped_run_keeps_what_it_has(rtbench: Program, number: signal.Signal
 
 
 @pytest.mark.parametrize(("options", "command"), SERVERS)
+@pytest.mark.process
 def test_sigkill_leaves_a_result_and_no_process(rtbench: Program, options: tuple[str, ...], command: str) -> None:
     process = rtbench.start("run", *options, *LONG)
     out = rtbench.directory / "out"
@@ -100,9 +106,9 @@ def test_sigkill_leaves_a_result_and_no_process(rtbench: Program, options: tuple
     assert rtbench("export", "out").returncode == 0
 
 
+@needs("mosquitto")
+@pytest.mark.process
 def test_a_killed_server_process_takes_its_program_with_it(rtbench: Program) -> None:
-    if shutil.which("mosquitto", path="/usr/bin:/usr/sbin:/usr/local/sbin") is None:
-        pytest.skip("mosquitto is not installed")
     process = rtbench.start("serve", "mqtt", "--server", "mosquitto")
     assert process.stdout is not None
     process.stdout.readline()
@@ -112,21 +118,26 @@ def test_a_killed_server_process_takes_its_program_with_it(rtbench: Program) -> 
     assert until(lambda: rtbench.processes() == [], within_s=10.0)
 
 
-def test_a_topic_that_lets_nothing_through_fails_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = trial._parts
+class Elsewhere(FreshProcesses):
+    """Lets the subscribers subscribe to a topic that nobody publishes on."""
 
-    def apart(*given: Any) -> tuple[Part, Part]:
-        publisher, subscriber = usual(*given)
-        return publisher, replace(subscriber, topics=["elsewhere" for _ in subscriber.topics])
-
-    monkeypatch.setattr(trial, "_parts", apart)
-    monkeypatch.setattr(trial, "_SET_UP_WITHIN_S", 0.5)
-    result = package.run(transport="websocket", trials=1, duration="100ms")
-    assert result.exit_code == 1
-    assert "a canary was sent and not received" in str(result.trials[0].counts.error)
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        (plan,) = args
+        if isinstance(plan, SubscriberPlan):
+            plan = replace(plan, topics=["elsewhere" for _ in plan.topics])
+        return super().submit(fn, plan)
 
 
-@needs_mosquitto
+@pytest.mark.process
+def test_a_topic_that_lets_nothing_through_fails_the_trial() -> None:
+    (variant,) = variants_of("websocket", DEFAULT_SERVER, DEFAULT_CLIENT, {})
+    plan = TrialPlan(0, 0, variant, Workload(duration_s=0.1), 1, set_up_within_s=0.5)
+    trial = asyncio.run(conduct(plan, Elsewhere()))
+    assert "a readiness probe was sent and not received" in str(trial.error)
+
+
+@needs("mosquitto")
+@pytest.mark.process
 def test_nothing_is_left_on_disk_once_mosquitto_answers(rtbench: Program) -> None:
     rtbench.environment["TMPDIR"] = str(rtbench.directory)
     process = rtbench.start("serve", "mqtt", "--server", "mosquitto")

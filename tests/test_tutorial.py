@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.sharing import made_once
+
 REPOSITORY = Path(__file__).parents[1]
 TUTORIAL = REPOSITORY / "docs" / "adding-a-transport.md"
 RTBENCH = str(Path(sys.executable).with_name("rtbench"))
@@ -61,16 +63,18 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    package = tmp_path_factory.mktemp("rtbench-raw-tcp")
-    installed = tmp_path_factory.mktemp("installed")
     files = files_of(TUTORIAL.read_text(encoding="utf-8"))
     assert sorted(files) == ["pyproject.toml", "rtbench_raw_tcp.py"]
-    for name, content in files.items():
-        (package / name).write_text(content, encoding="utf-8")
-    reader = Reader(installed)
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    reader.runs(*pip, "--no-deps", "--no-build-isolation", "--target", str(installed), str(package))
-    return reader
+
+    def make(directory: Path) -> None:
+        (directory / "source").mkdir()
+        for name, content in files.items():
+            (directory / "source" / name).write_text(content, encoding="utf-8")
+        pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        where = ("--target", str(directory / "installed"), str(directory / "source"))
+        Reader(directory).runs(*pip, "--no-deps", "--no-build-isolation", *where)
+
+    return Reader(made_once(tmp_path_factory, "rtbench-raw-tcp", make) / "installed")
 
 
 def test_it_says_how_many_pieces_the_module_has() -> None:
@@ -79,6 +83,7 @@ def test_it_says_how_many_pieces_the_module_has() -> None:
     assert "is shown in eight pieces" in TUTORIAL.read_text(encoding="utf-8")
 
 
+@pytest.mark.process
 def test_it_is_listed_as_server_and_as_client(reader: Reader) -> None:
     lines = [line.split() for line in reader.runs_rtbench("transports").splitlines()]
     assert [line[:3] for line in lines if line[0] == "raw-tcp"] == [
@@ -87,6 +92,7 @@ def test_it_is_listed_as_server_and_as_client(reader: Reader) -> None:
     ]
 
 
+@pytest.mark.process
 def test_it_fulfils_the_contract(reader: Reader) -> None:
     said = reader.runs(
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_contract.py", "-k", "raw-tcp")
@@ -96,6 +102,7 @@ def test_it_fulfils_the_contract(reader: Reader) -> None:
     assert int(passed[1]) > 1, said
 
 
+@pytest.mark.process
 def test_it_can_be_spoken_to_by_hand(reader: Reader) -> None:
     typed = re.findall(r"^\$ printf '(.*)' >&\d$", TUTORIAL.read_text(encoding="utf-8"), re.MULTILINE)
     subscribe, publish = (re.sub(r"\\(\d)", lambda digit: chr(int(digit[1])), text).encode() for text in typed)
@@ -111,6 +118,7 @@ def connection_to(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=20)
 
 
+@pytest.mark.process
 def test_it_takes_part_in_a_comparison(reader: Reader, tmp_path: Path) -> None:
     out = tmp_path / "result"
     said = reader.runs_rtbench(
@@ -127,6 +135,7 @@ def test_it_takes_part_in_a_comparison(reader: Reader, tmp_path: Path) -> None:
         assert [row[count] for count in ("lost", "duplicated", "reordered", "corrupt")] == ["0"] * 4
 
 
+@pytest.mark.process
 def test_it_can_be_run_alone(reader: Reader, tmp_path: Path) -> None:
     reader.runs_rtbench(
         *("run", "--transport", "raw-tcp", "--trials", "1", "--duration", "300ms", "--warmup", "100ms"),

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from rtbench.transports.serving import serve
 
-PATIENCE_S = 20.0
+WITHIN_S = 20.0
 LARGE = 256 * 1024  # bytes; a few of them fill every buffer between the server and a client that does not read
 CAPACITY = 8
 TEXT, BINARY, CLOSE = 1, 2, 8
@@ -26,7 +26,7 @@ TEXT, BINARY, CLOSE = 1, 2, 8
 
 def run(scenario: Callable[[str], Awaitable[None]], capacity: int = CAPACITY) -> None:
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WITHIN_S):
             async with serve("websocket", "embedded", options={"capacity": capacity}) as url:
                 await scenario(url)
 
@@ -115,6 +115,7 @@ async def publish_until_left_behind(url: str, raw: Raw, witness: ClientConnectio
     ["text", "", "größer 🙂\n", '{"missed": 3}', b"binary", b"", b"\xff\x00"],
     ids=lambda message: f"{type(message).__name__} {message!r}",
 )
+@pytest.mark.process
 def test_text_stays_text_and_binary_stays_binary(message: str | bytes) -> None:
     async def scenario(url: str) -> None:
         async with opened(f"{url}/topic") as one, opened(f"{url}/topic") as other:
@@ -128,6 +129,7 @@ def test_text_stays_text_and_binary_stays_binary(message: str | bytes) -> None:
     run(scenario)
 
 
+@pytest.mark.process
 def test_a_client_of_the_subprotocol_gets_every_payload_in_binary() -> None:
     async def scenario(url: str) -> None:
         async with opened(f"{url}/topic", subprotocols=[Subprotocol("other"), Subprotocol("rtbench")]) as connection:
@@ -140,6 +142,7 @@ def test_a_client_of_the_subprotocol_gets_every_payload_in_binary() -> None:
 
 
 @pytest.mark.parametrize("subprotocols", [None, [Subprotocol("other")]], ids=["none", "an unknown one"])
+@pytest.mark.process
 def test_a_client_without_the_subprotocol_is_served_without_it(subprotocols: list[Subprotocol] | None) -> None:
     async def scenario(url: str) -> None:
         async with opened(f"{url}/topic", subprotocols=subprotocols) as connection:
@@ -150,6 +153,7 @@ def test_a_client_without_the_subprotocol_is_served_without_it(subprotocols: lis
     run(scenario)
 
 
+@pytest.mark.process
 def test_who_only_publishes_hears_nothing() -> None:
     async def scenario(url: str) -> None:
         async with opened(f"{url}/topic?publish") as publisher, opened(f"{url}/topic") as listener:
@@ -164,6 +168,7 @@ def test_who_only_publishes_hears_nothing() -> None:
 
 
 @pytest.mark.parametrize("topic", ["a/+/b", "a/%23", "a/%2B"])
+@pytest.mark.process
 def test_a_topic_with_wildcards_is_refused_with_a_reason(topic: str) -> None:
     async def scenario(url: str) -> None:
         with pytest.raises(InvalidStatus) as refused:
@@ -176,6 +181,7 @@ def test_a_topic_with_wildcards_is_refused_with_a_reason(topic: str) -> None:
     run(scenario)
 
 
+@pytest.mark.process
 def test_a_client_hears_what_is_published_from_the_moment_its_handshake_is_answered() -> None:
     async def scenario(url: str) -> None:
         async with opened(f"{url}/topic?publish") as publisher:
@@ -187,6 +193,7 @@ def test_a_client_hears_what_is_published_from_the_moment_its_handshake_is_answe
     run(scenario)
 
 
+@pytest.mark.process
 def test_a_client_that_breaks_off_disturbs_nobody() -> None:
     async def scenario(url: str) -> None:
         async with opened(f"{url}/topic") as stays:
@@ -201,6 +208,7 @@ def test_a_client_that_breaks_off_disturbs_nobody() -> None:
     run(scenario)
 
 
+@pytest.mark.process
 def test_a_client_that_reads_late_is_caught_up_in_order_where_the_feed_still_has_it_all() -> None:
     async def scenario(url: str) -> None:
         raw = Raw(url)
@@ -217,6 +225,7 @@ def test_a_client_that_reads_late_is_caught_up_in_order_where_the_feed_still_has
     run(scenario, capacity=1000)
 
 
+@pytest.mark.process
 def test_a_client_of_the_subprotocol_that_reads_too_late_is_told_how_many_it_missed() -> None:
     async def scenario(url: str) -> None:
         raw = Raw(url, subprotocol="rtbench")
@@ -244,6 +253,7 @@ def test_a_client_of_the_subprotocol_that_reads_too_late_is_told_how_many_it_mis
     run(scenario)
 
 
+@pytest.mark.process
 def test_a_plain_client_that_reads_too_late_is_closed_rather_than_left_with_a_gap() -> None:
     async def scenario(url: str) -> None:
         raw = Raw(url)
@@ -263,9 +273,10 @@ def test_a_plain_client_that_reads_too_late_is_closed_rather_than_left_with_a_ga
     run(scenario)
 
 
+@pytest.mark.process
 def test_the_server_stops_at_once_with_open_connections() -> None:
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(WITHIN_S):
             serving = serve("websocket", "embedded")
             url = await serving.__aenter__()
             async with opened(f"{url}/topic") as listener, opened(f"{url}/topic?publish") as publisher:
@@ -281,6 +292,7 @@ def test_the_server_stops_at_once_with_open_connections() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.process
 def test_the_server_stops_at_once_although_a_client_does_not_answer() -> None:
     async def main() -> None:
         serving = serve("websocket", "embedded")
@@ -289,7 +301,7 @@ def test_the_server_stops_at_once_although_a_client_does_not_answer() -> None:
         await raw.open("topic")
         try:
             # far below the ten seconds that the library waits for an answer to its closing frame
-            async with asyncio.timeout(PATIENCE_S / 4):
+            async with asyncio.timeout(WITHIN_S / 4):
                 await serving.__aexit__(None, None, None)
         finally:
             raw.socket.close()

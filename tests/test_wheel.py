@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.sharing import made_once
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,11 +28,23 @@ def _call(*command: str, cwd: Path, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build through the source distribution, as a release is."""
-    out = tmp_path_factory.mktemp("dist")
-    _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT), cwd=out)
-    return next(out.glob("*.whl"))
+
+    def make(directory: Path) -> None:
+        _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory), str(ROOT), cwd=directory)
+
+    return next(made_once(tmp_path_factory, "dist", make).glob("*.whl"))
 
 
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that the wheel is installed in, and nothing else."""
+    directory = tmp_path_factory.mktemp("site")
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    _call(*pip, "--target", str(directory), str(wheel), cwd=directory)
+    return directory
+
+
+@pytest.mark.process
 def test_the_wheel_puts_nothing_but_rtbench_into_site_packages(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].removesuffix(".dist-info").split("-")[0] for name in names} == {"rtbench"}
@@ -44,10 +59,8 @@ def test_the_wheel_puts_nothing_but_rtbench_into_site_packages(wheel: Path) -> N
     assert "rtbench/py.typed" in names
 
 
-def test_the_installed_wheel_measures_and_passes_the_contract(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
-    _call(*pip, "--target", str(site), str(wheel), cwd=tmp_path)
+@pytest.mark.process
+def test_the_installed_wheel_measures(site: Path, tmp_path: Path) -> None:
     elsewhere = {"PYTHONPATH": str(site)}
     where = _call(sys.executable, "-c", "import rtbench; print(rtbench.__file__)", cwd=tmp_path, **elsewhere)
     assert where.startswith(str(site))
@@ -56,14 +69,12 @@ def test_the_installed_wheel_measures_and_passes_the_contract(wheel: Path, tmp_p
     _call(sys.executable, "-c", main, "run", "--transport", "mqtt", *quick, cwd=tmp_path, **elsewhere)
     with (tmp_path / "out" / "summary.csv").open() as file:
         assert [row["delivered"] for row in csv.DictReader(file)] == ["100"]
-    contract = (
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        str(ROOT / "pyproject.toml"),
-        "--rootdir",
-        str(tmp_path),
-    )
-    _call(sys.executable, *contract, str(ROOT / "tests" / "test_contract.py"), cwd=tmp_path, **elsewhere)
+
+
+@pytest.mark.long
+def test_the_installed_wheel_passes_the_contract(site: Path, tmp_path: Path) -> None:
+    # a copy, since pytest puts the parent of the package `tests` before everything else that is on the path
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    options = ("-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path))
+    contract = str(tmp_path / "tests" / "test_contract.py")
+    _call(sys.executable, "-m", "pytest", *options, contract, cwd=tmp_path, PYTHONPATH=str(site))

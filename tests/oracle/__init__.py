@@ -11,6 +11,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rtbench.plan.variant import DEFAULT_SERVER
 from rtbench.transports import registry
 
 MODULE = "rtbench_oracle"

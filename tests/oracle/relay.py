@@ -25,7 +25,7 @@ DOORS = [("Broker", "publish"), ("Topic", "publish"), ("Connection", "_publish")
 
 @dataclass
 class Relay:
-    """Does to each message what the plan says for its sequence number; the canary is none of them."""
+    """Does to each message what the plan says for its sequence number; a readiness probe is none of them."""
 
     plan: dict[str, list[int]]
     _held: dict[bytes, Callable[[], None]] = field(default_factory=dict)

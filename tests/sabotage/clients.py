@@ -1,4 +1,4 @@
-"""Client processes with one thing wrong: each does what the generator does, in a process that is spoiled beforehand."""
+"""Client processes with one thing wrong: each does what a client process of rtbench does, in a process that is spoiled first."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from rtbench.transports.records import Part, PublisherRecord, SubscriberRecord
+from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord
+from rtbench.trial import publisher, subscriber
 from rtbench.trial.executor import FreshProcesses
 from rtbench.trial.pacer import pace
-from rtbench.trial.trial import generator
 
 STEP_NS = 50_000_000
 STEP_AFTER_NS = 300_000_000
 LATE_S = 0.02
 
 
-def beside_a_stepped_clock(part: Part) -> SubscriberRecord:
+def beside_a_stepped_clock(plan: SubscriberPlan) -> SubscriberRecord:
     """Subscribe while CLOCK_REALTIME, as this process reads it, is set in the midst of the trial."""
     real, first_ns = time.time_ns, []
 
@@ -27,10 +27,10 @@ def beside_a_stepped_clock(part: Part) -> SubscriberRecord:
         return real() + STEP_NS * (first_ns[-1] - first_ns[0] > STEP_AFTER_NS)
 
     time.time_ns = time_ns
-    return generator.subscribe(part)
+    return subscriber.subscribe(plan)
 
 
-def computing_on_the_side(part: Part) -> SubscriberRecord:
+def computing_on_the_side(plan: SubscriberPlan) -> SubscriberRecord:
     """Subscribe in a process that is busy with something else."""
 
     def compute() -> None:
@@ -38,10 +38,10 @@ def computing_on_the_side(part: Part) -> SubscriberRecord:
             pass
 
     threading.Thread(target=compute, daemon=True).start()
-    return generator.subscribe(part)
+    return subscriber.subscribe(plan)
 
 
-def sending_late(part: Part) -> PublisherRecord:
+def sending_late(plan: PublisherPlan) -> PublisherRecord:
     """Publish in a process that does something else whenever a message is due."""
 
     async def late(due_ns: Sequence[int], send: Callable[[int], None]) -> None:
@@ -51,12 +51,12 @@ def sending_late(part: Part) -> PublisherRecord:
 
         await pace(due_ns, then_send)
 
-    vars(generator)["pace"] = late
-    return generator.publish(part)
+    vars(publisher)["pace"] = late
+    return publisher.publish(plan)
 
 
 class Spoiled(FreshProcesses):
-    """Runs some functions of the generator by way of others."""
+    """Runs some functions by way of others."""
 
     def __init__(self, instead: dict[Callable[..., Any], Callable[..., Any]]) -> None:
         """Know which."""

@@ -1,0 +1,53 @@
+"""Programs beside Python that some tests run: which test needs which, and what installs those that are missing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+
+import pytest
+
+PACKAGES = {  # program: the package of Debian that has it
+    "curl": "curl",
+    "ip": "iproute2",
+    "mosquitto": "mosquitto",
+    "mosquitto_pub": "mosquitto-clients",
+    "mosquitto_sub": "mosquitto-clients",
+    "nft": "nftables",
+    "openssl": "openssl",
+    "tcpdump": "tcpdump",
+    "unshare": "util-linux",
+}
+# Debian installs some in directories that are not on the PATH of every user
+_ALSO_IN = "/usr/sbin:/usr/local/sbin:/sbin:/opt/homebrew/sbin"
+
+
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """Mark a test that runs some programs; it is skipped where one of them is missing."""
+    unknown = set(programs) - PACKAGES.keys()
+    assert not unknown, f"tests/programs.py does not say what installs {unknown}"
+    return pytest.mark.program(*programs)
+
+
+def path_of(program: str) -> str | None:
+    """Return where a program is; None where it is not installed."""
+    return shutil.which(program) or shutil.which(program, path=_ALSO_IN)
+
+
+def missing(programs: Iterable[str]) -> list[str]:
+    """Return those that are not installed, each once, sorted."""
+    return sorted({program for program in programs if path_of(program) is None})
+
+
+def not_tested(skipped: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return the lines that say what was not tested and what to do about it; `skipped` has the programs of each test."""
+    tests = list(skipped)
+    names = sorted({name for programs in tests for name in programs})
+    if not names:
+        return []
+    packages = sorted({PACKAGES[name] for name in names})
+    number = f"{len(tests)} test was" if len(tests) == 1 else f"{len(tests)} tests were"
+    return [
+        f"{number} not run: not installed here: {', '.join(names)}",
+        f"to run them too: sudo apt-get install {' '.join(packages)}",
+    ]
