@@ -21,7 +21,7 @@ import pytest
 
 from rtbench.errors import Refused, UsageError
 from rtbench.system.meter import Meter
-from rtbench.system.process import ServerEnds, server_ends, serving_processes
+from rtbench.system.process import server_ends, serving_processes
 from rtbench.system.tls import certificate_files, client_context, server_context
 from rtbench.transports import Connection, Message, registry
 from rtbench.transports.contract import Client, in_flight
@@ -525,7 +525,10 @@ def test_the_meter_has_every_connection_and_none_waits_for_nagle(subject: Subjec
             assert totals.connections >= ends(relay.port) > 0  # closed ones stay in it
             assert totals.up.carried_bytes > 2000
             assert totals.down.carried_bytes > 2000
-            assert server_ends(serving_processes(os.getpid()), relay.port) == ServerEnds(0, 0)
+            # what the server sent again is not asked: a probe may overtake an acknowledgement on a busy machine
+            seen = server_ends(serving_processes(os.getpid()), relay.port)
+            assert seen is not None
+            assert seen.nagle == 0
 
     run(subject, scenario)
 
