@@ -84,7 +84,7 @@ class Compare:
         """Return the variant of a trial."""
         return step.variant.name
 
-    def expected_s(self, step: TrialPlan) -> float:
+    def expected_s(self, result: Comparison, step: TrialPlan) -> float:
         """Return how long a trial takes: its schedule, and a second for its processes."""
         return step.workload.warmup_s + step.workload.duration_s + 1.0
 

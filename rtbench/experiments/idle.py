@@ -88,9 +88,10 @@ class Idle:
         """Return the variant."""
         return step.name
 
-    def expected_s(self, step: Variant) -> float:
-        """Return about how long a variant takes; the time observed is the largest part."""
-        return 12.0
+    def expected_s(self, result: IdleResult, step: Variant) -> float:
+        """Return about how long a variant takes: the time observed, and two seconds for processes and connections."""
+        observed_s: float = result.settings["duration"].value
+        return observed_s + 2.0
 
     def most_steps(self, result: IdleResult) -> int:
         """Return the number of variants."""

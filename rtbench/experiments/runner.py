@@ -80,8 +80,8 @@ class Experiment(Protocol[AnyResult, Step]):
     def name(self, step: Step) -> str:
         """Return what a step measures, in a word."""
 
-    def expected_s(self, step: Step) -> float:
-        """Return how long a step takes, before any was seen."""
+    def expected_s(self, result: AnyResult, step: Step) -> float:
+        """Return about how long a step takes, before any was measured."""
 
     def most_steps(self, result: AnyResult) -> int:
         """Return how many steps there are at most."""
@@ -167,7 +167,7 @@ async def _steps(
         for step in experiment.steps(result):
             done = len(result.trials) - measured_before
             started = time.monotonic()
-            each_s = (started - began) / done if done else experiment.expected_s(step)
+            each_s = (started - began) / done if done else experiment.expected_s(result, step)
 
             def note(text: str, step: Step = step, started: float = started, each_s: float = each_s) -> None:
                 number, steps = len(result.trials) + 1, result.planned_trials

@@ -155,13 +155,16 @@ class BlockingControlChannel:
             ControlClosed: there will be none.
         """
         # one line at a time, so that the descriptor stays readable while the next message is there
+        self.sock.setblocking(wait)  # Windows has no MSG_DONTWAIT
         try:
-            data = self.sock.recv(4096, socket.MSG_PEEK | (0 if wait else socket.MSG_DONTWAIT))
+            data = self.sock.recv(4096, socket.MSG_PEEK)
             data = self.sock.recv(data.find(b"\n") + 1 or len(data))
         except BlockingIOError:
             return None
         except ConnectionError:
             data = b""
+        finally:
+            self.sock.setblocking(True)
         if not data:
             raise ControlClosed("the other end of the control channel is gone")
         self._received += data
