@@ -1,7 +1,8 @@
 """MQTT: all clients are connected to a broker, publish to it, and subscribe at it.
 
 Read in this order:
-    mqtt.py             this file: `serve`, and the broker: its clients, and the retained messages
+    mqtt.py             this file: `serve`
+    mqtt_broker.py      what all connections share: the clients, who subscribed, the retained messages
     mqtt_connection.py  one connection: what each packet does
     mqtt_session.py     the guarantees: QoS 1 and 2, the in-flight limit, what waits for a client that is away or slow
     mqtt_topics.py      which subscribers a topic has
@@ -19,33 +20,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from hmac import compare_digest
-from importlib.metadata import version
 from typing import Annotated
 
 from rtbench.errors import UsageError
 from rtbench.transports import BACKLOG, Option, ServerContext, server_url
-from rtbench.wire import mqtt
-from rtbench.wire.topics import matches
 
+from .mqtt_broker import Broker, software
 from .mqtt_connection import Connection
-from .mqtt_session import Counters, Message, Session
-from .mqtt_topics import Subscriptions
 
-REPORT_EVERY_S = 10.0  # mosquitto's default
+__all__ = ["Broker", "serve", "software"]
+
 TLS_HANDSHAKE_WITHIN_S = 10.0
 
 Username = Annotated[str | None, Option("the only user who may connect", metavar="NAME")]
 Password = Annotated[str | None, Option("that user's password", secret=True)]
 MaxQueued = Annotated[int, Option("messages queued for one client", metavar="N", above=0)]
-
-
-def software() -> str:
-    """Return the name and version of the broker."""
-    return f"rtbench {version('rtbench')} MQTT broker"
 
 
 @asynccontextmanager
@@ -87,125 +78,3 @@ async def serve(
             server.close()
     finally:
         await broker.close()
-
-
-class Broker:
-    """What all connections and sessions share."""
-
-    def __init__(self, *, username: str | None, password: str | None, max_queued: int) -> None:
-        self.username = username
-        self.password = password
-        self.max_queued = max_queued
-        self.closed = False
-        self.counters = Counters()
-        self.connections: set[Connection] = set()
-        self.sessions: dict[str, Session] = {}
-        self.subscriptions: Subscriptions[Session] = Subscriptions()
-        self.retained: dict[str, Message] = {}
-        self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY_S, self._report)
-
-    async def close(self) -> None:
-        """Close every connection; publish no wills, since no client is left to receive them."""
-        self.closed = True
-        self._reporting.cancel()
-        while self.connections:
-            for connection in self.connections:
-                connection.will = None
-                connection.transport.abort()
-            await asyncio.sleep(0)  # the event loop calls connection_lost
-
-    # Clients
-
-    def refusal(self, packet: mqtt.Connect) -> int:
-        """Return the return code for a CONNECT: 0 accepts it (section 3.2.2.3)."""
-        if not packet.client_id and not packet.clean_session:
-            return mqtt.IDENTIFIER_REJECTED  # [MQTT-3.1.3-8]: no client could come back to such a session
-        if self.username is None:
-            return mqtt.ACCEPTED
-        if packet.username is None:
-            return mqtt.NOT_AUTHORIZED
-        same_user = compare_digest(packet.username.encode(), self.username.encode())
-        same_password = self.password is None or compare_digest(packet.password or b"", self.password.encode())
-        return mqtt.ACCEPTED if same_user and same_password else mqtt.BAD_CREDENTIALS
-
-    def open_session(self, packet: mqtt.Connect) -> tuple[Session, bool]:
-        """Return the session of a client that connects, and whether it was there before: section 3.1.2.4."""
-        client_id = packet.client_id or f"auto-{uuid.uuid4().hex}"  # [MQTT-3.1.3-6]
-        session = self.sessions.get(client_id)
-        if session is not None and session.connection is not None:
-            session.connection.end()  # [MQTT-3.1.4-2]: the newer connection takes over
-        session = self.sessions.get(client_id)
-        if session is not None and not packet.clean_session:
-            return session, True
-        if session is not None:
-            self._forget(session)  # [MQTT-3.1.2-6]
-        session = Session(client_id, clean=packet.clean_session, max_queued=self.max_queued, counters=self.counters)
-        self.sessions[client_id] = session
-        return session, False
-
-    def suspend(self, session: Session) -> None:
-        """Note that a client is gone; its session stays, unless it is a clean one [MQTT-3.1.2-6]."""
-        session.suspend()
-        if session.clean:
-            self._forget(session)
-
-    def _forget(self, session: Session) -> None:
-        del self.sessions[session.client_id]
-        for topic_filter in session.subscriptions:
-            self.subscriptions.remove(topic_filter, session)
-
-    # Messages
-
-    def accept(self, packet: mqtt.Publish) -> None:
-        """Take a message of a client."""
-        self.counters.received += 1
-        self.publish(Message(packet.topic, packet.payload, packet.qos, packet.retain))
-
-    def publish(self, message: Message) -> None:
-        """Give a message to every subscriber of its topic; keep a retained one for later subscribers."""
-        if message.retain:
-            if message.payload:
-                self.retained[message.topic] = message
-            else:
-                self.retained.pop(message.topic, None)  # [MQTT-3.3.1-10], [MQTT-3.3.1-11]
-            message = Message(message.topic, message.payload, message.qos)  # [MQTT-3.3.1-9]
-        for session, granted in self.subscriptions.matching(message.topic).items():
-            session.deliver(message, granted)
-
-    def subscribe(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Add a subscription, or replace the one to the same filter [MQTT-3.8.4-3]."""
-        session.subscriptions.add(topic_filter)
-        self.subscriptions.add(topic_filter, session, qos)
-
-    def unsubscribe(self, session: Session, topic_filter: str) -> None:
-        """Remove a subscription; what already waits is still delivered: section 3.10.4."""
-        session.subscriptions.discard(topic_filter)
-        self.subscriptions.remove(topic_filter, session)
-
-    def retained_for(self, topic_filter: str) -> Iterable[Message]:
-        """Return the retained messages that a new subscription must get [MQTT-3.3.1-6]."""
-        if topic_filter.startswith("$SYS/"):
-            self._refresh_metrics()
-        return [message for topic, message in self.retained.items() if matches(topic_filter, topic)]
-
-    # Metrics
-
-    def metrics(self) -> dict[str, str]:
-        """Return the metrics of the broker, by topic; the names are those of mosquitto."""
-        return {
-            "$SYS/broker/version": software(),
-            "$SYS/broker/clients/connected": str(sum(s.connection is not None for s in self.sessions.values())),
-            "$SYS/broker/clients/total": str(len(self.sessions)),
-            "$SYS/broker/publish/messages/received": str(self.counters.received),
-            "$SYS/broker/publish/messages/sent": str(self.counters.sent),
-            "$SYS/broker/publish/messages/dropped": str(self.counters.dropped),
-        }
-
-    def _refresh_metrics(self) -> None:
-        for topic, text in self.metrics().items():
-            self.retained[topic] = Message(topic, text.encode(), 0, retain=True)
-
-    def _report(self) -> None:
-        self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY_S, self._report)
-        for topic, text in self.metrics().items():
-            self.publish(Message(topic, text.encode(), retain=True))

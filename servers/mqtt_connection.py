@@ -10,14 +10,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from rtbench.wire import mqtt
 
+from .mqtt_broker import Broker
 from .mqtt_session import Message, Session
-
-if TYPE_CHECKING:
-    from .mqtt import Broker
 
 log = logging.getLogger(__name__)
 

@@ -64,6 +64,8 @@ def test_the_map_names_every_package() -> None:
 def copy(tmp_path: Path) -> Path:
     """A copy of the package with the contracts, to break."""
     shutil.copytree(RTBENCH, tmp_path / "rtbench", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("servers", "clients"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     return tmp_path
 
@@ -95,8 +97,21 @@ def test_the_layers_hold(copy: Path) -> None:
         ("result/report.py", "import matplotlib"),
         ("plan/payload.py", "from rtbench.plan import schedule as _"),
         ("stray/thing.py", "x = 1"),
+        ("trial/trial.py", "import servers.sse"),
+        ("../servers/sse.py", "import clients.sse"),
+        ("../servers/mqtt_broker.py", "from servers import mqtt_connection"),
     ],
-    ids=["upwards", "a socket", "upwards for types only", "matplotlib", "a cycle", "a package without a layer"],
+    ids=[
+        "upwards",
+        "a socket",
+        "upwards for types only",
+        "matplotlib",
+        "a cycle",
+        "a package without a layer",
+        "a transport in the bench",
+        "a client in a server",
+        "a cycle in a server",
+    ],
 )
 def test_a_broken_layer_is_found(copy: Path, file: str, line: str) -> None:
     broken = copy / "rtbench" / file
