@@ -11,7 +11,7 @@ compare: .venv/ready
 
 # pure tests only: no process, no socket; 30 seconds at most
 quick: .venv/ready-dev
-	$(BIN)/python -m pytest -m "not process and not alone and not statistics and not long" $(TOGETHER)
+	$(BIN)/python -m pytest -m "not process and not alone and not statistics and not long" --numprocesses 2 --dist worksteal
 
 # what every change must pass; 4 minutes at most on two cores, and what else they do meanwhile is of no matter
 test: .venv/ready-dev
