@@ -13,7 +13,7 @@ compare: .venv/ready
 quick: .venv/ready-dev
 	$(BIN)/python -m pytest -m "not process and not alone and not statistics and not long" --numprocesses 2 --dist worksteal
 
-# what every change must pass; 4 minutes at most on two cores, and what else they do meanwhile is of no matter
+# what every change must pass; 4 minutes at most on two cores, also while other programs run
 test: .venv/ready-dev
 	$(BIN)/python -m pytest -m "not alone and not statistics and not long" $(TOGETHER)
 

@@ -146,3 +146,25 @@ def test_an_experiment_is_added_in_two_files(copy: Copy) -> None:
     assert "tcp" in said
     assert copy.rtbench("export", "out").startswith("variant,")
     assert '"burst"' in copy.rtbench("export", "--schema")
+
+
+@pytest.mark.process
+def test_a_client_that_cannot_be_loaded_spoils_no_other_transport(copy: Copy) -> None:
+    info = copy.directory / "half-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: half\nVersion: 1\n", encoding="utf-8")
+    points = "[rtbench.servers]\nhalf = no_such_module\n[rtbench.clients]\nhalf = no_such_module\n"
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+    assert "half" in copy.rtbench("run", "--help")
+    assert "cannot be loaded: No module named 'no_such_module'" in copy.rtbench("transports")
+    size = ("--trials", "1", "--duration", "300ms", "--warmup", "100ms", "--quiet")
+    assert "tcp" in copy.rtbench("run", "--transport", "tcp", *size, "--out", "out")
+
+
+@pytest.mark.process
+def test_several_values_of_an_option_are_several_variants(copy: Copy) -> None:
+    size = ("--trials", "1", "--duration", "300ms", "--warmup", "100ms", "--quiet", "--no-control")
+    intervals = ("--interval", "50ms", "--interval", "100ms")
+    copy.rtbench("compare", "--transport", "polling", *intervals, *size, "--out", "out")
+    rows = list(csv.DictReader(io.StringIO(copy.rtbench("export", "out"))))
+    assert [row["variant"] for row in rows] == ["polling-interval50ms", "polling-interval100ms"]

@@ -98,10 +98,20 @@ def test_a_comparison_with_a_url_has_no_control(rtbench: Program) -> None:
         ),
         pytest.param(
             ("--transport", "websocket", "--server-option", "colour=red"),
-            "the server embedded of websocket takes no --colour",
+            "the server embedded of websocket has no such option; it has capacity",
             id="an unknown option of a server",
         ),
         pytest.param(("--transport", "websocket", "--server-option", "capacity"), "NAME=VALUE", id="no value"),
+        pytest.param(
+            ("--transport", "sse", "--server-option", "capacity=5", "--server-option", "capacity=6"),
+            "give one value for capacity, not 5, 6",
+            id="two values of one option in a run",
+        ),
+        pytest.param(
+            ("--transport", "sse", "--url", "http://127.0.0.1:1/a?token=b"),
+            "must end after the port",
+            id="a token in it",
+        ),
         pytest.param(
             ("--transport", "websocket", "--server-option", "capacity=many"), "--capacity", id="a value of another type"
         ),
@@ -144,7 +154,7 @@ def test_an_option_reaches_the_server_and_stands_in_the_result(rtbench: Program)
     assert int(row["lost"]) > int(row["expected"]) / 2
     (variant,) = described(rtbench)["variants"]
     assert variant["server_options"] == {"capacity": 5}
-    assert described(rtbench)["settings"]["server_option"] == {"value": "capacity=5", "source": "flag"}
+    assert described(rtbench)["settings"]["server_option"] == {"value": ["capacity=5"], "source": "flag"}
 
 
 @pytest.mark.process

@@ -45,7 +45,7 @@ def _option(setting: Setting, many: bool) -> click.Option:
     if isinstance(setting.default, bool):
         flags = f"{setting.flag}/--no-{setting.name}"
         return click.Option([flags, setting.name], default=setting.default, envvar=variable, help=setting.help)
-    repeatable = many and setting.many
+    repeatable = setting.many and (many or setting.always_many)
     shown = f" [{setting.shown_default}]" if setting.shown_default else ""
     return click.Option(
         [setting.flag, setting.name],

@@ -20,7 +20,7 @@ from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
 from rtbench.plan.settings import Given, Setting, resolve, workload_of
-from rtbench.plan.variant import Variant
+from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
 from rtbench.system.environment import describe
@@ -124,7 +124,7 @@ def plans(
     planned: list[TrialPlan] = []
     for block in range(blocks):
         for variant in order.sample(variants, len(variants)):
-            url = None if variant.control else value.get("url")
+            url = value.get("url") if variant.server == EXTERNAL_SERVER else None
             plan = TrialPlan(len(planned), block, variant, workload, value["seed"], value["tls"], url)
             planned.append(plan)
     return planned

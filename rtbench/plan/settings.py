@@ -32,6 +32,7 @@ class Setting:
     help: str
     many: bool = False
     compared: bool = False
+    always_many: bool = False  # in a run too
     shown_default: str = ""
     schema: Mapping[str, Any] = field(default_factory=dict)
 
@@ -108,7 +109,18 @@ def make_setting(
     schema = {"anyOf": [value, {"type": "array", "items": {"type": json_type}}]} if many else value
     shown = "" if default is None or kind is bool else f"{default:g}" if isinstance(default, float) else str(default)
     parse = parser("--" + name.replace("_", "-"))
-    return Setting(name, parse, default, metavar, help, many, compared, shown + "s" * (kind == "time"), schema)
+    return Setting(
+        name,
+        parse,
+        default,
+        metavar,
+        help,
+        many,
+        compared,
+        metavar == "NAME=VALUE",
+        shown + "s" * (kind == "time"),
+        schema,
+    )
 
 
 MOST_TRIALS = 10_000

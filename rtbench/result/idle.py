@@ -99,6 +99,8 @@ class IdleResult(Result[IdleTrial]):
 
 def report(table: Table) -> str:
     """Return the table and a sentence a variant, for a terminal of 100 columns."""
+    if not len(table):
+        return "no variant was measured"
     lines = [Table([_shown(row) for row in table]).text(left=["variant"]), ""]
     observed_s = max((row["observed_s"] for row in table), default=0.0)
     first = table.rows[0]

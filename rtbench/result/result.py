@@ -122,9 +122,9 @@ class Result(ABC, Generic[Trial]):
         """Return what result.json holds of this experiment beside the common part."""
         return {}
 
+    @abstractmethod
     def about(self, variant: Variant) -> dict[str, Any]:
-        """Return what result.json says about a variant beside its options: the verdict, for one."""
-        return {}
+        """Return what result.json says about a variant beside its options: `verdict` and `reasons`."""
 
     # how it grows
 
@@ -149,9 +149,10 @@ class Result(ABC, Generic[Trial]):
         Raises:
             UsageError: the directory cannot be written, or holds something already.
         """
-        self.path = path
+        description = self.description()  # before the directory is made, so that it is not left without
         storage.claim(path)
-        storage.write_description(path, self.description())
+        self.path = path
+        storage.write_description(path, description)
 
     def add(self, trial: Trial) -> None:
         """Take in a trial and save it."""

@@ -101,6 +101,8 @@ def claim(path: Path) -> None:
     Raises:
         UsageError: it cannot be written, or holds something already.
     """
+    if path.suffix in (".csv", ".json"):
+        raise UsageError(f"--out {path}: a result is a directory; `rtbench export RESULT --out FILE` writes CSV")
     if path.exists() and not path.is_dir():
         raise UsageError(f"--out {path} is a file; give a directory that is new or empty")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rtbench.errors import UsageError
@@ -11,7 +11,7 @@ from rtbench.plan.settings import Given
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, Variant, in_order
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
-from rtbench.transports.options import Option, refuse_unknown
+from rtbench.transports.options import Option
 
 
 def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Variant]:
@@ -33,6 +33,9 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         servers = [EXTERNAL_SERVER]
     given = _client_options(settings)
     for_servers = _named_values("--server-option", _value(settings, "server_option"))
+    if not everything:
+        _refuse_several({**given, **for_servers})
+    several = [name for name, values in given.items() if len(values) > 1]
     found: list[Variant] = []
     for name in dict.fromkeys(names or (n for n in registry.installed() if not registry.client(n).control)):
         spoken = registry.client(name, client)
@@ -43,7 +46,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
                 continue
             for options in _combinations(concerned):
                 for served in _server_options(name, server, for_servers, everything):
-                    found += variants_of(name, server, client, options, served, url, all_of_them=everything)
+                    found += variants_of(name, server, client, options, served, url, several, all_of_them=everything)
     if not found:
         raise UsageError(f"no transport has the server {', '.join(servers)}; `rtbench transports` lists the installed")
     _check_someone_has(given, found, client)
@@ -68,10 +71,18 @@ def _named_values(flag: str, texts: Any) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for text in _listed(texts):
         name, separator, value = text.partition("=")
-        if not separator:
+        if not separator or not name:
             raise UsageError(f"{flag} must be NAME=VALUE: got {text!r}")
-        found.setdefault(name, []).append(value)
+        found.setdefault(name.replace("-", "_"), []).append(value)
     return found
+
+
+def _refuse_several(given: Mapping[str, Sequence[Any]]) -> None:
+    for name, values in given.items():
+        if len(values) > 1:
+            raise UsageError(
+                f"a run measures one variant: give one value for {name}, not {', '.join(map(str, values))}"
+            )
 
 
 def _combinations(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -94,7 +105,11 @@ def _server_options(
     by_setting = {option.setting: option for option in known.values()}
     if not everything:
         unknown = [name for name in given if name not in by_setting and name not in known]
-        refuse_unknown(f"the server {server} of {transport}", known.values(), unknown)
+        takes = ", ".join(sorted(option.name for option in known.values() if not option.secret)) or "none"
+        for name in unknown:
+            raise UsageError(
+                f"--server-option {name}: the server {server} of {transport} has no such option; it has {takes}"
+            )
     concerned: dict[str, list[Any]] = {}
     for name, values in given.items():
         option = known.get(name) or by_setting.get(name)
@@ -155,9 +170,12 @@ def variants_of(
     options: Mapping[str, Any],
     server_options: Mapping[str, Any] | None = None,
     url: str | None = None,
+    labelled: Collection[str] = (),
     all_of_them: bool = True,
 ) -> list[Variant]:
     """Return the variants of one transport that its client names, narrowed by `options`; or only the first of them.
+
+    The options `labelled` enter the label beside those of the variant, because they have several values.
 
     Raises:
         UsageError: no such transport, server or client; an option that the transport does not have, or a value of it.
@@ -169,13 +187,20 @@ def variants_of(
         key = _key(spoken, setting)
         if key not in spoken.options:
             raise UsageError(_no_such_option(name, Option(name=key)))
+        if spoken.options[key].secret:
+            raise UsageError(f"{spoken.options[key].flag} is secret, and would stand in the result: it cannot be given")
         given[key] = spoken.options[key].parse(value)
     found = []
+    extra = "".join(
+        f"-{spoken.options[key].setting}{spoken.options[key].shown(value)}"
+        for key, value in given.items()
+        if spoken.options[key].setting in labelled and not any(key in choice for choice in spoken.variants)
+    )
     for shade, choice in enumerate(spoken.variants):
         if all(given.get(key, value) == value for key, value in choice.items()):
             found.append(
                 Variant(
-                    label=name + "".join(f"-{key}{value}" for key, value in choice.items()),
+                    label=name + "".join(f"-{key}{value}" for key, value in choice.items()) + extra,
                     transport=name,
                     server=server,
                     client=client,

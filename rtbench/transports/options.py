@@ -49,11 +49,7 @@ class Option:
     @property
     def shown_default(self) -> str:
         """The default as the help shows it; empty for None."""
-        if self.default is None:
-            return ""
-        if self.name.endswith("_s"):
-            return f"{self.default * 1000:g}ms" if self.default < 1 else f"{self.default:g}s"
-        return str(self.default)
+        return "" if self.default is None else self.shown(self.default)
 
     def parse(self, value: Any) -> Any:
         """Return a value given by a user, in the type of the default.
@@ -74,9 +70,20 @@ class Option:
     def _typed(self, value: Any) -> Any:
         if self.name.endswith("_s"):
             return parse_seconds(value)
-        if not isinstance(value, str) or isinstance(self.default, str) or self.default is None:
-            return value
-        return parse_yes_or_no(value) if isinstance(self.default, bool) else type(self.default)(value)
+        if isinstance(self.default, bool):
+            return parse_yes_or_no(value)
+        if isinstance(self.default, int):
+            number = float(value)
+            if number != int(number):
+                raise ValueError(value)
+            return int(number)
+        return type(self.default)(value) if isinstance(self.default, float | str) else value
+
+    def shown(self, value: Any) -> str:
+        """Return a value as a user writes it."""
+        if self.name.endswith("_s"):
+            return f"{value * 1000:g}ms" if value < 1 else f"{value:g}s"
+        return str(value)
 
 
 NOT_OPTIONS = ("tls",)  # parameters that rtbench fills in itself
@@ -87,6 +94,8 @@ def options_of(function: Callable[..., Any]) -> dict[str, Option]:
     found = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in NOT_OPTIONS:
+            if parameter.default is parameter.empty:
+                raise UsageError(f"the option {parameter.name} of {function.__module__} has no default; give it one")
             declared = _declared(function, parameter.annotation)
             found[parameter.name] = replace(declared, name=parameter.name, default=parameter.default)
     return found

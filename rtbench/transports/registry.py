@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -132,14 +133,21 @@ def broken_servers() -> Iterator[tuple[str, str, str]]:
 
 def slot_of(transport: str) -> int:
     """Return the place of a transport in tables: the one that its client names, else one derived from its name."""
-    clients = [client(t, c) for t, c in client_names() if t == transport]
-    chosen = [c.slot for c in clients if c.slot is not None]
+    slots = []
+    for name, implementation in client_names():
+        if name == transport:
+            with suppress(UsageError):  # one that cannot be loaded has no place of its own
+                slots.append(client(name, implementation).slot)
+    chosen: list[int] = [slot for slot in slots if slot is not None]
     return chosen[0] if chosen else _FIRST_FREE_SLOT + crc32(transport.encode()) % (SLOTS - _FIRST_FREE_SLOT)
 
 
 def in_order_of_tables(transports: Iterable[str]) -> list[str]:
     """Sort transports as tables and charts show them."""
     return sorted(transports, key=lambda name: (slot_of(name), name))
+
+
+_OF_COMMANDS = ("out", "config", "chart", "json", "as_json", "quiet", "tls_cert", "tls_key", "host", "port")
 
 
 def _options(kind: str) -> dict[str, tuple[Option, list[str]]]:
@@ -152,7 +160,9 @@ def _options(kind: str) -> dict[str, tuple[Option, list[str]]]:
         except UsageError:
             continue  # `rtbench transports` says why
         for option in options.values():
-            owners = found.setdefault(option.setting, (option, []))[1]
+            first, owners = found.setdefault(option.setting, (option, []))
+            if type(first.default) is not type(option.default) or first.name != option.name:
+                found[option.setting] = (replace(first, default=None, name=option.setting, above=None), owners)
             if transport not in owners:
                 owners.append(transport)
     return found
@@ -162,7 +172,8 @@ def _options(kind: str) -> dict[str, tuple[Option, list[str]]]:
 def client_settings() -> dict[str, Setting]:
     """Return the options of all installed clients as settings of a measurement, each with its transports in the help.
 
-    Where an option has the name of a setting of every measurement, the setting wins; `--option` reaches the option.
+    Where an option has the name of a setting or of a flag of every measurement, that one wins; `--option` reaches the
+    option. Where two transports have options of one name and different types, each transport reads the text by itself.
     """
     return {
         name: Setting(
@@ -175,7 +186,7 @@ def client_settings() -> dict[str, Setting]:
             shown_default=option.shown_default,
         )
         for name, (option, transports) in _options("client").items()
-        if name not in SETTINGS
+        if name not in SETTINGS and name not in _OF_COMMANDS and not option.secret
     }
 
 

@@ -112,6 +112,8 @@ def check_url(url: str) -> tuple[str, int]:
         raise UsageError(f"--url must have a scheme, a host and a port, as mqtt://127.0.0.1:1883: got {url!r}")
     if parts.username or parts.password:
         raise UsageError("--url must not have a user name or a password in it: it stands in the result")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise UsageError(f"--url must end after the port: got {parts.scheme}://{parts.netloc}/...")
     if not _is_loopback(host):
         raise UsageError(f"--url must lead to this machine (127.0.0.1, ::1, localhost): got {host}")
     return host, port

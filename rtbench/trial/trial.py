@@ -59,6 +59,14 @@ class TrialPlan:
     control_host: str = "127.0.0.1"
     set_up_within_s: float = 20.0
 
+    def __post_init__(self) -> None:
+        for role, processes, members in (
+            ("publisher", self.publisher_processes, self.workload.publishers),
+            ("subscriber", self.subscriber_processes, self.workload.subscribers),
+        ):
+            if not 1 <= processes <= members:
+                raise UsageError(f"{role} processes must be 1 to {members}, one for each {role}: got {processes}")
+
     @property
     def drain_timeout_s(self) -> float:
         """How long without a delivery means that no more will come: the client of the transport says it."""
