@@ -41,6 +41,22 @@ def stack(page: Page, at: int, row: Row, widths: Mapping[str, float], tints: Map
         left += widths[part]
 
 
+def plain_bar(page: Page, at: int, row: Row, value: float) -> None:
+    """Draw one bar in the variant's colour."""
+    p, look = page.preset, page.look(variant_of(page.result, row))
+    page.axes.barh(
+        at,
+        value,
+        BAR,
+        edgecolor=look.colour,
+        linewidth=p.line_pt / 3,
+        label="bar",
+        color=mixed(look.colour, p.background, 0.25) if look.hatch else look.colour,
+        hatch=look.hatch,
+        zorder=3,
+    )
+
+
 def mark(page: Page, at: int, value: float) -> None:
     """Draw a line across one bar."""
     p = page.preset

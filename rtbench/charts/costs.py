@@ -9,9 +9,8 @@ import numpy as np
 
 from rtbench.analysis.layers import LAYERS
 from rtbench.charts import words
-from rtbench.charts.bars import BAR, known, legend, mark, name_bars, names, stack, variant_of, write_values
+from rtbench.charts.bars import known, legend, mark, name_bars, names, plain_bar, stack, write_values
 from rtbench.charts.page import Page
-from rtbench.charts.style import mixed
 from rtbench.table import significant
 
 if TYPE_CHECKING:
@@ -112,19 +111,8 @@ def _is_good(trial: Row, variant: str) -> bool:
 
 
 def _bar_with_dots(page: Page, at: int, row: Row, value: float, trials: Sequence[float]) -> None:
-    p, look = page.preset, page.look(variant_of(page.result, row))
-    pale = mixed(look.colour, p.background, 0.25) if look.hatch else look.colour
-    page.axes.barh(
-        at,
-        value,
-        BAR,
-        edgecolor=look.colour,
-        linewidth=p.line_pt / 3,
-        label="cpu",
-        color=pale,
-        hatch=look.hatch,
-        zorder=3,
-    )
+    p = page.preset
+    plain_bar(page, at, row, value)
     spread = np.linspace(-0.2, 0.2, len(trials)) if len(trials) > 1 else np.zeros(len(trials))
     page.axes.plot(
         trials,

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtbench.charts import words
-from rtbench.charts.bars import BAR, known, name_bars, names, variant_of, write_values
+from rtbench.charts.bars import known, name_bars, names, plain_bar, write_values
 from rtbench.charts.page import Page
-from rtbench.charts.style import mixed
 from rtbench.table import significant
 
 if TYPE_CHECKING:
@@ -77,16 +76,4 @@ def idle_bytes(result: Drawn, preset: Preset) -> Chart:
 
 def _bars(page: Page, rows: Sequence[Row], values: Sequence[float]) -> None:
     for at, (row, value) in enumerate(zip(rows, values, strict=True)):
-        look = page.look(variant_of(page.result, row))
-        pale = mixed(look.colour, page.preset.background, 0.25) if look.hatch else look.colour
-        page.axes.barh(
-            at,
-            value,
-            BAR,
-            color=pale,
-            edgecolor=look.colour,
-            linewidth=page.preset.line_pt / 3,
-            hatch=look.hatch,
-            label=row["variant"],
-            zorder=3,
-        )
+        plain_bar(page, at, row, value)
