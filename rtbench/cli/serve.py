@@ -69,18 +69,19 @@ def command(
         raise UsageError("--tls-cert and --tls-key go together; one of them is missing")
     files = (tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(transport, server, host, port, _options(given), files))
+        asyncio.run(_serve(transport, server, host, port, _options(transport, server, given), files))
 
 
-def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+def _options(transport: str, implementation: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given, in their types; secrets from their file or variable."""
-    from rtbench.transports.registry import server_options
+    from rtbench.transports.registry import server, server_options
 
+    own = server(transport, implementation).options
     found = {}
     for option, _ in server_options().values():
         value = _secret(option, given[f"{option.name}_file"]) if option.secret else given[option.name]
         if value is not None:
-            found[option.name] = option.parse(value)
+            found[option.name] = own.get(option.name, option).parse(value)  # another server's may be of another type
     return found
 
 
