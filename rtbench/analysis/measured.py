@@ -49,6 +49,12 @@ class Measured:
         return self._accounted[0]
 
     @cached_property
+    def messages(self) -> int:
+        """The number of measured messages that reached a subscriber; the deliveries of one message share its fate."""
+        d, first = self.deliveries, self._accounted[1]
+        return len(set(zip(d.publisher[first].tolist(), d.sequence[first].tolist(), strict=True)))
+
+    @cached_property
     def latency_ms(self) -> NDArray[np.float64]:
         """`received - due` of each first delivery after the warm-up, milliseconds, shape (delivered,)."""
         first = self._accounted[1]

@@ -1,0 +1,35 @@
+"""Disturbance: whether something outside a trial spoiled it. Pure.
+
+A disturbed trial is run again (`rtbench.experiments.compare`). It stays in the result, but no figure is computed from
+it, unless every trial of its variant was disturbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rtbench.analysis.counts import TrialCounts
+    from rtbench.analysis.measured import Measured
+
+MOST_OTHERS_CPU = 0.25  # of a core, by processes that are not part of the trial
+MOST_CLOCK_STEP_NS = 1_000_000
+
+
+def disturbance(counts: TrialCounts) -> str | None:
+    """Return what disturbed a trial, in words; None if nothing did."""
+    if counts.others_cpu > MOST_OTHERS_CPU:
+        return f"other processes used {counts.others_cpu:.0%} of a core"
+    if counts.clock_step_ns > MOST_CLOCK_STEP_NS:
+        return f"the clock was set by {counts.clock_step_ns / 1e6:.0f} ms"
+    return None
+
+
+def counted(trials: Iterable[Measured]) -> list[Measured]:
+    """Return the trials that figures are computed from: completed, and not disturbed.
+
+    If all completed trials of a variant were disturbed, these are returned, and its verdict is `invalid`.
+    """
+    completed = [trial for trial in trials if not trial.counts.error]
+    return [trial for trial in completed if disturbance(trial.counts) is None] or completed
