@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from rtbench.transports import Message, Meter, refuse_wildcards
+from rtbench.transports import Message, Meter, Steady, refuse_wildcards
 
 from . import http_sizes
 from .http_session import HttpSession, open_session, software
 
-__all__ = ["SLOT", "LongPolling", "connect", "observation", "predict", "software"]
+__all__ = ["SLOT", "LongPolling", "connect", "observation", "predict", "software", "steady"]
 
 SLOT = 1
 WAIT_S = 30  # less than the minute after which intermediaries close a silent request (RFC 6202 section 5.5)
@@ -45,6 +45,11 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[LongPolling]:
     """Open a connection that long-polls."""
     async with open_session(LongPolling, url, meter) as connection:
         yield connection
+
+
+def steady(rate_hz: float) -> Steady:
+    """Return a request for each message, as long as messages come further apart than a round trip."""
+    return Steady(rate_hz, {1: rate_hz})
 
 
 def observation(seen: Mapping[str, Any]) -> str:

@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from rtbench.transports import Message, Meter, Option, refuse_wildcards
+from rtbench.transports import Message, Meter, Option, Steady, refuse_wildcards
 from rtbench.units import format_seconds
 
 from . import http_sizes
 from .http_session import HttpSession, open_session, software
 
-__all__ = ["SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software"]
+__all__ = ["SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software", "steady"]
 
 SLOT = 0
 Interval = Annotated[float, Option("from one poll to the next", metavar="TIME", above=0)]
@@ -59,6 +59,17 @@ async def connect(url: str, meter: Meter, *, interval_s: Interval = 0.5) -> Asyn
 def drain_timeout_s(*, interval_s: float) -> float:
     """Return how long a trial waits for a delivery, in seconds: two polls longer than by default."""
     return 2.0 + 2.0 * interval_s
+
+
+def steady(rate_hz: float, *, interval_s: float) -> Steady:
+    """Return a poll every `interval_s`; each fetches what was published since the last one, or nothing.
+
+    With `rate_hz * interval_s` messages an interval, a poll gets the whole number below it or the one above it.
+    """
+    polls_hz = 1 / interval_s
+    fewest, rest = divmod(rate_hz * interval_s, 1)
+    batches_hz = {int(fewest): (1 - rest) * polls_hz, int(fewest) + 1: rest * polls_hz}
+    return Steady(polls_hz, batches_hz, wait_s=interval_s / 2)
 
 
 def observation(seen: Mapping[str, Any]) -> str:

@@ -14,13 +14,13 @@ from typing import Any
 import aiohttp
 
 from rtbench.errors import Refused
-from rtbench.transports import Message, Meter, refuse_wildcards
+from rtbench.transports import Message, Meter, Steady, refuse_wildcards
 from rtbench.wire import sse
 
 from . import http_sizes
 from .http_session import HttpSession, open_session, software
 
-__all__ = ["SLOT", "EventStream", "connect", "observation", "predict", "software"]
+__all__ = ["SLOT", "EventStream", "connect", "observation", "predict", "software", "steady"]
 
 SLOT = 2
 RETRY_S = 0.1
@@ -74,6 +74,11 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[EventStream]:
     """Open a connection that reads event streams."""
     async with open_session(EventStream, url, meter) as connection:
         yield connection
+
+
+def steady(rate_hz: float) -> Steady:
+    """Return a chunk for each message."""
+    return Steady(batches_hz={1: rate_hz})
 
 
 def observation(seen: Mapping[str, Any]) -> str:

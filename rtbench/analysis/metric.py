@@ -22,12 +22,16 @@ Kind = Literal["text", "integer", "number", "boolean"]
 
 @dataclass(frozen=True)
 class Group:
-    """The trials that a row is computed from: one trial of a variant, or all its completed trials."""
+    """The trials that a row is computed from: one trial of a variant, or all its completed trials.
+
+    `sparse` are those of the variant at the lowest rate of the sparse part, None without such a part.
+    """
 
     variant: Variant
     workload: Workload
     trials: Trials
     failed: int = 0
+    sparse: Group | None = None
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -10,7 +10,7 @@ after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis import verdict
@@ -18,6 +18,7 @@ from rtbench.analysis.costs import COSTS
 from rtbench.analysis.latencies import LATENCY, TIMELINE
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import IDENTITY, Column, Group, Metric, Trials, columns_of
+from rtbench.analysis.regimes import OF_A_RATE, SPARSE_METRICS, lowest_rate
 
 if TYPE_CHECKING:
     from rtbench.plan.variant import Variant
@@ -215,10 +216,10 @@ OF_A_TRIAL = (
     ),
 )
 
-COMPUTED = (*COUNTS, *LATENCY, *COSTS, *TIMELINE)
+COMPUTED = (*COUNTS, *LATENCY, *COSTS, *TIMELINE)  # of a variant and of a trial
 OF_TRIALS = (*TRIAL_HEAD, *IDENTITY, *TRIAL_STATE, *COMPUTED, *OF_A_TRIAL)  # trials.csv
 _BEFORE = (*IDENTITY, *WORKLOAD, *(metric for metric in COMPUTED if metric.first))
-_AFTER = tuple(metric for metric in COMPUTED if not metric.first)
+_AFTER = (*(metric for metric in COMPUTED if not metric.first), *SPARSE_METRICS)
 VERDICT = (
     Metric("verdict", "text", "`valid`, `suspect` or `invalid`", lambda _: None),
     Metric("reasons", "text", "why the verdict is not `valid`", lambda _: None),
@@ -236,10 +237,13 @@ def trial_row(trial: Measured, variant: Variant) -> dict[str, Any]:
     return _row(OF_TRIALS, Group(variant, trial.workload, [trial]), intervals=False)
 
 
-def summary_row(variant: Variant, trials: Trials, workload: Workload) -> dict[str, Any]:
-    """Return a row of summary.csv: metrics of the completed trials, and the verdict over all trials."""
+def summary_row(variant: Variant, trials: Trials, workload: Workload, sparse: Sequence[Group] = ()) -> dict[str, Any]:
+    """Return a row of summary.csv: metrics of the completed trials, and the verdict over all trials.
+
+    `sparse` has the trials of the variant in the sparse part, a group for each rate.
+    """
     good = [t for t in trials if not t.counts.error]
-    group = Group(variant, workload, good, failed=len(trials) - len(good))
+    group = Group(variant, workload, good, failed=len(trials) - len(good), sparse=lowest_rate(sparse))
     row, rest = _row(_BEFORE, group, intervals=True), _row(_AFTER, group, intervals=True)
     row["verdict"], reasons = verdict.judge({**row, **rest}, trials)
     row["reasons"] = "; ".join(reasons)
@@ -256,6 +260,11 @@ def _row(metrics: Iterable[Metric], group: Group, intervals: bool) -> dict[str, 
 def summary_columns() -> list[Column]:
     """Return the columns of summary.csv with their meanings, in order."""
     return [column for metric in (*_BEFORE, *VERDICT, *_AFTER, FAILED) for column in columns_of(metric, intervals=True)]
+
+
+def rate_columns() -> list[Column]:
+    """Return the columns of rates.csv with their meanings, in order."""
+    return [column for metric in OF_A_RATE for column in columns_of(metric, intervals=False)]
 
 
 def trial_columns() -> list[Column]:

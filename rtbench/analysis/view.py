@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rtbench.analysis.measured import Measured
     from rtbench.analysis.precision import Precision
+    from rtbench.analysis.steady import Law
     from rtbench.plan.variant import Variant
     from rtbench.plan.workload import Workload
     from rtbench.table import Table
@@ -49,6 +50,7 @@ class Comparison(Protocol):
     planned_trials: int
     observations: dict[str, str]
     trials: list[Measured]
+    laws: dict[str, Law]
 
     @property
     def blocks(self) -> int:
@@ -65,6 +67,10 @@ class Comparison(Protocol):
     @property
     def summary(self) -> Table:
         """The rows of summary.csv."""
+
+    @property
+    def rate_table(self) -> Table:
+        """The rows of rates.csv."""
 
     @property
     def trial_table(self) -> Table:

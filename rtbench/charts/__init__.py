@@ -11,6 +11,7 @@
     costs.py       bytes-per-delivery, server-cpu
     stages.py      latency-breakdown
     tradeoff.py    latency-against-bytes
+    rates.py       bytes-against-rate, age-against-rate
     idle.py        idle-memory, idle-bytes
 
 Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
@@ -26,6 +27,7 @@ from rtbench.charts.chart import FORMATS, Chart
 from rtbench.charts.costs import bytes_per_delivery, server_cpu
 from rtbench.charts.idle import idle_bytes, idle_memory
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
+from rtbench.charts.rates import age_against_rate, bytes_against_rate
 from rtbench.charts.stages import latency_breakdown
 from rtbench.charts.style import PRESETS, Preset, settings
 from rtbench.charts.tradeoff import latency_against_bytes
@@ -43,6 +45,8 @@ CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a co
     "bytes-per-delivery": bytes_per_delivery,
     "server-cpu": server_cpu,
     "latency-against-bytes": latency_against_bytes,
+    "bytes-against-rate": bytes_against_rate,
+    "age-against-rate": age_against_rate,
 }
 IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connections
     "idle-memory": idle_memory,

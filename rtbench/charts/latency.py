@@ -79,7 +79,7 @@ def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     note = f"A line ends where fewer than {statistics.BEYOND} deliveries lie beyond it."
     notes = [note, *words.missing(result, curves, "because they have fewer than 20 deliveries")]
     page.frame("Latency into the tail", notes)
-    _room_on_the_right(page, end, list(curves))
+    room_on_the_right(page, 1, end, list(curves))
     ends = {name: (x[-1:], y[-1:]) for name, (x, y) in curves.items()}
     _mark(page, ends)
     page.label_ends({name: page.to_pixels(*end)[0] for name, end in ends.items()})
@@ -169,12 +169,12 @@ def _with_room_on_the_left(page: Page, curves: dict[str, Curve]) -> tuple[float,
     return low * (low / high) ** min(widest / page.width, 0.2), high
 
 
-def _room_on_the_right(page: Page, end: float, names: list[str]) -> None:
-    """Lengthen the axis so that the names fit to the right of their lines; the ticks do not change."""
+def room_on_the_right(page: Page, low: float, high: float, names: list[str]) -> None:
+    """Lengthen a logarithmic axis from `low` to `high` so that names fit beyond `high`; the ticks do not change."""
     size = page.preset.text_pt
     room = max(page.text_width(name, size) for name in names) + page.pixels(size * 2)
     width = float(page.axes.get_window_extent().width)
-    page.axes.set_xlim(1, end ** (1 / (1 - min(room / width, 0.5))))
+    page.axes.set_xlim(low, low * (high / low) ** (1 / (1 - min(room / width, 0.5))))
 
 
 def _alt(result: Comparison, what: str) -> str:

@@ -16,6 +16,7 @@ from rtbench.errors import UsageError
 @click.command("export", short_help="Print the data of a saved result.")
 @click.argument("result", type=click.Path(path_type=Path), required=False)
 @click.option("--summary", "what", flag_value="summary", default=True, help="a row a variant (the default)")
+@click.option("--rates", "what", flag_value="rates", help="a row a variant and update rate: bytes, requests, age")
 @click.option("--trials", "what", flag_value="trials", help="a row a trial")
 @click.option("--deliveries", "what", flag_value="deliveries", help="a row a delivery, times in integer nanoseconds")
 @click.option("--schema", "what", flag_value="schema", help="the JSON Schema of every result.json; needs no RESULT")
@@ -41,11 +42,13 @@ def _lines(path: Path | None, what: str, hgrm: str | None) -> Iterator[str]:
 
     if path is None or what == "schema":
         return iter([json.dumps(schema(), indent=1) + "\n"])
-    if hgrm is not None or what == "deliveries":
+    if hgrm is not None or what in ("deliveries", "rates"):
         from rtbench.experiments.compare import load_comparison
         from rtbench.result.exports import delivery_lines, hgrm_lines
 
         comparison = load_comparison(path)
+        if what == "rates":
+            return iter([comparison.rate_table.to_csv()])
         return delivery_lines(comparison) if hgrm is None else hgrm_lines(comparison, hgrm)
     result = load(path)
     return iter([(result.summary if what == "summary" else result.trial_table).to_csv()])

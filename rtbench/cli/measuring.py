@@ -45,6 +45,7 @@ def experiment_command(
         config: Path | None,
         chart: bool,
         as_json: bool,
+        strict: bool,
         quiet: bool,
         **_settings: Any,
     ) -> int:
@@ -53,13 +54,13 @@ def experiment_command(
         chosen = experiment()
         given = settings_from(ctx, chosen.settings(), config)
         directory = out or default_directory(chosen.kind)
-        return carry_out(lambda watch: run(chosen, given, directory, watch), chart, as_json, quiet)
+        return carry_out(lambda watch: run(chosen, given, directory, watch), chart, as_json, quiet, strict)
 
     return command
 
 
 def carry_out(
-    measure: Callable[[Callable[[Progress], None]], Result[Any]], chart: bool, as_json: bool, quiet: bool
+    measure: Callable[[Callable[[Progress], None]], Result[Any]], chart: bool, as_json: bool, quiet: bool, strict: bool
 ) -> int:
     """Measure with a progress line, print the result, draw its charts if asked to; return the exit code."""
     from rtbench.experiments.runner import Stopped
@@ -80,7 +81,7 @@ def carry_out(
     if not quiet:
         hint = "" if chart else f"; draw it: rtbench chart {result.path}"
         click.echo(f"saved in {result.path}{hint}", err=True)
-    return result.exit_code
+    return result.exit_code(strict)
 
 
 def print_result(result: Result[Any], as_json: bool) -> None:

@@ -76,6 +76,7 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--chart", is_flag=True, envvar="RTBENCH_CHART", help="draw the charts too"),
             click.option("--json", "as_json", is_flag=True, envvar="RTBENCH_JSON", help="print the result as JSON"),
+            click.option("--strict", is_flag=True, envvar="RTBENCH_STRICT", help="exit code 4 if a variant is invalid"),
             click.option("--quiet", is_flag=True, envvar="RTBENCH_QUIET", help="no progress, no hints"),
         )
     ):

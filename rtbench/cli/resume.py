@@ -11,8 +11,9 @@ import click
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--chart", is_flag=True, help="draw the charts too")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+@click.option("--strict", is_flag=True, help="exit code 4 if a variant is invalid")
 @click.option("--quiet", is_flag=True, help="no progress, no hints")
-def command(result: Path, chart: bool, as_json: bool, quiet: bool) -> int:
+def command(result: Path, chart: bool, as_json: bool, strict: bool, quiet: bool) -> int:
     """Measure what is left of RESULT, which was interrupted; its finished trials stay as they are.
 
     It is refused where the rest would be measured under other conditions.
@@ -22,4 +23,4 @@ def command(result: Path, chart: bool, as_json: bool, quiet: bool) -> int:
     from rtbench.experiments.runner import resume
 
     loaded = load(result)
-    return carry_out(lambda watch: resume(experiments()[loaded.kind], loaded, watch), chart, as_json, quiet)
+    return carry_out(lambda watch: resume(experiments()[loaded.kind], loaded, watch), chart, as_json, quiet, strict)

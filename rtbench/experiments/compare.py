@@ -3,32 +3,51 @@
 The trials of a comparison come in blocks, one trial of each variant a block, in an order drawn from the seed: what
 changes on the machine over the minutes affects all variants alike. A run is a comparison of one variant. With a
 precision, blocks are added until it is reached or known to be out of reach; they continue the same order.
+
+A trial that something outside disturbed (`rtbench.analysis.disturbance`) is run again after the planned ones, at most
+as often as there are trials. A comparison ends with its sparse part: all variants at once at a low rate, which takes
+long and costs little; it gives bytes, requests and the age of information, not latencies.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from rtbench.analysis import conditions
 from rtbench.analysis.measured import Measured
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
-from rtbench.plan.settings import Given, Setting, resolve, workload_of
+from rtbench.plan.settings import Given, Setting, resolve, sparse_workloads, workload_of
 from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
 from rtbench.system.environment import describe
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
+from rtbench.trial.coordinator import Report
 from rtbench.trial.counting import measured
 from rtbench.trial.servers import AnsweringServer, check_url
 from rtbench.trial.trial import TrialPlan, conduct
+
+_LEAST_IN_VAIN = 3
+
+
+@dataclass(frozen=True)
+class SparsePart:
+    """The trials of all variants at a low rate, which are run at once."""
+
+    trials: Sequence[TrialPlan]
+
+
+Step: TypeAlias = TrialPlan | SparsePart
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,8 @@ class Compare:
         if settings["url"].value is not None:
             check_url(settings["url"].value)
         workload = workload_of(settings)
+        if self.kind == "comparison":
+            sparse_workloads(settings)
         planned = len(variants) * settings["trials"].value
         return Comparison.start(self.kind, settings, variants, planned, workload=workload)
 
@@ -63,13 +84,42 @@ class Compare:
         if changed:
             raise ResultError(f"its trials were measured under other conditions: {'; '.join(changed)}; measure it anew")
 
-    def steps(self, result: Comparison) -> Iterator[TrialPlan]:
-        """Yield the trials that are left; those that a precision asks for are planned as they come."""
+    def steps(self, result: Comparison) -> Iterator[Step]:
+        """Yield the trials that are left, and the sparse parts; more trials are planned as they turn out to be needed.
+
+        These are the repetitions of disturbed trials, and those that a precision asks for.
+        """
         planned = plans(result.variants, result.workload, self.most_blocks(result), result.settings)
-        for plan in planned[len(result.trials) :]:
-            if plan.index == result.planned_trials and not result.extend():
-                return
-            yield plan
+        measured_before = {(trial.counts.block, trial.counts.variant) for trial in result.trials}
+        for number, plan in enumerate(planned):
+            if number == result.planned_trials:
+                yield from self._repetitions(result, planned)
+                if not result.extend():
+                    break
+            if (plan.block, plan.variant.name) not in measured_before:
+                yield replace(plan, index=len(result.trials))
+        else:
+            yield from self._repetitions(result, planned)
+        measured_rates = {trial.workload.rate_hz for trial in result.sparse}
+        for workload in result.sparse_workloads:
+            if workload.rate_hz not in measured_rates:
+                together = plans(result.variants, workload, 1, result.settings)
+                yield SparsePart([replace(p, index=len(result.sparse) + i) for i, p in enumerate(together)])
+
+    def _repetitions(self, result: Comparison, planned: Sequence[TrialPlan]) -> Iterator[TrialPlan]:
+        """Yield disturbed trials again, until each was undisturbed once or it makes no sense to go on.
+
+        Go on for at most as many trials as were planned, and not if a block of repetitions was disturbed without
+        exception: then the machine is busy all the time.
+        """
+        plan_of = {(plan.block, plan.variant.name): plan for plan in planned}
+        in_vain = 0
+        while disturbed := result.disturbed():
+            for place in disturbed:
+                if result.repeated >= result.planned_trials or in_vain >= max(len(result.variants), _LEAST_IN_VAIN):
+                    return
+                yield replace(plan_of[place], index=len(result.trials))
+                in_vain = in_vain + 1 if place in result.disturbed() else 0
 
     def most_blocks(self, result: Comparison) -> int:
         """Return how many trials of each variant there are at most."""
@@ -77,26 +127,38 @@ class Compare:
         return asked or result.blocks
 
     def most_steps(self, result: Comparison) -> int:
-        """Return how many trials there are at most."""
-        return self.most_blocks(result) * len(result.variants)
+        """Return how many steps there are at most, as far as no trial has to be repeated."""
+        return self.most_blocks(result) * len(result.variants) + result.repeated + len(result.sparse_workloads)
 
-    def name(self, step: TrialPlan) -> str:
-        """Return the variant of a trial."""
+    def name(self, step: Step) -> str:
+        """Return the variant of a trial, or the rate of a sparse part."""
+        if isinstance(step, SparsePart):
+            return f"all at {step.trials[0].workload.rate_hz:g}/s"
         return step.variant.name
 
-    def expected_s(self, result: Comparison, step: TrialPlan) -> float:
-        """Return how long a trial takes: its schedule, and a second for its processes."""
-        return step.workload.warmup_s + step.workload.duration_s + 1.0
+    def expected_s(self, result: Comparison, step: Step) -> float:
+        """Return how long a step takes: its schedule, and a second for its processes."""
+        first = step.trials[0] if isinstance(step, SparsePart) else step
+        return first.workload.schedule_ns / 1e9 + 1.0
 
     def limits(self, result: Comparison) -> AbstractContextManager[None]:
         """Return a context that changes nothing."""
         return nullcontext()
 
-    async def measure(self, result: Comparison, step: TrialPlan, executor: Executor, note: Note) -> Measured:
-        """Run a trial."""
-        source = AnsweringServer(step.url) if step.url is not None else None
-        trial = await conduct(step, executor, lambda count: note(f"{count:>8} messages"), source)
-        return measured(trial, registry.client(step.variant.transport, step.variant.client).predict)
+    async def measure(self, result: Comparison, step: Step, executor: Callable[[], Executor], note: Note) -> None:
+        """Run a trial, or those of a sparse part all at once."""
+        if isinstance(step, SparsePart):
+            note("bytes and age")
+            trials = [_trial(plan, executor(), lambda _: None) for plan in step.trials]
+            result.add_sparse(await asyncio.gather(*trials))
+        else:
+            result.add(await _trial(step, executor(), lambda count: note(f"{count:>8} messages")))
+
+
+async def _trial(plan: TrialPlan, executor: Executor, report: Report) -> Measured:
+    source = AnsweringServer(plan.url) if plan.url is not None else None
+    trial = await conduct(plan, executor, report, source)
+    return measured(trial, registry.client(plan.variant.transport, plan.variant.client).predict)
 
 
 RUN, COMPARISON = Compare("run"), Compare("comparison")

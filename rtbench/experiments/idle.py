@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -103,8 +103,11 @@ class Idle:
         with files_for(result.connections):
             yield
 
-    async def measure(self, result: IdleResult, step: Variant, executor: Executor, note: Note) -> IdleTrial:
+    async def measure(self, result: IdleResult, step: Variant, executor: Callable[[], Executor], note: Note) -> None:
         """Measure a variant; what goes wrong stands in `IdleCounts.error`."""
+        result.add(await self._trial(result, step, executor(), note))
+
+    async def _trial(self, result: IdleResult, step: Variant, executor: Executor, note: Note) -> IdleTrial:
         duration_s, tls = result.settings["duration"].value, result.settings["tls"].value
         record, loads, error, url = IdleRecord(), Loads(), None, ""
         try:

@@ -89,8 +89,8 @@ class Experiment(Protocol[AnyResult, Step]):
     def limits(self, result: AnyResult) -> AbstractContextManager[None]:
         """Return a context in which the steps are run: limits of the process that they need."""
 
-    async def measure(self, result: AnyResult, step: Step, executor: Executor, note: Note) -> Any:
-        """Measure a step; return the trial that is added to the result.
+    async def measure(self, result: AnyResult, step: Step, executor: Callable[[], Executor], note: Note) -> None:
+        """Measure a step, and add what it gave to the result; each trial gets an `executor` of its own.
 
         Raises:
             UsageError: it cannot be measured as asked for.
@@ -162,21 +162,22 @@ async def _steps(
     experiment: Experiment[AnyResult, Step], result: AnyResult, watch: Watch, executor: Callable[[], Executor]
 ) -> None:
     _cancel_on_signals()
-    began, measured_before = time.monotonic(), len(result.trials)
+    began, measured_before = time.monotonic(), result.steps[0]
     try:
         for step in experiment.steps(result):
-            done = len(result.trials) - measured_before
+            done = result.steps[0] - measured_before
             started = time.monotonic()
             each_s = (started - began) / done if done else experiment.expected_s(result, step)
 
             def note(text: str, step: Step = step, started: float = started, each_s: float = each_s) -> None:
-                number, steps = len(result.trials) + 1, result.planned_trials
+                done, steps = result.steps
+                number = done + 1
                 left_s = each_s * (steps - number + 1) - (time.monotonic() - started)
                 most = experiment.most_steps(result)
                 watch(Progress(experiment.name(step), number, steps, most, text, max(left_s, 0.0)))
 
             note("")
-            result.add(await experiment.measure(result, step, executor(), note))
+            await experiment.measure(result, step, executor, note)
         result.finish()
     except asyncio.CancelledError:
         result.finish(INCOMPLETE)

@@ -28,7 +28,7 @@ def due_times(workload: Workload, seed: int, block: int) -> list[NDArray[np.int6
 
 
 def _one_publisher(workload: Workload, random: np.random.Generator) -> NDArray[np.int64]:
-    end_ns = round((workload.warmup_s + workload.duration_s) * 1e9)
+    end_ns = workload.schedule_ns
     gap_ns = 1e9 / workload.rate_hz
     if workload.arrivals == "constant":
         count = int(np.ceil(end_ns / gap_ns)) + 1

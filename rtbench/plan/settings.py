@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtbench.errors import UsageError
@@ -107,7 +107,7 @@ def make_setting(
     parser, json_type = _PARSERS[kind]
     value = {"type": [json_type, "null"] if default is None else json_type}
     schema = {"anyOf": [value, {"type": "array", "items": {"type": json_type}}]} if many else value
-    shown = "" if default is None or kind is bool else f"{default:g}" if isinstance(default, float) else str(default)
+    shown = "" if default is None or kind is bool else _shown(default)
     parse = parser("--" + name.replace("_", "-"))
     return Setting(
         name,
@@ -123,9 +123,16 @@ def make_setting(
     )
 
 
+def _shown(default: Any) -> str:
+    if isinstance(default, list):
+        return ", ".join(map(_shown, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
 MOST_TRIALS = 10_000
 LEAST_TRIALS_FOR_PRECISION = 5  # with fewer, an interval is little more than the range, and can be narrow by chance
 USUAL_MOST_TRIALS = 30
+_LEAST_SPARSE = 2  # messages of each publisher: the age of information needs two
 
 SETTINGS = {
     s.name: s
@@ -148,11 +155,9 @@ SETTINGS = {
         make_setting("rate", float, 50.0, "HZ", "messages per second of each publisher"),
         make_setting("arrivals", str, "constant", "|".join(ARRIVALS), "gaps between messages"),
         make_setting("payload", int, 100, "BYTES", "size of a message, its 39-byte header included"),
-        make_setting("duration", "time", 1.5, "TIME", "measured part of a trial"),
+        make_setting("duration", "time", 0.5, "TIME", "measured part of a trial"),
         make_setting("warmup", "time", 0.3, "TIME", "first part of a trial, left out of latencies and counts"),
-        make_setting(
-            "trials", int, 3, "N", "trials of each variant, each in new processes; with --precision at least 5"
-        ),
+        make_setting("trials", int, 5, "N", "trials of each variant, each in new processes"),
         make_setting(
             "precision",
             "share",
@@ -161,6 +166,19 @@ SETTINGS = {
             "add trials until each median is known to this share, such as 5% or 0.05",
         ),
         make_setting("most_trials", int, None, "N", "upper limit of trials of each variant for --precision [30]"),
+        make_setting(
+            "sparse", bool, True, "", "also measure bytes and age at low rates, all variants at once", compared=True
+        ),
+        make_setting(
+            "sparse_rate",
+            float,
+            [0.5],
+            "HZ",
+            "messages per second of each publisher in the sparse part",
+            many=True,
+            compared=True,
+        ),
+        make_setting("sparse_duration", "time", 8.0, "TIME", "length of the sparse part", compared=True),
         make_setting("seed", int, 1, "N", "determines the schedule and the order of the trials"),
     )
 }
@@ -214,14 +232,35 @@ def _resolve_precision(resolved: dict[str, Given]) -> None:
         if most.value is not None:
             raise UsageError("--most-trials needs --precision; --trials sets a fixed number of trials")
         return
-    if trials.source == "default":
-        trials = resolved["trials"] = Given(LEAST_TRIALS_FOR_PRECISION, "default")
     if most.value is None:
         most = resolved["most_trials"] = Given(max(USUAL_MOST_TRIALS, trials.value), "default")
     least = max(trials.value, LEAST_TRIALS_FOR_PRECISION)
     if not least <= most.value <= MOST_TRIALS:
         why = f"--trials {least}" if least == trials.value else f"an interval needs {least}"
         raise UsageError(f"--most-trials must be {least} to {MOST_TRIALS} ({why}): got {most.value}")
+
+
+def sparse_workloads(settings: Mapping[str, Given]) -> list[Workload]:
+    """Return the workloads of the sparse part of a comparison, highest rate first; none if it has no sparse part.
+
+    Raises:
+        UsageError: one of them cannot be measured.
+    """
+    if "sparse" not in settings or not settings["sparse"].value:
+        return []
+    duration_s, usual = settings["sparse_duration"].value, workload_of(settings)
+    rates = settings["sparse_rate"].value
+    rates = rates if isinstance(rates, list) else [rates]
+    for rate_hz in rates:
+        if not rate_hz > 0 or rate_hz * duration_s < _LEAST_SPARSE:
+            raise UsageError(
+                f"--sparse-rate {rate_hz:g} sends fewer than {_LEAST_SPARSE} messages in --sparse-duration "
+                f"{duration_s:g}s; make either larger, or leave the part out with --no-sparse"
+            )
+    return [
+        replace(usual, rate_hz=rate_hz, duration_s=duration_s, warmup_s=0.0)
+        for rate_hz in sorted(set(rates), reverse=True)
+    ]
 
 
 def workload_of(settings: Mapping[str, Given]) -> Workload:

@@ -33,7 +33,7 @@ class Workload:
     rate_hz: float = 50.0
     arrivals: str = "constant"
     payload_bytes: int = 100
-    duration_s: float = 1.5
+    duration_s: float = 0.5
     warmup_s: float = 0.3
 
     def __post_init__(self) -> None:
@@ -89,6 +89,11 @@ class Workload:
             )
         if self.pattern == "pairs" and self.publishers % 2:
             raise UsageError(f"pairs needs an even number of participants: got {self.publishers}")
+
+    @property
+    def schedule_ns(self) -> int:
+        """The length of the schedule, warm-up included, nanoseconds."""
+        return round((self.warmup_s + self.duration_s) * 1e9)
 
     @property
     def publisher_topics(self) -> list[str]:

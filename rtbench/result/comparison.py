@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rtbench.analysis.counts import TrialCounts
+from rtbench.analysis.disturbance import counted as counted_trials
+from rtbench.analysis.disturbance import disturbance
 from rtbench.analysis.measured import Measured
+from rtbench.analysis.metric import Group
 from rtbench.analysis.metrics import observation, summary_row, trial_row
 from rtbench.analysis.precision import Precision, widths
+from rtbench.analysis.regimes import BUSY, SPARSE, rate_row
+from rtbench.analysis.steady import NO_LAW, Law, law
 from rtbench.analysis.verdict import INVALID
 from rtbench.plan.records import Deliveries, Publishes
+from rtbench.plan.settings import sparse_workloads
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.result import storage
-from rtbench.result.result import Result
+from rtbench.result.result import COMPLETE, UNFIT, Result
 from rtbench.table import Table
 from rtbench.transports import registry
 from rtbench.units import counted, format_seconds
@@ -31,11 +38,20 @@ if TYPE_CHECKING:
     from rtbench.charts import Chart
 
 
+_SPARSE = "sparse-"  # the beginning of the names of the samples of the sparse part
+
+
 @dataclass(repr=False, kw_only=True)
 class Comparison(Result[Measured]):
-    """A run or a comparison: trials of one variant, or of several in random order."""
+    """A run or a comparison: trials of one variant, or of several in random order.
+
+    `sparse` has a trial of each variant at each low rate, all variants measured at once: for bytes, requests and the
+    age of information, not for latency. `laws` say by variant what to expect at any rate.
+    """
 
     workload: Workload
+    sparse: list[Measured] = field(default_factory=list)
+    laws: dict[str, Law] = field(default_factory=dict)
 
     counts = TrialCounts
     sampled = True
@@ -46,18 +62,51 @@ class Comparison(Result[Measured]):
         "bytes-per-delivery",
         "server-cpu",
         "latency-against-bytes",
+        "bytes-against-rate",
+        "age-against-rate",
     )
 
     @cached_property
     def summary(self) -> Table:
         """One row a variant: the columns of summary.csv."""
-        return Table([summary_row(v, self.trials_of(v.name), self.workload) for v in self.variants])
+        return Table([summary_row(v, self.trials_of(v.name), self.workload, self._sparse_of(v)) for v in self.variants])
 
     @cached_property
     def trial_table(self) -> Table:
         """One row a trial: the columns of trials.csv."""
         by_name = {variant.name: variant for variant in self.variants}
         return Table([trial_row(t, by_name[t.counts.variant]) for t in self.trials])
+
+    @cached_property
+    def rate_table(self) -> Table:
+        """One row a variant and update rate: the columns of rates.csv."""
+        rows = []
+        for variant in self.variants:
+            busy = Group(variant, self.workload, counted_trials(self.trials_of(variant.name)))
+            for part, group in ((BUSY, busy), *((SPARSE, group) for group in self._sparse_of(variant))):
+                rows.append(rate_row(group, part, self.laws.get(variant.name, NO_LAW).at(group.workload.rate_hz)))
+        return Table(rows)
+
+    def _sparse_of(self, variant: Variant) -> list[Group]:
+        """Return the trials of a variant in the sparse part, a group for each rate, highest rate first."""
+        trials = [t for t in self.sparse if t.counts.variant == variant.name and not t.counts.error]
+        return [Group(variant, trial.workload, [trial]) for trial in trials]
+
+    def finish(self, status: str = COMPLETE) -> None:
+        """Note what formats and laws predict at any update rate; then as for every result."""
+        self.laws = {variant.name: law for variant in self.variants if (law := self._law(variant)) is not None}
+        super().finish(status)
+        if self.path is not None and self.kind == "comparison":
+            storage.write_text(self.path / "rates.csv", self.rate_table.to_csv())
+
+    def _law(self, variant: Variant) -> Law | None:
+        client = registry.client(variant.transport, variant.client)
+        urls = [trial.counts.server_url for trial in self.trials_of(variant.name) if trial.counts.server_url]
+        if client.predict is None or not urls:
+            return None
+        rates_hz = [self.workload.rate_hz, *(w.rate_hz for w in self.sparse_workloads)]
+        tls = self.settings["tls"].value
+        return law(self.workload, rates_hz, client.predict, client.steady, variant.options, urls[0], tls)
 
     def observe(self) -> dict[str, str]:
         """Return one sentence on each variant: that of its client, or a plain one."""
@@ -80,6 +129,37 @@ class Comparison(Result[Measured]):
         return self.planned_trials // len(self.variants)
 
     @property
+    def repeated(self) -> int:
+        """How often a trial was run again because the one before was disturbed."""
+        return len(self.trials) - len({(t.counts.block, t.counts.variant) for t in self.trials})
+
+    def disturbed(self) -> list[tuple[int, str]]:
+        """Return block and variant of each planned trial of which every run so far was disturbed."""
+        last = {(t.counts.block, t.counts.variant): t for t in self.trials}
+        undisturbed = {(t.counts.block, t.counts.variant) for t in self.trials if disturbance(t.counts) is None}
+        return [place for place, trial in last.items() if place not in undisturbed and not trial.counts.error]
+
+    @property
+    def sparse_workloads(self) -> list[Workload]:
+        """The workloads of the sparse part, highest rate first; none if it has no sparse part."""
+        return sparse_workloads(self.settings) if self.kind == "comparison" else []
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How many trials and sparse parts are done, and how many are planned so far."""
+        parts = len({trial.workload.rate_hz for trial in self.sparse})
+        return len(self.trials) + parts, self.planned_trials + self.repeated + len(self.sparse_workloads)
+
+    def add_sparse(self, trials: Sequence[Measured]) -> None:
+        """Take in the trials of all variants at a low rate, and save them."""
+        for trial in trials:
+            self.write_samples(trial, _SPARSE)
+        self.sparse.extend(trials)
+        self.forget_tables()
+        if self.path is not None:
+            storage.write_description(self.path, self.description())
+
+    @property
     def precision(self) -> Precision | None:
         """The precision that was asked for and what was reached of it; None where none was asked for."""
         asked = self.settings.get("precision")
@@ -88,12 +168,12 @@ class Comparison(Result[Measured]):
         return Precision(asked.value, self.settings["most_trials"].value, widths(self.summary))
 
     @property
-    def exit_code(self) -> int:
+    def problem(self) -> int:
         """0 fine, 1 a trial failed, 3 the precision asked for was not reached, 4 measured but not fit to conclude."""
         if any(t.counts.error for t in self.trials):
             return 1
         if INVALID in self.summary.column("verdict"):
-            return 4
+            return UNFIT
         return 3 if self.precision is not None and not self.precision.reached else 0
 
     @property
@@ -177,6 +257,14 @@ class Comparison(Result[Measured]):
         """Draw latency against bytes: the comparison in one picture."""
         return self.chart("latency-against-bytes", preset)
 
+    def bytes_against_rate(self, preset: str = "slides") -> Chart:
+        """Draw bytes for each delivery against the update rate, measured and according to the wire format."""
+        return self.chart("bytes-against-rate", preset)
+
+    def age_against_rate(self, preset: str = "slides") -> Chart:
+        """Draw the age of information against the update rate, measured and according to the law."""
+        return self.chart("age-against-rate", preset)
+
     def ratios(self, baseline: str) -> Difference:
         """Compare every other variant with one of them; see `rtbench.analysis.difference`."""
         from rtbench.analysis.difference import ratios
@@ -199,7 +287,13 @@ class Comparison(Result[Measured]):
     def more(self) -> dict[str, Any]:
         """Return precision and workload."""
         precision = None if self.precision is None else self.precision.description()
-        return {"precision": precision, "workload": asdict(self.workload)}
+        sparse = [
+            {"workload": asdict(w), "trials": [self.trial_description(t, _SPARSE) for t in trials]}
+            for w in self.sparse_workloads
+            if (trials := [t for t in self.sparse if t.workload == w])
+        ]
+        laws = {name: asdict(law) for name, law in self.laws.items()}
+        return {"precision": precision, "workload": asdict(self.workload), "sparse": sparse, "laws": laws}
 
     def about(self, variant: Variant) -> dict[str, Any]:
         """Return the verdict on a variant."""
@@ -209,13 +303,15 @@ class Comparison(Result[Measured]):
     @classmethod
     def load(cls, content: Mapping[str, Any], path: Path) -> Comparison:
         """Make a result of the content of its result.json, and of its samples."""
-        workload = Workload(**content["workload"])
-        return cls(
-            **cls.common_of(content),
-            workload=workload,
-            trials=[_trial(path, dict(trial), content["files"], workload) for trial in content["trials"]],
-            path=path,
+        parts = [content, *content["sparse"]]
+        workloads = [Workload(**part["workload"]) for part in parts]
+        trials, *sparse = (
+            [_trial(path, dict(trial), content["files"], workload) for trial in part["trials"]]
+            for part, workload in zip(parts, workloads, strict=True)
         )
+        common = cls.common_of(content)
+        laws = {name: Law(**law) for name, law in content["laws"].items()}
+        return cls(**common, workload=workloads[0], trials=trials, sparse=list(chain(*sparse)), laws=laws, path=path)
 
 
 def _trial(path: Path, content: dict[str, Any], files: Mapping[str, Any], workload: Workload) -> Measured:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rtbench.analysis import idle
 from rtbench.analysis.metric import Column
-from rtbench.analysis.metrics import summary_columns, trial_columns
+from rtbench.analysis.metrics import rate_columns, summary_columns, trial_columns
 from rtbench.result.exports import DELIVERY_COLUMNS
 
 _TABLE = r"(<!-- columns: {name} -->\n).*?(<!-- end -->)"
@@ -26,6 +26,7 @@ def tables() -> dict[str, dict[str, str]]:
         "results.md": {
             "summary.csv": _table(summary_columns()),
             "trials.csv": _table(trial_columns()),
+            "rates.csv": _table(rate_columns()),
             "deliveries": _table(DELIVERY_COLUMNS),
         },
         "idle.md": {"summary.csv": _table(idle.columns())},

@@ -13,7 +13,7 @@ from rtbench.analysis.idle import METRICS, TRIAL_HEAD, IdleCounts, IdleTrial
 from rtbench.analysis.verdict import INVALID
 from rtbench.plan.variant import Variant
 from rtbench.result import storage
-from rtbench.result.result import Result
+from rtbench.result.result import UNFIT, Result
 from rtbench.table import Table
 from rtbench.units import counted, format_seconds
 
@@ -48,11 +48,11 @@ class IdleResult(Result[IdleTrial]):
         return Table([{m.name: m.of(trial) for m in (*TRIAL_HEAD, *METRICS)} for trial in self.trials])
 
     @property
-    def exit_code(self) -> int:
+    def problem(self) -> int:
         """0 fine, 1 a variant could not be measured, 4 a client process was too busy to conclude."""
         if any(trial.counts.error for trial in self.trials):
             return 1
-        return 4 if INVALID in self.summary.column("verdict") else 0
+        return UNFIT if INVALID in self.summary.column("verdict") else 0
 
     @property
     def conditions(self) -> list[str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from rtbench.charts import Chart
 
+UNFIT = 4  # the exit code, with --strict, of what was measured but is not fit to conclude from
 COMPLETE, INCOMPLETE = "complete", "incomplete"
 
 
@@ -99,8 +100,12 @@ class Result(ABC, Generic[Trial]):
 
     @property
     @abstractmethod
-    def exit_code(self) -> int:
+    def problem(self) -> int:
         """0 fine, 1 a trial failed, 3 a check did not hold, 4 measured but not fit to conclude."""
+
+    def exit_code(self, strict: bool = False) -> int:
+        """Return the exit code of the command that measured it; 4 only if `strict`."""
+        return 0 if self.problem == UNFIT and not strict else self.problem
 
     @abstractmethod
     def report(self) -> str:
@@ -125,6 +130,11 @@ class Result(ABC, Generic[Trial]):
     @abstractmethod
     def about(self, variant: Variant) -> dict[str, Any]:
         """Return what result.json says about a variant beside its options: `verdict` and `reasons`."""
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How many steps of the experiment are done, and how many are planned so far."""
+        return len(self.trials), self.planned_trials
 
     # how it grows
 
@@ -159,9 +169,13 @@ class Result(ABC, Generic[Trial]):
         self.trials.append(trial)
         self.forget_tables()
         if self.path is not None:
-            if self.sampled:
-                storage.write_samples(self.path / storage.samples_name(trial.counts.index), self.samples_of(trial))
+            self.write_samples(trial)
             storage.write_description(self.path, self.description())
+
+    def write_samples(self, trial: Trial, part: str = "") -> None:
+        """Save the samples of a trial, if it has any; `part` is the beginning of the name of the file."""
+        if self.path is not None and self.sampled:
+            storage.write_samples(self.path / storage.samples_name(trial.counts.index, part), self.samples_of(trial))
 
     def finish(self, status: str = COMPLETE) -> None:
         """Mark the result complete (or left incomplete) and write what is derived from it."""
@@ -246,12 +260,13 @@ class Result(ABC, Generic[Trial]):
                 }
                 for variant in self.variants
             ],
-            "trials": [self._trial_description(trial) for trial in self.trials],
+            "trials": [self.trial_description(trial) for trial in self.trials],
         }
 
-    def _trial_description(self, trial: Trial) -> dict[str, Any]:
+    def trial_description(self, trial: Trial, part: str = "") -> dict[str, Any]:
+        """Return what result.json says about a trial; `part` is the beginning of the name of its samples."""
         counts = {f.name: _plain(getattr(trial.counts, f.name)) for f in dataclasses.fields(trial.counts)}
-        return counts | ({"samples": storage.samples_name(trial.counts.index)} if self.sampled else {})
+        return counts | ({"samples": storage.samples_name(trial.counts.index, part)} if self.sampled else {})
 
 
 def _of_variant(content: Mapping[str, Any]) -> dict[str, Any]:

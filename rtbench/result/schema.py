@@ -27,7 +27,7 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {  # of a field's annotation
 _SAMPLES = {
     "description": "File of its messages and deliveries, within the result",
     "type": "string",
-    "pattern": r"^samples/[0-9]{3,}\.npz$",
+    "pattern": r"^samples/(sparse-)?[0-9]{3,}\.npz$",
 }
 
 
@@ -49,7 +49,7 @@ def schema(settings: Mapping[str, Setting], kinds: Mapping[str, type[Any]], samp
             "if": {"properties": {"kind": {"const": kind}}},
             "then": {
                 "properties": {"trials": {"items": {"$ref": f"#/$defs/{name}"}}},
-                "required": ["workload", "precision"] if name in with_samples else [],
+                "required": ["workload", "precision", "sparse", "laws"] if name in with_samples else [],
             },
         }
         for kind, name in counted.items()

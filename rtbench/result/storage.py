@@ -36,7 +36,7 @@ from rtbench.errors import ResultError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SCHEMA = 3
+SCHEMA = 4
 
 _T = TypeVar("_T")
 _REMEDY = "copy the whole directory again, or measure again"
@@ -46,7 +46,8 @@ BROKEN = (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, zi
 def write_description(path: Path, description: Mapping[str, Any]) -> None:
     """Write result.json: the description, the sums of its files of samples, and its own."""
     before = _files_before(path)
-    names = [trial["samples"] for trial in description["trials"] if "samples" in trial]
+    trials = [*description["trials"], *(trial for part in description.get("sparse", []) for trial in part["trials"])]
+    names = [trial["samples"] for trial in trials if "samples" in trial]
     files = {name: before.get(name) or _sum_of((path / name).read_bytes()) for name in names}
     content = {**description, "files": files}
     content["sha256"] = content_sha256(content)
@@ -81,9 +82,9 @@ def write_samples(file: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     part.replace(file)
 
 
-def samples_name(index: int) -> str:
-    """Return where the samples of a trial are, within the result."""
-    return f"samples/{index:03d}.npz"
+def samples_name(index: int, part: str = "") -> str:
+    """Return where the samples of a trial are, within the result; `part` is the beginning of the name."""
+    return f"samples/{part}{index:03d}.npz"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ from rtbench.transports.contract import Connection, Message, refuse_wildcards
 from rtbench.transports.feed import Batch, Feed, Feeds
 from rtbench.transports.options import Option
 from rtbench.transports.serving import BACKLOG, server_url
-from rtbench.wire.traffic import Flow, Predicted, Traffic, flow, total
+from rtbench.wire.traffic import Flow, Predicted, Steady, Traffic, flow, total
 
 __all__ = [
     "BACKLOG",
@@ -32,6 +32,7 @@ __all__ = [
     "Option",
     "Predicted",
     "ServerContext",
+    "Steady",
     "TlsSocket",
     "Traffic",
     "flow",

@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeAlias
 from rtbench.errors import UsageError
 from rtbench.transports.options import Option
 from rtbench.transports.records import IdleRecord, PublisherRecord, SubscriberRecord
-from rtbench.wire.traffic import Predicted
+from rtbench.wire.traffic import Predicted, Steady
 
 Message: TypeAlias = tuple[str, bytes, int, int]
 """One delivery, as the application has it: topic, payload, missed, arrived_ns.
@@ -109,6 +109,9 @@ class Client:
             a mapping, together with the client's options.
         predict(traffic, **options): the bytes above TCP that the format needs for what was counted (a `Predicted`
             for a `Traffic`); they are compared with the measured bytes.
+        steady(rate_hz, **options): what a subscriber does in a steady state (a `Steady`) while `rate_hz` messages per
+            second are published on its topic; with `predict` it gives the bytes at any update rate. Default: it sends
+            no requests.
         drain_timeout_s(**options): how long a trial waits, after the last delivery, for those that are still missing,
             in seconds; default: `DRAIN_TIMEOUT_S`.
     """
@@ -127,6 +130,7 @@ class Client:
     control: bool
     observation: Callable[[Mapping[str, Any]], str] | None
     predict: Callable[..., Predicted] | None
+    steady: Callable[..., Steady]
     drain_timeout_s: Callable[..., float]
 
     @property

@@ -55,7 +55,7 @@ class SubscriberPlan(ProcessPlan):
     """The subscribers of one process: `subscribers[i]` (its number in the trial) subscribes to `topics[i]`.
 
     `probes[i]` is how many readiness probes it must receive before the trial starts, `expected` the number of
-    deliveries to all of them together.
+    deliveries to all of them together. `schedule_ns` is the length of the schedule: requests count until it ends.
     """
 
     subscribers: list[int]
@@ -63,6 +63,7 @@ class SubscriberPlan(ProcessPlan):
     probes: list[int]
     expected: int
     payload_bytes: int
+    schedule_ns: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,9 @@ class Usage:
     """What a client process spent between the start and the end of a trial.
 
     `setup_wire` is from the first SYN to the start, `run_wire` from there to the end, `closing_wire` from there
-    until both ends have closed; None without TCP_INFO.
+    until both ends have closed; None without TCP_INFO. `requests` and `empty_requests` are those from the start to the
+    end of the schedule. `requests_on_wire` are those made while the bytes were counted, until the last delivery and a
+    little longer, as `batches` and keep-alives are.
     """
 
     setup_wire: Wire | None = None
@@ -88,7 +91,7 @@ class Usage:
     waiting_ns: int | None = None  # for a core; None where the system does not tell
     requests: int = 0
     empty_requests: int = 0
-    requests_on_wire: int = 0  # made while the bytes were counted (a little longer), as `batches` and keep-alives are
+    requests_on_wire: int = 0
     batches: Counter[int] = field(default_factory=Counter)
     keep_alives: int = 0
     keep_alive_bytes: int = 0

@@ -19,6 +19,7 @@ from rtbench.plan.settings import SETTINGS, Setting
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
 from rtbench.transports.options import NOT_OPTIONS, Option, options_of
+from rtbench.wire.traffic import Steady
 
 SLOTS = 10  # places in tables, and colours in charts
 _FIRST_FREE_SLOT = 5
@@ -87,6 +88,10 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
     return Server(transport, name, module.serve, options_of(module.serve), tls, _software(point, module))
 
 
+def _pushed(_rate_hz: float, **_options: Any) -> Steady:
+    return Steady()
+
+
 def _usual_drain_timeout_s(**_options: Any) -> float:
     return DRAIN_TIMEOUT_S
 
@@ -118,6 +123,7 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         control=bool(getattr(module, "CONTROL", False)),
         observation=getattr(module, "observation", None),
         predict=getattr(module, "predict", None),
+        steady=getattr(module, "steady", _pushed),
         drain_timeout_s=getattr(module, "drain_timeout_s", _usual_drain_timeout_s),
     )
 
@@ -147,7 +153,7 @@ def in_order_of_tables(transports: Iterable[str]) -> list[str]:
     return sorted(transports, key=lambda name: (slot_of(name), name))
 
 
-_OF_COMMANDS = ("out", "config", "chart", "json", "as_json", "quiet", "tls_cert", "tls_key", "host", "port")
+_OF_COMMANDS = ("out", "config", "chart", "json", "as_json", "quiet", "strict", "tls_cert", "tls_key", "host", "port")
 
 
 def _options(kind: str) -> dict[str, tuple[Option, list[str]]]:

@@ -39,7 +39,7 @@ async def _publish(plan: PublisherPlan) -> PublisherRecord:
         )
         channel.say(done="probe")
         start_ns = int((await channel.step("start"))["at_ns"])
-        async with accounting(meter, record.usage):
+        async with accounting(meter, record.usage, start_ns):
             await until_told_to_stop(channel, _follow_schedule(plan, channel, connections, start_ns, record))
     return record
 

@@ -50,8 +50,8 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
         channel.say(done="connect")
         await unless_called_off(channel, ready.reached())
         channel.say(done="probe")
-        await channel.step("start")
-        async with accounting(meter, record.usage):
+        start_ns = int((await channel.step("start"))["at_ns"])
+        async with accounting(meter, record.usage, start_ns + plan.schedule_ns):
             await until_told_to_stop(channel, _report(plan, channel, record, len(record)))
         record.usage.errors.extend(repr(t.exception()) for t in readers if t.done() and t.exception())
     return record

@@ -185,6 +185,7 @@ def process_plans(
             topics=topics,
             probes=[publishers_of[topic] for topic in topics],
             expected=sum(messages_on[topic] for topic in topics),
+            schedule_ns=workload.schedule_ns,
         )
     return plans
 
@@ -244,14 +245,20 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     trial.before = _load(server)
     system_cpu_ns = process.system_cpu_ns() - time.process_time_ns()
     io_stalled_ns = kernel.io_stalled_ns()
-    span_s = _LEAD_NS / 1e9 + workload.warmup_s + workload.duration_s
-    await coordinator.done("start", publishers, span_s + plan.drain_timeout_s + 1.0)
+    end_ns = start_ns + workload.schedule_ns
+    await coordinator.done("start", publishers, _until(end_ns) + plan.drain_timeout_s + 1.0)
+    await asyncio.sleep(_until(end_ns))  # the last message may be due long before
     await coordinator.drained(subscribers, plan.drain_timeout_s)
     trial.after = _load(server)
     trial.wall_ns = (trial.after.at_ns if trial.after else time.monotonic_ns()) - start_ns
     trial.system_cpu_ns = process.system_cpu_ns() - time.process_time_ns() - system_cpu_ns
     trial.io_stalled_ns = kernel.grown(io_stalled_ns, kernel.io_stalled_ns())
     trial.server_ends = process.server_ends(server.processes, server.port)
+
+
+def _until(at_ns: int) -> float:
+    """Return the seconds from now to a time of CLOCK_MONOTONIC, 0 if it has passed."""
+    return max(at_ns - time.monotonic_ns(), 0) / 1e9
 
 
 def _load(server: RunningServer) -> Load | None:

@@ -8,7 +8,7 @@ determine every byte. Where they differ, the server or a library writes somethin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rtbench.wire.tls import MAX_RECORD_BYTES
 
@@ -34,6 +34,19 @@ class Traffic:
     batches: Mapping[int, int]  # answers to them, or chunks of a stream, by the number of messages in each
     publisher_keep_alives: int  # pings, each with its answer
     subscriber_keep_alives: int
+
+
+@dataclass(frozen=True)
+class Steady:
+    """What a subscriber does in a steady state, on a network without delay: rates per second, for one subscriber.
+
+    `requests_hz` are its requests; `batches_hz` the answers to them, or chunks of a stream, by the number of messages
+    in each. `wait_s` is how long a message waits for a request that fetches it, on average.
+    """
+
+    requests_hz: float = 0.0
+    batches_hz: Mapping[int, float] = field(default_factory=dict)
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True)
