@@ -31,8 +31,8 @@ def bytes_against_rate(result: Comparison, preset: Preset) -> Chart:
         "bytes-against-rate",
         "data_bytes_per_delivery",
         "data_bytes_per_delivery",
-        "bytes on the wire for each delivery (log)",
-        "Bytes against update rate",
+        "bytes for each delivery (log)",
+        "Bytes on the wire against update rate",
     )
 
 
@@ -44,14 +44,14 @@ def age_against_rate(result: Comparison, preset: Preset) -> Chart:
         "age-against-rate",
         "age_mean_ms",
         "age_ms",
-        "mean age of the newest message, ms (log)",
+        "mean age, ms (log)",
         "Age of information against update rate",
     )
 
 
 _NOTES = {
-    "bytes-against-rate": "Lines: what the wire format needs in a steady state; points: measured. Both without segments "
-    "that carry only a TCP acknowledgement, whose number depends on timing.",
+    "bytes-against-rate": "Lines: what the wire format needs in a steady state; points: measured. Both without "
+    "segments that carry only a TCP acknowledgement, whose number depends on timing.",
     "age-against-rate": "Lines: half the time between two messages, and half the polling interval for polling; points: "
     "measured. The age is how old the newest message of a subscriber is, averaged over time.",
 }
@@ -79,10 +79,12 @@ def _draw(result: Comparison, preset: Preset, name: str, column: str, of_law: st
     page.frame(heading, notes)
     room_on_the_right(page, low, high, list(points))
     ends = {}
-    for variant, found in points.items():
-        x, y = lines[variant] if len(lines[variant][0]) else (np.array([]), np.array([]))
-        last = (x[-1:], y[-1:]) if len(x) else (np.array([found[0]["rate_hz"]]), np.array([found[0][column]]))
-        ends[variant] = page.to_pixels(*last)[0]
+    for variant_name, found in points.items():
+        x, y = lines[variant_name]
+        if not len(x):
+            x, y = (np.array([row[key] for row in found]) for key in ("rate_hz", column))
+        rightmost = [int(np.argmax(x))]
+        ends[variant_name] = page.to_pixels(x[rightmost], y[rightmost])[0]
     page.label_ends(ends)
     return page.chart(name, _alt(result, heading, points, column))
 
@@ -122,8 +124,5 @@ def _alt(result: Comparison, heading: str, points: Mapping[str, Sequence[Mapping
         f"{variant} " + ", ".join(f"{significant(row[column])} {unit} at {row['rate_hz']:g}/s" for row in rows)
         for variant, rows in points.items()
     ]
-    return words.alternative(
-        result,
-        f"Line chart: {heading.lower()}, both axes logarithmic, one line for each variant.",
-        f"{'; '.join(said)}.",
-    )
+    what = f"Line chart: {heading.lower()}, both axes logarithmic, one line for each variant."
+    return words.alternative(result, what, f"{'; '.join(said)}.")
