@@ -194,7 +194,7 @@ def test_a_variant_that_cannot_be_measured_leaves_a_reason_and_no_figure() -> No
     assert row["error"] == "no process could be started"
     assert row["server_memory_bytes_per_connection"] is row["requests_per_connection_hour"] is None
     assert "–" in result.report()
-    assert result.exit_code == 1
+    assert result.exit_code() == 1
 
 
 @pytest.mark.process

@@ -201,7 +201,7 @@ def test_patterns_deliver_to_whom_they_say(pattern: str, expected: int) -> None:
 @pytest.mark.process
 def test_poisson_arrivals_and_large_payloads_over_every_server_of_mqtt() -> None:
     result = rtbench.compare(
-        transport="mqtt", control=False, server=["embedded"], qos=[0, 2], arrivals="poisson", payload=20_000, rate=40,
+        transport="mqtt", control=False, sparse=False, server=["embedded"], qos=[0, 2], arrivals="poisson", payload=20_000, rate=40,
         duration="300ms", warmup="50ms", trials=1,
     )  # fmt: skip
     assert result.summary.column("variant") == ["mqtt-qos0", "mqtt-qos2"]

@@ -416,7 +416,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     chosen = ["embedded", *([] if missing(["mosquitto"]) else ["mosquitto"])]
 
     def make(directory: Path) -> None:
-        package.compare(tls=True, server=chosen, out=directory / "out", **SMALL)
+        package.compare(tls=True, sparse=False, server=chosen, out=directory / "out", **SMALL)
 
     return load_comparison(made_once(tmp_path_factory, "tls", make) / "out")
 

@@ -122,7 +122,7 @@ def connection_to(port: int) -> socket.socket:
 def test_it_takes_part_in_a_comparison(reader: Reader, tmp_path: Path) -> None:
     out = tmp_path / "result"
     said = reader.runs_rtbench(
-        *("compare", "--transport", "raw-tcp", "--transport", "websocket"),
+        *("compare", "--no-sparse", "--transport", "raw-tcp", "--transport", "websocket"),
         *("--trials", "1", "--duration", "500ms", "--warmup", "100ms", "--out", str(out)),
     )
     assert "sends a frame of seven bytes and the topic" in said
