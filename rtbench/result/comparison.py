@@ -12,7 +12,7 @@ import numpy as np
 
 from rtbench.analysis.counts import TrialCounts
 from rtbench.analysis.measured import Measured
-from rtbench.analysis.metrics import observation, summary_row, trial_row
+from rtbench.analysis.metrics import fastest_ms, observation, summary_row, trial_row
 from rtbench.analysis.precision import Precision, widths
 from rtbench.analysis.verdict import INVALID
 from rtbench.plan.records import Deliveries, Publishes
@@ -51,7 +51,13 @@ class Comparison(Result[Measured]):
     @cached_property
     def summary(self) -> Table:
         """One row a variant: the columns of summary.csv."""
-        return Table([summary_row(v, self.trials_of(v.name), self.workload) for v in self.variants])
+        fastest = self.fastest_ms
+        return Table([summary_row(v, self.trials_of(v.name), self.workload, fastest) for v in self.variants])
+
+    @property
+    def fastest_ms(self) -> float | None:
+        """The smallest median latency among the variants, milliseconds; None if nothing was delivered."""
+        return fastest_ms(self.trials_of(v.name) for v in self.variants)
 
     @cached_property
     def trial_table(self) -> Table:
