@@ -54,6 +54,11 @@ class Measured:
         d, first = self.deliveries, self._accounted[1]
         return len(set(zip(d.publisher[first].tolist(), d.sequence[first].tolist(), strict=True)))
 
+    def slower_than(self, limit_ms: float) -> int:
+        """Return how many measured messages have a delivery with a latency above `limit_ms`, milliseconds."""
+        d, slow = self.deliveries, self._accounted[1][self.latency_ms > limit_ms]
+        return len(set(zip(d.publisher[slow].tolist(), d.sequence[slow].tolist(), strict=True)))
+
     @cached_property
     def latency_ms(self) -> NDArray[np.float64]:
         """`received - due` of each first delivery after the warm-up, milliseconds, shape (delivered,)."""

@@ -13,8 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rtbench.analysis import verdict
 from rtbench.analysis.costs import COSTS
+from rtbench.analysis.disturbance import counted, disturbance
 from rtbench.analysis.latencies import LATENCY, TIMELINE
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import IDENTITY, Column, Group, Metric, Trials, columns_of
@@ -96,6 +99,9 @@ TRIAL_HEAD = (
 TRIAL_STATE = (
     Metric("status", "text", "`ok` or `failed`", lambda g: "failed" if g.only.counts.error else "ok"),
     Metric("error", "text", "why the trial failed", _of_counts("error")),
+    Metric(
+        "disturbed", "text", "what outside the trial spoiled it; empty if nothing", lambda g: disturbance(g.only.counts)
+    ),
     Metric(
         "server_url", "text", "where the server listened, to find its packets in a capture", _of_counts("server_url")
     ),
@@ -237,16 +243,38 @@ def trial_row(trial: Measured, variant: Variant) -> dict[str, Any]:
     return _row(OF_TRIALS, Group(variant, trial.workload, [trial]), intervals=False)
 
 
-def summary_row(variant: Variant, trials: Trials, workload: Workload, sparse: Sequence[Group] = ()) -> dict[str, Any]:
-    """Return a row of summary.csv: metrics of the completed trials, and the verdict over all trials.
+def fastest_ms(groups: Iterable[Trials]) -> float | None:
+    """Return the smallest median latency of several groups of trials, milliseconds; None if nothing was delivered.
 
-    `sparse` has the trials of the variant in the sparse part, a group for each rate.
+    The time in network and server where the kernel's stamps tell it, else the latency.
     """
-    good = [t for t in trials if not t.counts.error]
-    group = Group(variant, workload, good, failed=len(trials) - len(good), sparse=lowest_rate(sparse))
+    medians = []
+    for trials in groups:
+        figures = counted(trials)
+        for part in ([t.network_server_ms for t in figures], [t.latency_ms for t in figures]):
+            if sum(map(len, part)):
+                medians.append(float(np.median(np.concatenate(part))))
+                break
+    return min(medians, default=None)
+
+
+def summary_row(
+    variant: Variant,
+    trials: Trials,
+    workload: Workload,
+    fastest_ms: float | None = None,
+    sparse: Sequence[Group] = (),
+) -> dict[str, Any]:
+    """Return a row of summary.csv: metrics of the trials that count, and the verdict over all trials.
+
+    `fastest_ms` as for `verdict.judge`. `sparse` has the trials of the variant in the sparse part, a group for each
+    rate.
+    """
+    failed = sum(t.counts.error is not None for t in trials)
+    group = Group(variant, workload, counted(trials), failed=failed, sparse=lowest_rate(sparse))
     row, rest = _row(_BEFORE, group, intervals=True), _row(_AFTER, group, intervals=True)
-    row["verdict"], reasons = verdict.judge({**row, **rest}, trials)
-    row["reasons"] = "; ".join(reasons)
+    row["verdict"], findings = verdict.judge({**row, **rest}, trials, fastest_ms)
+    row["reasons"] = "; ".join(finding.reason for finding in findings)
     return {**row, **rest, FAILED.name: group.failed}
 
 

@@ -16,7 +16,7 @@ from rtbench.analysis.disturbance import counted as counted_trials
 from rtbench.analysis.disturbance import disturbance
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import Group
-from rtbench.analysis.metrics import observation, summary_row, trial_row
+from rtbench.analysis.metrics import fastest_ms, observation, summary_row, trial_row
 from rtbench.analysis.precision import Precision, widths
 from rtbench.analysis.regimes import BUSY, SPARSE, rate_row
 from rtbench.analysis.steady import NO_LAW, Law, law
@@ -69,7 +69,15 @@ class Comparison(Result[Measured]):
     @cached_property
     def summary(self) -> Table:
         """One row a variant: the columns of summary.csv."""
-        return Table([summary_row(v, self.trials_of(v.name), self.workload, self._sparse_of(v)) for v in self.variants])
+        fastest = self.fastest_ms
+        return Table(
+            [summary_row(v, self.trials_of(v.name), self.workload, fastest, self._sparse_of(v)) for v in self.variants]
+        )
+
+    @property
+    def fastest_ms(self) -> float | None:
+        """The smallest median latency among the variants, milliseconds; None if nothing was delivered."""
+        return fastest_ms(self.trials_of(v.name) for v in self.variants)
 
     @cached_property
     def trial_table(self) -> Table:
