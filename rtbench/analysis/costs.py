@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 from rtbench.analysis import statistics
 from rtbench.analysis.layers import ABOVE_TCP, DIRECTIONS, LAYERS, layers_of, predicted_layers
 from rtbench.analysis.metric import Group, Metric, Trials
-from rtbench.analysis.statistics import Pooled
+from rtbench.analysis.statistics import Estimate, Pooled
 
 if TYPE_CHECKING:
     from rtbench.analysis.counts import TrialCounts
 
 
 def _cost(
-    name: str, meaning: str, total: Callable[[TrialCounts], float | None], scale: float = 1.0, first: bool = False
+    name: str,
+    meaning: str,
+    total: Callable[[TrialCounts], float | None],
+    scale: float = 1.0,
+    first: bool = False,
+    interval: bool = False,
 ) -> Metric:
     """Return a metric that is a sum over all deliveries, warm-up included."""
 
@@ -29,7 +34,10 @@ def _cost(
     def pooled(trials: Trials) -> Pooled | None:
         return statistics.pooled_cost([scaled(t.counts) for t in trials], [t.counts.deliveries for t in trials])
 
-    return Metric(name, "number", meaning, lambda g: g.per_delivery(total, scale), first, pooled)
+    def of(group: Group) -> float | Estimate | None:
+        return statistics.estimate(pooled(group.trials)) if interval else group.per_delivery(total, scale)
+
+    return Metric(name, "number", meaning, of, first, pooled, interval)
 
 
 _wire_bytes = _cost(
@@ -37,6 +45,63 @@ _wire_bytes = _cost(
     "bytes at the IP layer on all connections, in both directions, without opening and closing them",
     lambda c: c.run_wire.ip_bytes if c.run_wire else None,
     first=True,
+)
+
+
+def _on_hop(which: str, acks: bool) -> Callable[[TrialCounts], float | None]:
+    """Return the IP bytes of a hop (`publisher` or `subscriber`) in a trial: those of segments without data, or others.
+
+    A segment without data carries only an acknowledgement. Linux delays it in the hope of data to send with, so the
+    same traffic has more or fewer of them from trial to trial; the other segments are the same.
+    """
+
+    def total(counts: TrialCounts) -> float | None:
+        wire = getattr(counts, f"{which}_run_wire")
+        if wire is None:
+            return None
+        ack_bytes: int = wire.up.ack_header_bytes + wire.down.ack_header_bytes
+        return ack_bytes if acks else wire.ip_bytes - ack_bytes
+
+    return total
+
+
+def _sum_of_hops(counts: TrialCounts) -> float | None:
+    hops = [_on_hop(which, acks=False)(counts) for which in ("publisher", "subscriber")]
+    return None if None in hops else sum(hop for hop in hops if hop is not None)
+
+
+_HOPS = (
+    _cost(
+        "data_bytes_per_delivery",
+        "`wire_bytes_per_delivery` without segments that carry only a TCP acknowledgement; their number depends "
+        "on timing",
+        _sum_of_hops,
+        interval=True,
+    ),
+    _cost(
+        "publish_bytes_per_delivery",
+        "these bytes on the publish hop: the connections of the publishers",
+        _on_hop("publisher", acks=False),
+        interval=True,
+    ),
+    _cost(
+        "delivery_bytes_per_delivery",
+        "these bytes on the delivery hop: the connections of the subscribers",
+        _on_hop("subscriber", acks=False),
+        interval=True,
+    ),
+    _cost(
+        "publish_ack_bytes_per_delivery",
+        "segments that carry only a TCP acknowledgement, on the publish hop",
+        _on_hop("publisher", acks=True),
+        interval=True,
+    ),
+    _cost(
+        "delivery_ack_bytes_per_delivery",
+        "segments that carry only a TCP acknowledgement, on the delivery hop",
+        _on_hop("subscriber", acks=True),
+        interval=True,
+    ),
 )
 
 
@@ -182,6 +247,7 @@ COSTS = (
         for layer in _PREDICTED_MEANINGS
         for suffix, (directions, words) in _COLUMN_SUFFIXES.items()
     ),
+    *_HOPS,
     Metric(
         "above_tcp_difference_percent",
         "number",

@@ -37,6 +37,10 @@ def _mean_latency(trials: Trials) -> Pooled | None:
     return statistics.pooled_mean(_values(trials, "latency_ms"))
 
 
+def _arrived_median(trials: Trials) -> Pooled | None:
+    return statistics.pooled_percentile(_values(trials, "arrived_ms"), 50)
+
+
 def _median(name: str, values: str, meaning: str, first: bool = False) -> Metric:
     return _percentile(name, values, 50, meaning, first)
 
@@ -81,11 +85,15 @@ LATENCY = (
         pooled=_mean_latency,
         interval=True,
     ),
-    _median(
+    Metric(
         "arrived_p50_ms",
-        "arrived_ms",
-        "median time from due to the receive stamp of the kernel; empty without stamps",
+        "number",
+        "median time from due to the receive stamp of the kernel (lag, network and server), which variants are ranked "
+        "by; empty without stamps",
+        lambda g: statistics.estimate(_arrived_median(g.trials)),
         first=True,
+        pooled=_arrived_median,
+        interval=True,
     ),
     _p99_of_all("lag_p99_ms", "lag_ms", "99th percentile of `sent - due`: how late the publisher was", first=True),
 )

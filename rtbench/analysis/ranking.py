@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 
 NETWORK, APPLICATION = "arrived_p50_ms", "latency_p50_ms"
 MOST_OF_A_GAP = 0.5
-STAGE_NAMES = {  # what makes up a difference: columns of summary.csv
+_STAGES = {  # columns of summary.csv; a difference is said to be made up of one of these, not of the delivery itself
     "lag_mean_ms": "the lag of the publisher",
-    "publish_hop_mean_ms": "the publish hop",
-    "delivery_hop_mean_ms": "the delivery hop",
-    "network_server_mean_ms": "network and server",
+    "publish_hop_mean_ms": "the way from the publisher to the server",
     "client_mean_ms": "the client library and its process",
 }
 _METRICS = {metric.name: metric for metric in COMPUTED if metric.name in (NETWORK, APPLICATION)}
@@ -71,13 +69,13 @@ def sentences(result: Comparison) -> list[str]:
     swapped = _swapped(result, rows)
     if swapped:
         said.append(f"The application saw another order: {'; '.join(swapped)}.")
-    gaps = [gap for gap in _gaps(result, rows) if gap.share >= MOST_OF_A_GAP]
+    gaps = [gap for gap in _gaps(result, rows) if gap.share >= MOST_OF_A_GAP and gap.stage in _STAGES]
     by_stage: dict[str, list[Gap]] = {}
     for gap in gaps:
         by_stage.setdefault(gap.stage, []).append(gap)
     for stage, found in by_stage.items():
         of = ", ".join(f"{gap.share:.0%} of {gap.slower} − {gap.faster} ({significant(gap.ms, 2)} ms)" for gap in found)
-        said.append(f"Of the differences that the application saw, {STAGE_NAMES[stage]} makes up {of}.")
+        said.append(f"Of the differences that the application saw, {_STAGES[stage]} makes up {of}.")
     return said
 
 
@@ -97,8 +95,10 @@ def _order(result: Comparison, rows: Sequence[Row], by: str) -> str:
 
 def _differ(result: Comparison, a: Row, b: Row, by: str) -> bool:
     """Return whether two variants show a difference: the interval of their ratio does not contain 1."""
-    pooled = [_METRICS[by].pooled(counted(result.trials_of(row["variant"]))) for row in (b, a)]  # type: ignore[misc]
-    return statistics.differs(statistics.ratio(*pooled))
+    pooled = _METRICS[by].pooled
+    assert pooled is not None
+    slower, faster = (pooled(counted(result.trials_of(row["variant"]))) for row in (b, a))
+    return statistics.differs(statistics.ratio(slower, faster))
 
 
 def _swapped(result: Comparison, rows: Sequence[Row]) -> list[str]:
@@ -131,7 +131,7 @@ def _gaps(result: Comparison, rows: Sequence[Row]) -> list[Gap]:
 def _gap(faster: Row, slower: Row) -> Gap | None:
     total = slower["latency_mean_ms"] - faster["latency_mean_ms"]
     hops = ("publish_hop_mean_ms", "delivery_hop_mean_ms")
-    known = all(row[hop] is not None for row in (faster, slower) for hop in hops)
+    known = all(row.get(hop) is not None for row in (faster, slower) for hop in hops)
     stages = ("lag_mean_ms", *(hops if known else ("network_server_mean_ms",)), "client_mean_ms")
     if total <= 0 or any(row[stage] is None for row in (faster, slower) for stage in stages):
         return None

@@ -14,30 +14,17 @@ from rtbench.analysis.latencies import TIMELINE
 from rtbench.analysis.metric import IDENTITY, Group, Metric
 
 if TYPE_CHECKING:
-    from rtbench.analysis.counts import TrialCounts
+    pass
 
 BUSY, SPARSE = "busy", "sparse"
 _KNOWN = {metric.name: metric for metric in (*COSTS, *TIMELINE)}
-
-
-def _data_bytes(group: Group) -> float | None:
-    def total(counts: TrialCounts) -> float | None:
-        wire = counts.run_wire
-        return None if wire is None else wire.ip_bytes - wire.up.ack_header_bytes - wire.down.ack_header_bytes
-
-    return group.per_delivery(total)
 
 
 AT_A_RATE = (
     Metric("rate_hz", "number", "messages per second of each publisher", lambda g: g.workload.rate_hz),
     Metric("delivered", "integer", "(message, subscriber) pairs that were delivered", lambda g: g.ledger.delivered),
     Metric("lost", "integer", "pairs that were not delivered", lambda g: g.ledger.lost),
-    Metric(
-        "data_bytes_per_delivery",
-        "number",
-        "bytes at the IP layer, without segments that carry only an acknowledgement",
-        _data_bytes,
-    ),
+    _KNOWN["data_bytes_per_delivery"],
     _KNOWN["wire_bytes_per_delivery"],
     _KNOWN["requests_per_delivery"],
     _KNOWN["empty_request_share"],
@@ -65,11 +52,17 @@ OF_A_RATE = (*IDENTITY, PART, *AT_A_RATE, *EXPECTED)  # rates.csv
 
 def rate_row(group: Group, part: str, expected: Mapping[str, float | None]) -> dict[str, Any]:
     """Return a row of rates.csv: a variant at one update rate."""
-    return {m.name: m.of(group) for m in OF_A_RATE} | {PART.name: part} | dict(expected)
+    row: dict[str, Any] = {}
+    for metric in OF_A_RATE:
+        row |= metric.columns(group, intervals=False)
+    return row | {PART.name: part} | dict(expected)
 
 
 def _of_sparse(metric: Metric) -> Callable[[Group], Any]:
-    return lambda group: metric.of(group.sparse) if group.sparse is not None else None
+    def of(group: Group) -> Any:
+        return metric.columns(group.sparse, intervals=False)[metric.name] if group.sparse is not None else None
+
+    return of
 
 
 SPARSE_METRICS = tuple(  # of summary.csv

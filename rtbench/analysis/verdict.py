@@ -240,8 +240,8 @@ def late_beside_the_fastest(trials: Trials, fastest_ms: float | None) -> Finding
     if share <= MOST_LATE_BESIDE_FASTEST:
         return None
     seen = (
-        f"{share:.0%} of the messages by more than {MOST_LAG_OF_FASTEST * fastest_ms:.2g} ms, where the fastest variant "
-        f"takes {fastest_ms:.2g} ms"
+        f"{share:.0%} of the messages by more than {MOST_LAG_OF_FASTEST * fastest_ms:.2g} ms, where the fastest "
+        f"variant takes {fastest_ms:.2g} ms"
     )
     return Finding(SUSPECT, "the publisher was late beside the fastest variant", seen, "lower --rate")
 
@@ -300,7 +300,7 @@ def waiting_for_disk(row: Row, trials: Trials) -> Finding | None:
 
 
 def stood_still(row: Row, trials: Trials) -> Finding | None:
-    """Find pauses: one long one, or many messages delayed. The median does not show them, the highest percentiles do."""
+    """Find pauses: one long one, or many messages delayed; the median does not show them, high percentiles do."""
     median = row["latency_p50_ms"]
     if median is None:
         return None

@@ -118,7 +118,7 @@ def each(rows: Iterable[Mapping[str, Any]], column: str, unit: str) -> str:
 def alternative(result: Drawn, *sentences: str) -> str:
     """Return the alternative text: first the warnings, then the content of the picture, then the conditions."""
     warnings = [*findings(result), *reasons(result)]
-    return " ".join([*warnings, *sentences, conditions(result), implementations(result)])
+    return " ".join([*warnings, *filter(None, sentences), conditions(result), implementations(result)])
 
 
 def refuse(chart: str, why: str) -> UsageError:

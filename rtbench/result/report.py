@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rtbench.analysis import ranking
 from rtbench.analysis.verdict import VALID
 from rtbench.table import Table, significant
 from rtbench.wire.traffic import REPORTED_DIFFERENCE_PERCENT
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from rtbench.analysis.view import Comparison
 
 WIDTH = 100
+_P99 = "p99 ms"
 _WAITED = 2.0  # report the wait if latency from due is at least this many times the latency from sent
 
 
 def overview(result: Comparison) -> Table:
     """Return the columns of the summary that fit a terminal, with short names."""
-    rows = [_overview_row(row) for row in result.summary]
+    rows = [_overview_row(row) for row in _in_order(result)]
+    if all(row[_P99] == "–" for row in rows):
+        rows = [{key: value for key, value in row.items() if key != _P99} for row in rows]
     excess = max(map(len, Table(rows).text(left=["variant"]).splitlines()), default=0) - WIDTH
     if excess > 0:
         longest = max(len(row["variant"]) for row in rows) - excess
@@ -28,19 +32,28 @@ def overview(result: Comparison) -> Table:
 
 
 def _overview_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = row["latency_p50_low_ms"], row["latency_p50_high_ms"]
+    low, high = row["arrived_p50_low_ms"], row["arrived_p50_high_ms"]
+    sparse_hz = row["sparse_rate_hz"]
+    sparse = {} if sparse_hz is None else {f"at {sparse_hz:g}/s": _rounded(row["sparse_data_bytes_per_delivery"])}
     return {
         "variant": row["variant"],
-        "p50 ms": row["latency_p50_ms"],
+        "net+srv": row["arrived_p50_ms"],
         "interval": f"{significant(low, 2)}–{significant(high, 2)}" if low is not None else "–",
-        "net+srv": row["network_server_p50_ms"],
-        "p99 ms": row["latency_p99_ms"],
-        "B/msg": _rounded(row["wire_bytes_per_delivery"]),
+        "app ms": row["latency_p50_ms"],
+        "p90 ms": row["latency_p90_ms"],
+        _P99: significant(row["latency_p99_ms"]),
+        "B/msg": _rounded(row["data_bytes_per_delivery"]),
+        **sparse,
         "req/msg": significant(row["requests_per_delivery"], 2) if row["requests_per_delivery"] else "0",
         "CPU us": row["server_cpu_us_per_delivery"],
         "lost": f"{row['lost']}, {row['duplicated']} twice" if row["duplicated"] else row["lost"],
         "verdict": row["verdict"],
     }
+
+
+def _in_order(result: Comparison) -> list[Mapping[str, Any]]:
+    """Return the rows of the summary, fastest first: by network and server, if that is known for all."""
+    return ranking.ranked(list(result.summary))
 
 
 def _rounded(value: float | None) -> int | None:
@@ -51,15 +64,18 @@ def report(result: Comparison) -> str:
     """Return the text that is printed after a run: table, conditions and sentences."""
     lines = [overview(result).text(left=["variant"]), "", *_conditions(result), ""]
     width = max(len(variant.name) for variant in result.variants)
-    for variant, row in zip(result.variants, result.summary, strict=True):
-        sentence = result.observations.get(variant.name) or "was not completely measured"
-        lines.append(_hanging(variant.name.ljust(width), sentence))
+    for row in _in_order(result):
+        name = row["variant"]
+        sentence = result.observations.get(name) or "was not completely measured"
+        lines.append(_hanging(name.ljust(width), sentence))
         for remark in remarks(row):
             lines.append(_hanging(" " * width, remark))
         if row["verdict"] != VALID:
             lines.append(_hanging(" " * width, f"{row['verdict']}: {row['reasons']}"))
+    said = [*ranking.sentences(result), *ranking.bytes_sentences(result)]
+    lines += [""] * bool(said) + [_paragraph(text) for text in said]
     if result.precision is not None:
-        lines += ["", *(textwrap.fill(text, WIDTH, subsequent_indent="  ") for text in result.precision.sentences())]
+        lines += ["", *map(_paragraph, result.precision.sentences())]
     return "\n".join(lines)
 
 
@@ -101,6 +117,10 @@ def _prediction_remark(row: Mapping[str, Any], percent: float) -> str:
     )
 
 
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def _hanging(head: str, text: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent=f"{head}  ", subsequent_indent=" " * (len(head) + 2))
 
@@ -114,9 +134,11 @@ def _conditions(result: Comparison) -> list[str]:
         f"{w.duration_s:g} s after {w.warmup_s:g} s of warm-up; {trials} trial{'s' * (trials > 1)}; "
         f"{result.environment['link']}; {_implementations(result)}."
     )
-    text += " net+srv: from sent to the receive stamp of the kernel; CPU us: CPU time of the server for each delivery."
-    if 1 < trials < 5:
-        text += f" The 95 % interval of {trials} trials is little more than their range; use --trials 5 or more."
+    text += (
+        " net+srv: median from due to the receive stamp of the kernel, in ms, with its 95 % interval; app: median "
+        "until the application had it; B/msg: bytes on the wire for each delivery, without segments that carry only an "
+        "acknowledgement; CPU us: CPU time of the server for each delivery."
+    )
     if result.status != "complete":
         text = f"INCOMPLETE: {len(result.trials)} of {result.planned_trials} trials. {text}"
     return [textwrap.fill(text, WIDTH)]
