@@ -65,6 +65,7 @@ def publishes(due_ns: ArrayLike, **columns: ArrayLike) -> Publishes:
         "due_ns": due_ns,
         "ready_ns": sent_ns,
         "sent_ns": sent_ns,
+        "relayed_ns": 0,
         "done_ns": sent_ns + 4000,
         "status": ACKED,
     }

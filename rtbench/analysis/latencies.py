@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtbench.analysis import statistics, verdict
-from rtbench.analysis.measured import STAGES
 from rtbench.analysis.metric import Group, Metric, Trials
 from rtbench.analysis.statistics import Estimate, Pooled
 
@@ -108,7 +107,8 @@ def _stage_mean(stage: str) -> Callable[[Group], float | None]:
         if not stages or None in stages:
             return None
         weights = [len(t.latency_ms) for t in group.trials]
-        return float(np.average([s[stage] for s in stages if s is not None], weights=weights))
+        means = [s.get(stage) for s in stages if s is not None]
+        return None if None in means else float(np.average(np.array(means, dtype=float), weights=weights))
 
     return of
 
@@ -120,8 +120,11 @@ def _age_mean(group: Group) -> float | None:
 
 _STAGE_MEANINGS = {
     "lag": "mean time from due to sent",
-    "network_server": "mean time from sent to arrived",
-    "client": "mean time from arrived to received; the three stages add up to `latency_mean_ms`",
+    "network_server": "mean time from sent to arrived: the sum of the next two",
+    "publish_hop": "mean time from sent to relayed, when the server has the message whole; empty for a server that does "
+    "not tell (mosquitto, a server at a URL)",
+    "delivery_hop": "mean time from relayed to arrived; empty where `publish_hop_mean_ms` is",
+    "client": "mean time from arrived to received; with lag, publish hop and delivery hop it adds up to `latency_mean_ms`",
 }
 
 TIMELINE = (
@@ -139,7 +142,7 @@ TIMELINE = (
         "99th percentile of `received - sent`, as a closed-loop tool would report it; for comparison only",
     ),
     _median("network_server_p50_ms", "network_server_ms", "median time from sent to the receive stamp of the kernel"),
-    *(Metric(f"{stage}_mean_ms", "number", _STAGE_MEANINGS[stage], _stage_mean(stage)) for stage in STAGES),
+    *(Metric(f"{stage}_mean_ms", "number", _STAGE_MEANINGS[stage], _stage_mean(stage)) for stage in _STAGE_MEANINGS),
     Metric(
         "age_mean_ms",
         "number",

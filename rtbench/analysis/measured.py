@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LEAST_FOR_PACE = 20  # messages, or deliveries in a third of a trial
 _STEADY_RISE = 2.0  # a rise from the first to the last third counts if it exceeds this many spreads within a third
-STAGES = ("lag", "network_server", "client")  # of a delivery; they add up to its latency
+STAGES = ("lag", "publish_hop", "delivery_hop", "client")  # of a delivery; they add up to its latency
 
 
 @dataclass
@@ -91,22 +91,38 @@ class Measured:
     def stages_ms(self) -> dict[str, float] | None:
         """The mean time of each stage of a delivery, milliseconds; None without the kernel's stamps.
 
-        The stages are lag (due to sent), network and server (sent to arrived) and client (arrived to received).
+        lag: due to sent; publish_hop: sent to relayed; delivery_hop: relayed to arrived; client: arrived to received.
+        network_server is the sum of both hops; the hops are there if the server told when it relayed every message.
         """
         if len(self.arrived_ms) == 0 or len(self.lag_ms) == 0:
             return None
-        lag, arrived, latency = self.delivered_lag_ms.mean(), self.arrived_ms.mean(), self.latency_ms.mean()
-        return dict(zip(STAGES, (float(lag), float(arrived - lag), float(latency - arrived)), strict=True))
+        lag, arrived, latency = (float(v.mean()) for v in (self.delivered_lag_ms, self.arrived_ms, self.latency_ms))
+        stages = {"lag": lag, "network_server": arrived - lag, "client": latency - arrived}
+        if len(self.relayed_ms):
+            relayed = float(self.relayed_ms.mean())
+            stages |= {"publish_hop": relayed - lag, "delivery_hop": arrived - relayed}
+        return stages
 
     @cached_property
     def delivered_lag_ms(self) -> NDArray[np.float64]:
         """`sent - due` of the message of each first delivery after the warm-up, milliseconds, shape (delivered,)."""
+        return self._of_deliveries(self.publishes.sent_ns - self.publishes.due_ns) / 1e6
+
+    @cached_property
+    def relayed_ms(self) -> NDArray[np.float64]:
+        """`relayed - due` of the message of the same deliveries, milliseconds; shape (0,) if one is not known."""
+        p = self.publishes
+        known = self._of_deliveries(p.relayed_ns) > 0
+        return self._of_deliveries(p.relayed_ns - p.due_ns) / 1e6 if known.all() else np.empty(0)
+
+    def _of_deliveries(self, of_messages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return a value of each message for each first delivery after the warm-up, shape (delivered,)."""
         p, d, first = self.publishes, self.deliveries, self._accounted[1]
         stride = int(p.sequence.max(initial=0)) + 1
-        lag_ns = np.zeros((int(p.publisher.max(initial=0)) + 1) * stride, dtype=np.int64)
-        lag_ns[p.publisher * stride + p.sequence] = p.sent_ns - p.due_ns
-        lag_ms: NDArray[np.float64] = lag_ns[d.publisher[first] * stride + d.sequence[first]] / 1e6
-        return lag_ms
+        values = np.zeros((int(p.publisher.max(initial=0)) + 1) * stride, dtype=np.int64)
+        values[p.publisher * stride + p.sequence] = of_messages
+        found: NDArray[np.int64] = values[d.publisher[first] * stride + d.sequence[first]]
+        return found
 
     @cached_property
     def achieved(self) -> float:

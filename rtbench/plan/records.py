@@ -20,13 +20,17 @@ def _no_stamps() -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Publishes:
-    """The messages of a trial, shape (messages,), in any order; times in nanoseconds after the start of the trial."""
+    """The messages of a trial, shape (messages,), in any order; times in nanoseconds after the start of the trial.
+
+    `relayed_ns` is when the server had the message whole and gave it on to its subscribers, 0 where that is not known.
+    """
 
     publisher: NDArray[np.int64]
     sequence: NDArray[np.int64]
     due_ns: NDArray[np.int64]
     ready_ns: NDArray[np.int64]
     sent_ns: NDArray[np.int64]
+    relayed_ns: NDArray[np.int64]
     done_ns: NDArray[np.int64]
     status: NDArray[np.int64]
 

@@ -212,9 +212,9 @@ class Comparison(Result[Measured]):
     def samples(self, variant: str) -> dict[str, NDArray[Any]]:
         """Return every delivery of a variant, warm-up included: one array a column, all of the same length.
 
-        trial, publisher, sequence, subscriber; due_ns, ready_ns, sent_ns, arrived_ns and received_ns after the start
-        of the trial; intact (bool). arrived_ns is 0 without the kernel's stamp, ready_ns and sent_ns for a delivery
-        that belongs to no message of the trial.
+        trial, publisher, sequence, subscriber; due_ns, ready_ns, sent_ns, relayed_ns, arrived_ns and received_ns after
+        the start of the trial; intact (bool). arrived_ns is 0 without the kernel's stamp, relayed_ns without the
+        server's, and ready_ns, sent_ns and relayed_ns for a delivery that belongs to no message of the trial.
         """
         self.check_name(variant)
         parts = [_sample_columns(t) for t in self.trials_of(variant)]
@@ -250,7 +250,7 @@ class Comparison(Result[Measured]):
         return self.chart("latency-percentiles", preset)
 
     def latency_breakdown(self, preset: str = "slides") -> Chart:
-        """Draw where the time of a delivery goes: lag, network and server, client."""
+        """Draw where the time of a delivery goes: lag, publish hop, delivery hop, client."""
         return self.chart("latency-breakdown", preset)
 
     def bytes_per_delivery(self, preset: str = "slides") -> Chart:
@@ -351,6 +351,7 @@ def _sample_columns(trial: Measured) -> dict[str, NDArray[Any]]:
         "due_ns": d.due_ns,
         "ready_ns": of_its_message(p.ready_ns),
         "sent_ns": of_its_message(p.sent_ns),
+        "relayed_ns": of_its_message(p.relayed_ns),
         "arrived_ns": d.arrived_ns if len(d.arrived_ns) else np.zeros(len(wanted), dtype=np.int64),
         "received_ns": d.received_ns,
         "intact": d.intact,

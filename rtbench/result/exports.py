@@ -18,6 +18,7 @@ DELIVERY_COLUMNS = (
     Column("due_ns", "integer", "when the message was due"),
     Column("ready_ns", "integer", "when the generator had it ready"),
     Column("sent_ns", "integer", "when it was handed to the client library"),
+    Column("relayed_ns", "integer", "when the server had it whole and relayed it; 0 where the server does not tell"),
     Column("arrived_ns", "integer", "the kernel's receive stamp; 0 without one"),
     Column("received_ns", "integer", "when the subscriber had it"),
     Column("intact", "integer", "1: size, header and padding are right; 0: they are not"),

@@ -4,6 +4,7 @@
     options.py    how they declare their options
     records.py    what a whole client process is asked to do, and what it gives back
     feed.py       the stored side of a relay: one bounded feed a topic
+    relay_log.py  when a server relayed each message of a trial
     serving.py    the socket to listen on, and the URL
     registry.py   the installed transports, found by their entry points
     choice.py     which variants of them a user asked for
@@ -16,6 +17,7 @@ from rtbench.system.tls import ServerContext, TlsSocket
 from rtbench.transports.contract import Connection, Message, refuse_wildcards
 from rtbench.transports.feed import Batch, Feed, Feeds
 from rtbench.transports.options import Option
+from rtbench.transports.relay_log import relayed
 from rtbench.transports.serving import BACKLOG, server_url
 from rtbench.wire.traffic import Flow, Predicted, Steady, Traffic, flow, total
 
@@ -37,6 +39,7 @@ __all__ = [
     "Traffic",
     "flow",
     "refuse_wildcards",
+    "relayed",
     "server_url",
     "total",
 ]

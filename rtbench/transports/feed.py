@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Annotated, Generic, TypeVar
 
 from rtbench.transports.options import Option
+from rtbench.transports.relay_log import relayed
 
 DEFAULT_CAPACITY = 10_000
 Capacity = Annotated[int, Option("messages that the feed of each topic holds", metavar="N", above=0)]
@@ -44,6 +45,7 @@ class Feed(Generic[T]):
 
     def append(self, payload: T) -> None:
         """Store a message, and wake everyone who waits in `beyond`."""
+        relayed(payload)
         self._messages.append(payload)
         self.end += 1
         if self._grown is not None:

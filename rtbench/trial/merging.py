@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,23 +26,26 @@ _DELIVERY = np.dtype(  # a row of `SubscriberRecord`: rtbench.transports.records
         ("header", np.uint8, payload.HEADER_BYTES),
     ]
 )
+_RELAY = np.dtype([("relayed_ns", np.int64), ("header", np.uint8, payload.HEADER_BYTES)])  # transports/relay_log.py
 
 
 def merged(
     published: Sequence[tuple[PublisherRecord, ClockOffset]],
     received: Sequence[tuple[SubscriberRecord, ClockOffset]],
     schedule: Sequence[NDArray[np.int64]],
+    relay_log: bytes | None = None,
 ) -> tuple[Publishes, Deliveries | None] | None:
     """Join the records of all processes, each with the offset of its clock.
 
     `schedule` is that of the trial, by publisher; the start is where its due times are 0. None without any message:
-    then there is no start to count from.
+    then there is no start to count from. `relay_log` is that of a server on the coordinator's clock.
     """
     publishes = [_publishes(record, clock) for record, clock in published]
     if not any(len(p.due_ns) for p in publishes):
         return None
     joined: Publishes = _joined(Publishes, publishes)
     joined = joined.take(np.argsort(joined.due_ns, kind="stable"))
+    joined = replace(joined, relayed_ns=_relayed_ns(joined, relay_log or b""))
     start_ns = int(joined.due_ns[0]) - int(schedule[int(joined.publisher[0])][int(joined.sequence[0])])
     deliveries: Deliveries | None = None
     if received:
@@ -74,15 +78,31 @@ def _publishes(record: PublisherRecord, clock: ClockOffset) -> Publishes:
         found = np.array(values, dtype=np.int64)
         return np.where(found > 0, found - clock.offset_ns, 0)
 
+    unknown = np.zeros(len(record.sequence), dtype=np.int64)
     return Publishes(
         np.array(record.publisher, dtype=np.int64),
         np.array(record.sequence, dtype=np.int64),
         times(record.due_ns),
         times(record.ready_ns),
         times(record.sent_ns),
+        unknown,
         times(record.done_ns),
         np.array(record.status, dtype=np.int64),
     )
+
+
+def _relayed_ns(p: Publishes, relay_log: bytes) -> NDArray[np.int64]:
+    """Return when the server first relayed each message; 0 for those that are not in its log."""
+    rows = np.frombuffer(relay_log, dtype=_RELAY)
+    publisher, sequence, _, well_formed = payload.parse(rows["header"])
+    stride = payload.PROBE + 1
+    in_log, first = np.unique((publisher * stride + sequence)[well_formed], return_index=True)
+    relayed_ns = rows["relayed_ns"][well_formed][first]
+    wanted = p.publisher * stride + p.sequence
+    found = np.isin(wanted, in_log)
+    stamps = np.zeros(len(wanted), dtype=np.int64)
+    stamps[found] = relayed_ns[np.searchsorted(in_log, wanted[found])]
+    return stamps
 
 
 def _deliveries(record: SubscriberRecord, clock: ClockOffset, due_offsets_ns: NDArray[np.int64]) -> Deliveries:
@@ -124,10 +144,8 @@ def _after(times_ns: Any, start_ns: int) -> Any:
 
 
 def _publishes_after(p: Publishes, start_ns: int) -> Publishes:
-    due_ns, ready_ns, sent_ns, done_ns = (
-        _after(times_ns, start_ns) for times_ns in (p.due_ns, p.ready_ns, p.sent_ns, p.done_ns)
-    )
-    return Publishes(p.publisher, p.sequence, due_ns, ready_ns, sent_ns, done_ns, p.status)
+    times = ("due_ns", "ready_ns", "sent_ns", "relayed_ns", "done_ns")
+    return replace(p, **{name: _after(getattr(p, name), start_ns) for name in times})
 
 
 def _deliveries_after(d: Deliveries, start_ns: int) -> Deliveries:

@@ -3,6 +3,9 @@
 `python -m rtbench.trial.server_process` reads one JSON line from standard input (transport, server, host, port,
 options, tls), answers with one JSON line (`{"url": ..., "ca": ...}` or `{"error": ...}`), and serves until standard
 input ends. A pipe ends with the process that holds it, so a server never outlives the bench, however the bench ends.
+
+A newline on standard input asks when the server relayed each message. The answer is one JSON line (`{"bytes": N}`) and
+N bytes of `rtbench.transports.relay_log`.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from typing import Any
 
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.system.tls import certificate_files, server_context
+from rtbench.transports import relay_log
 from rtbench.transports.serving import serve
 
 _START_WITHIN_S = 20.0
 _STOP_WITHIN_S = 2.0
+_ANSWER_WITHIN_S = 5.0
 
 
 @dataclass
@@ -43,6 +48,18 @@ class ServerProcess:
         """Wait until the process ends by itself; return how."""
         code = await self.process.wait()
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    async def relay_log(self) -> bytes | None:
+        """Return the rows of the server's `relay_log`; None if it does not answer in time, or something else."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                stdin.write(b"\n")
+                return await stdout.readexactly(json.loads(await stdout.readline())["bytes"])
+        except (OSError, TimeoutError, EOFError, ValueError, TypeError, KeyError):
+            return None
 
 
 @asynccontextmanager
@@ -109,7 +126,8 @@ async def _serve_until_end_of_input(request: Mapping[str, Any]) -> None:
     for name in ("SIGTERM", "SIGINT"):
         with suppress(NotImplementedError):
             loop.add_signal_handler(getattr(signal, name), stop.set)
-    Thread(target=_wait_for_end_of_input, args=(lambda: loop.call_soon_threadsafe(stop.set),), daemon=True).start()
+    relay_log.turn_on()
+    Thread(target=_answer_until_end_of_input, args=(lambda: loop.call_soon_threadsafe(stop.set),), daemon=True).start()
     try:
         async with AsyncExitStack() as stack:
             names = request["transport"], request["server"], request["host"], request["port"]
@@ -135,9 +153,12 @@ def _first_line() -> bytes:
     return line
 
 
-def _wait_for_end_of_input(then: Callable[[], object]) -> None:
-    while os.read(0, 4096):
-        pass
+def _answer_until_end_of_input(then: Callable[[], object]) -> None:
+    while os.read(0, 1):
+        with suppress(OSError):  # nobody reads any more: standard input is about to end
+            rows = relay_log.rows()
+            sys.stdout.buffer.write(json.dumps({"bytes": len(rows)}).encode() + b"\n" + rows)
+            sys.stdout.buffer.flush()
     with suppress(RuntimeError):  # the loop is closed: somebody else stopped the server first
         then()
 

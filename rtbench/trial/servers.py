@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,17 +20,23 @@ from rtbench.system import process
 from rtbench.trial.server_process import server_process
 
 
+async def _no_relay_log() -> bytes | None:
+    return None
+
+
 @dataclass
 class RunningServer:
     """A server that answers at `url`; `ca` (PEM text) signed its certificate, None without one made for the trial.
 
     `processes` are those that serve; none where they are not rtbench's to look at: then there is no server load.
+    `relay_log` returns the rows of `rtbench.transports.relay_log` in the server process, None where there are none.
     """
 
     url: str
     ca: str | None = None
     processes: list[psutil.Process] = field(default_factory=list)
     ended: asyncio.Future[str] | None = None
+    relay_log: Callable[[], Awaitable[bytes | None]] = _no_relay_log
 
     @property
     def port(self) -> int:
@@ -74,7 +80,8 @@ class StartedServer:
         async with server_process(self.transport, self.server, self.options, self.tls) as started:
             ended = asyncio.ensure_future(started.died())
             try:
-                yield RunningServer(started.url, started.ca, process.serving_processes(started.pid), ended)
+                serving = process.serving_processes(started.pid)
+                yield RunningServer(started.url, started.ca, serving, ended, started.relay_log)
             finally:
                 ended.cancel()
 

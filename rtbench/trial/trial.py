@@ -216,7 +216,7 @@ async def _with_server(trial: Trial, coordinator: Coordinator, server: RunningSe
         coordinator.tell("stop")
         if steps.done() and not steps.cancelled() and (error := steps.exception()):
             trial.error = trial.error or str(error)
-        await _collect(trial, coordinator, records)
+        await _collect(trial, coordinator, server, records)
         if not server.is_alive:
             trial.error = "the server died in mid-trial"
     finally:
@@ -265,8 +265,8 @@ def _load(server: RunningServer) -> Load | None:
     return process.load(server.processes) if server.processes else None
 
 
-async def _collect(trial: Trial, coordinator: Coordinator, records: Records) -> None:
-    """Take the records of all processes, and of those that have one where others have none."""
+async def _collect(trial: Trial, coordinator: Coordinator, server: RunningServer, records: Records) -> None:
+    """Take the records of all processes, and of those that have one where others have none; then the server's log."""
     await asyncio.wait(records.values(), timeout=_RETURN_WITHIN_S)
     published: list[tuple[PublisherRecord, ClockOffset]] = []
     received: list[tuple[SubscriberRecord, ClockOffset]] = []
@@ -285,6 +285,7 @@ async def _collect(trial: Trial, coordinator: Coordinator, records: Records) -> 
             if record.usage.errors:
                 trial.error = trial.error or f"a subscription broke: {record.usage.errors[0]}"
     trial.missed_told = sum(record.missed for record, _ in received)
-    merged = merging.merged(published, received, due_times(trial.plan.workload, trial.plan.seed, trial.plan.block))
+    schedule = due_times(trial.plan.workload, trial.plan.seed, trial.plan.block)
+    merged = merging.merged(published, received, schedule, await server.relay_log())
     if merged is not None:
         trial.publishes, trial.deliveries = merged
