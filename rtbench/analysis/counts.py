@@ -62,6 +62,7 @@ class TrialCounts:
         "Connections dropped because a listen queue of this machine was full, from before the first one to the end"
     )
     io_stalled_ns: int | None = described("Time in which at least one task of this machine waited for a disk")
+    stolen_ns: int | None = described("Time in which a core of this machine had work, but the hypervisor ran others")
     publisher_setup_wire: Wire | None = described(
         "Bytes of opening the connections of the publishers; null if the platform does not count bytes, or the "
         "trial ended too early"

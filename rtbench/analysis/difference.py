@@ -4,8 +4,9 @@
     ratios(result, baseline)   every variant as a multiple of one variant
     noise_floor(result)        a result compared with itself, to show which differences appear by chance (A/A)
 
-A ratio has an interval over trials (Kalibera & Jones 2013; see `rtbench.analysis.statistics`). If the interval contains
-1, no difference is shown, which does not mean that there is none. Results with different conditions are refused.
+A ratio has an interval over trials (Kalibera & Jones 2013; see `rtbench.analysis.statistics`). If the interval does not
+contain 1, a difference is shown. If it contains 1 and lies within 0.8 and 1.25, the two are alike to within 25 %. If it
+contains 1 and reaches further, the trials cannot tell. Results with different conditions are refused.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis import conditions, statistics
+from rtbench.analysis.disturbance import counted
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import Metric
 from rtbench.analysis.metrics import COMPUTED
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 SAME = "no difference shown"
+UNKNOWN = "cannot tell"
+ALIKE = 1.25  # a ratio within 1 / 1.25 and 1.25 is no difference worth a name
 ENOUGH = 5  # trials on each side
 ALARM = 1 / 20  # at most this share of rows shows a difference where there is none
 IMPLEMENTATION = ("transport", "server", "client", "server_software", "client_software")
@@ -40,6 +44,7 @@ Trials = Sequence[Measured]
 
 
 COMPARED = {  # the metrics that are compared, and their names in a terminal
+    "arrived_p50_ms": "net+srv ms",
     "latency_p50_ms": "p50 ms",
     "latency_p90_ms": "p90 ms",
     "latency_p99_ms": "p99 ms",
@@ -183,7 +188,7 @@ def _conclusion(rows: Sequence[Mapping[str, Any]], pairs: Mapping[str, tuple[Tri
     differing = [
         f"{row['variant']} {COMPARED[row['metric']]}"
         for row in judged
-        if row["verdict"] != SAME
+        if row["verdict"] not in (SAME, UNKNOWN)
         and statistics.differs(_ratio(_METRICS[row["metric"]], *pairs[row["variant"]], confidence))
     ]
     family = "(family-wise at 5 %: Bonferroni)"
@@ -222,7 +227,7 @@ def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 
 
 def _good(result: Comparison, name: str) -> list[Measured]:
-    return [t for t in result.trials_of(name) if not t.counts.error]
+    return counted(result.trials_of(name))
 
 
 def _rows(pairs: Mapping[str, tuple[Trials, Trials]], words: str) -> list[dict[str, Any]]:
@@ -253,11 +258,16 @@ def _pooled(metric: Metric, trials: Trials) -> Pooled | None:
 
 
 def _missing(metric: Metric) -> str:
-    return "too few deliveries" if metric.name.startswith("latency") else "not measured"
+    return "too few messages" if metric.name.endswith("_ms") else "not measured"
 
 
 def _ratio(metric: Metric, a: Trials, b: Trials, confidence: float) -> Estimate | None:
     return statistics.ratio(_pooled(metric, b), _pooled(metric, a), confidence)
+
+
+def alike(ratio: Estimate) -> bool:
+    """Return whether the interval of a ratio lies within 1 / ALIKE and ALIKE."""
+    return ratio.low is not None and ratio.high is not None and ratio.low >= 1 / ALIKE and ratio.high <= ALIKE
 
 
 def verdict(ratio: Estimate | None, words: str) -> str:
@@ -267,7 +277,7 @@ def verdict(ratio: Estimate | None, words: str) -> str:
     if ratio.low is None or ratio.high is None:
         return "no interval: one trial, or a trial without a value"
     if not statistics.differs(ratio):
-        return SAME
+        return SAME if alike(ratio) else UNKNOWN
     digits, ends = 3, (ratio.low, ratio.high)
     while digits < 9 and any(float(significant(end, digits)) == 1 for end in ends):
         digits += 1  # "1.00 to 1.00" would not show the difference

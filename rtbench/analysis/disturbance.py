@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rtbench.analysis.measured import Measured
 
 MOST_OTHERS_CPU = 0.25  # of a core, by processes that are not part of the trial
+MOST_STOLEN = 0.1  # of a core; CPU times have a resolution of 10 ms, 2 % of a short trial
 MOST_CLOCK_STEP_NS = 1_000_000
 
 
@@ -21,6 +22,9 @@ def disturbance(counts: TrialCounts) -> str | None:
     """Return what disturbed a trial, in words; None if nothing did."""
     if counts.others_cpu > MOST_OTHERS_CPU:
         return f"other processes used {counts.others_cpu:.0%} of a core"
+    stolen = (counts.stolen_ns or 0) / 1e9 / counts.wall_s if counts.wall_s else 0.0
+    if stolen > MOST_STOLEN:
+        return f"the hypervisor took {stolen:.0%} of a core"
     if counts.clock_step_ns > MOST_CLOCK_STEP_NS:
         return f"the clock was set by {counts.clock_step_ns / 1e6:.0f} ms"
     return None

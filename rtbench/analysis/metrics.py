@@ -113,6 +113,11 @@ def _io_stall_share(group: Group) -> float | None:
     return c.io_stalled_ns / 1e9 / c.wall_s if c.io_stalled_ns is not None and c.wall_s else None
 
 
+def _stolen_percent(group: Group) -> float | None:
+    c = group.only.counts
+    return 100 * c.stolen_ns / 1e9 / c.wall_s if c.stolen_ns is not None and c.wall_s else None
+
+
 OF_A_TRIAL = (
     Metric(
         "deliveries_with_warmup",
@@ -195,6 +200,12 @@ OF_A_TRIAL = (
         "number",
         "CPU time of all processes that are not part of the trial, in percent of one core",
         lambda g: 100 * g.only.counts.others_cpu,
+    ),
+    Metric(
+        "stolen_percent",
+        "number",
+        "time that the hypervisor took from the cores of this machine, in percent of one core",
+        _stolen_percent,
     ),
     Metric(
         "client_waiting_us_per_delivery",

@@ -4,8 +4,9 @@
 median latency is at most 5 % of the median, for every variant. The control counts too: the other variants are compared
 with it, and a comparison is only as precise as the less precise of its two sides.
 
-The half-width shrinks as 1 / sqrt(trials), so after each block the number of trials needed can be estimated. If it is
-above the limit, the remaining trials are not run. docs/methodology.md says how this rule for stopping reduces coverage.
+The interval is one on a logarithmic scale, so its upper half is the wider one; that is the half-width. It shrinks about
+as 1 / sqrt(trials), so after each block the number of trials needed can be estimated. If it is above the limit, the
+remaining trials are not run. docs/methodology.md says how this rule for stopping reduces coverage.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def widths(summary: Iterable[Mapping[str, Any]]) -> list[Width]:
     """Return the width of each row of summary.csv."""
     found = []
     for row in summary:
-        value, low, high = (row[f"latency_p50_{end}ms"] for end in ("", "low_", "high_"))
-        half = (high - low) / 2 / value if value and low is not None else None
+        value, high = row["latency_p50_ms"], row["latency_p50_high_ms"]
+        half = high / value - 1 if value and high is not None else None
         found.append(Width(row["variant"], row["trials"], half))
     return found
 

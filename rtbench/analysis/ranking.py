@@ -131,7 +131,7 @@ def _gaps(result: Comparison, rows: Sequence[Row]) -> list[Gap]:
 def _gap(faster: Row, slower: Row) -> Gap | None:
     total = slower["latency_mean_ms"] - faster["latency_mean_ms"]
     hops = ("publish_hop_mean_ms", "delivery_hop_mean_ms")
-    known = all(row.get(hop) is not None for row in (faster, slower) for hop in hops)
+    known = all(row[hop] is not None for row in (faster, slower) for hop in hops)
     stages = ("lag_mean_ms", *(hops if known else ("network_server_mean_ms",)), "client_mean_ms")
     if total <= 0 or any(row[stage] is None for row in (faster, slower) for stage in stages):
         return None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rtbench.analysis.measured import Measured
     from rtbench.analysis.precision import Precision
     from rtbench.analysis.steady import Law
+    from rtbench.analysis.verdict import Finding
     from rtbench.plan.variant import Variant
     from rtbench.plan.workload import Workload
     from rtbench.table import Table
@@ -67,6 +68,10 @@ class Comparison(Protocol):
     @property
     def summary(self) -> Table:
         """The rows of summary.csv."""
+
+    @property
+    def findings(self) -> Mapping[str, list[Finding]]:
+        """What the verdict on each variant rests on."""
 
     @property
     def rate_table(self) -> Table:

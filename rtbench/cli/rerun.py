@@ -18,14 +18,16 @@ _WIDTH = 100
 @click.command("rerun", short_help="Measure a saved result again, and say whether it agrees.")
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="save here [results/rerun-TIME]")
+@click.option("--strict", is_flag=True, help="exit code 4 if it cannot be said, or is not fit to conclude from")
 @click.option("--quiet", is_flag=True, help="no progress, no hints")
-def command(result: Path, out: Path | None, quiet: bool) -> int:
+def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     """Measure RESULT again with its own settings, seed and schedule, and say of each variant whether it agrees.
 
-    It agrees if as much was delivered, and if the intervals of the median overlap or that of their ratio contains 1.
+    It agrees if as much was delivered, and the 95 % interval of the ratio of the medians contains 1 and lies within 0.8
+    and 1.25. If the interval contains 1 and reaches further, the trials cannot tell.
 
-    Exit 0: all agree; 1: a trial failed; 3: one does not agree; 4: too little was measured to say, or the new
-    measurement is not fit to conclude from.
+    Exit 1: a trial failed; 3: one does not agree; 4, only with --strict: the trials cannot tell, or the new measurement
+    is not fit to conclude from; else 0.
     """
     from rtbench.cli.measuring import ProgressLine, default_directory
     from rtbench.experiments import experiments
@@ -40,13 +42,13 @@ def command(result: Path, out: Path | None, quiet: bool) -> int:
         after = run(experiments()[before.kind], settings, out or default_directory("rerun"), line.show)
     finally:
         line.clear()
-    code = _say(before, after)
+    code = _say(before, after, strict)
     if not quiet:
         click.echo(f"saved in {after.path}", err=True)
     return code
 
 
-def _say(before: Comparison, after: Comparison) -> int:
+def _say(before: Comparison, after: Comparison, strict: bool) -> int:
     from rtbench.experiments.rerun import NO, YES, agreements, differences, table
 
     found = agreements(before, after)
@@ -60,13 +62,15 @@ def _say(before: Comparison, after: Comparison) -> int:
     for row in after.summary:
         if row["reasons"]:
             _paragraph(f"{row['variant']} is {row['verdict']} this time: {row['reasons']}")
-    unfit = " (in a measurement that is not fit to conclude from)" if after.exit_code == 4 else ""
+    unfit = " (in a measurement that is not fit to conclude from)" if after.problem == 4 else ""
     _paragraph(_conclusion([agreement.agrees for agreement in found]) + unfit)
-    if after.exit_code == 1:
+    if after.problem == 1:
         return 1
     if any(agreement.agrees == NO for agreement in found):
         return 3
-    return after.exit_code if all(agreement.agrees == YES for agreement in found) else 4
+    if all(agreement.agrees == YES for agreement in found):
+        return after.exit_code(strict)
+    return 4 if strict else 0
 
 
 def _conclusion(agrees: list[str]) -> str:
@@ -75,7 +79,7 @@ def _conclusion(agrees: list[str]) -> str:
     if NO in agrees:
         return f"does not agree: {agrees.count(NO)} of {len(agrees)} variants"
     if UNKNOWN in agrees:
-        return f"cannot be said: {agrees.count(UNKNOWN)} of {len(agrees)} variants"
+        return f"cannot tell: {agrees.count(UNKNOWN)} of {len(agrees)} variants"
     return "agrees"
 
 

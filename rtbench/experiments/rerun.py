@@ -1,13 +1,12 @@
 """Rerun: measure a saved result again with its own settings, and decide whether the two results agree.
 
 The same settings give the same schedule, the same payloads and the same order of trials. Two runs still differ by
-chance, so the comparison uses intervals. A variant agrees if the same number of messages was delivered and the
-medians differ no more than chance explains: their intervals overlap, or the interval of their ratio contains 1.
+chance, so the comparison uses the interval of the ratio of the medians. A variant agrees if the same number of messages
+was delivered, and the interval contains 1 and lies within 0.8 and 1.25. It does not agree if the interval does not
+contain 1. Otherwise the trials cannot tell: the medians may be the same, or differ by more than 25 %.
 
-The interval of the ratio is that of `rtbench.analysis.statistics`. It is widened for the number of variants, so that at
-most one rerun in twenty shows a disagreement by chance (Bonferroni). The intervals of the medians alone do not decide,
-because they are too narrow for few trials: with three trials, those of two equal runs do not overlap in one case of
-ten.
+The interval that must not contain 1 is widened for the number of variants, so that at most one rerun in twenty shows a
+disagreement by chance (Bonferroni).
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtbench.analysis import conditions
+from rtbench.analysis.difference import alike
+from rtbench.analysis.disturbance import counted
 from rtbench.analysis.statistics import Estimate, Pooled, bonferroni, differs, pooled_percentile, ratio
 from rtbench.errors import ResultError
 from rtbench.experiments.compare import check_same, settings_again
@@ -25,7 +26,7 @@ from rtbench.result.comparison import Comparison
 from rtbench.result.result import COMPLETE
 from rtbench.table import Table, significant
 
-YES, NO, UNKNOWN = "yes", "no", "unknown"
+YES, NO, UNKNOWN = "yes", "no", "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -68,37 +69,33 @@ def agreements(before: Comparison, after: Comparison) -> list[Agreement]:
     found = []
     for variant in before.variants:
         rows = before.summary[variant.name], after.summary[variant.name]
-        times = ratio(_median(after, variant.name), _median(before, variant.name), confidence)
-        agrees, reason = _judge(*rows, times)
+        medians = _median(after, variant.name), _median(before, variant.name)
+        times = ratio(*medians)
+        agrees, reason = _judge(*rows, times, differs(ratio(*medians, confidence)))
         found.append(Agreement(variant.name, agrees, reason, times, *rows))
     return found
 
 
 def _median(result: Comparison, variant: str) -> Pooled | None:
-    return pooled_percentile([t.latency_ms for t in result.trials_of(variant) if not t.counts.error], 50)
+    trials = counted(result.trials_of(variant))
+    return pooled_percentile([t.latency_ms for t in trials], 50, sum(t.messages for t in trials))
 
 
-def _judge(before: Mapping[str, Any], after: Mapping[str, Any], ratio: Estimate | None) -> tuple[str, str]:
+def _judge(
+    before: Mapping[str, Any], after: Mapping[str, Any], ratio: Estimate | None, disagrees: bool
+) -> tuple[str, str]:
     if before["delivered"] != after["delivered"]:
         return NO, f"{before['delivered']} were delivered, then {after['delivered']}"
     if ratio is None:
-        return UNKNOWN, "too few deliveries for a median"
-    if overlap(before, after, "latency_p50") or (ratio.low is not None and not differs(ratio)):
-        return YES, ""
-    if ratio.low is None:
+        return UNKNOWN, "too few messages for a median"
+    if ratio.low is None or ratio.high is None:
         return UNKNOWN, "one trial has no interval; measure with --trials 5"
-    means = "overlap" if overlap(before, after, "latency_mean") else "do not overlap either"
-    text = f"the median is {significant(ratio.value)} times what it was, and the intervals do not overlap"
-    return NO, f"{text}; those of the mean {means}"
-
-
-def overlap(a: Mapping[str, Any], b: Mapping[str, Any], metric: str) -> bool:
-    """Return whether the intervals of a metric in two rows of summary.csv overlap; False without intervals.
-
-    `metric` is the name of a column without its unit, such as `latency_p50`.
-    """
-    ends = [row[f"{metric}_{end}_ms"] for row in (a, b) for end in ("low", "high")]
-    return None not in ends and bool(ends[0] <= ends[3] and ends[2] <= ends[1])
+    ends = f"{significant(ratio.low)} to {significant(ratio.high)}"
+    if disagrees:
+        return NO, f"the median is {ends} times what it was"
+    if alike(ratio):
+        return YES, ""
+    return UNKNOWN, f"the median is {ends} times what it was: more --trials make the interval narrower"
 
 
 def differences(before: Comparison, after: Comparison) -> list[str]:

@@ -20,7 +20,7 @@ from rtbench.analysis.metrics import fastest_ms, observation, summary_row, trial
 from rtbench.analysis.precision import Precision, widths
 from rtbench.analysis.regimes import BUSY, SPARSE, rate_row
 from rtbench.analysis.steady import NO_LAW, Law, law
-from rtbench.analysis.verdict import INVALID
+from rtbench.analysis.verdict import INVALID, Finding, judge
 from rtbench.plan.records import Deliveries, Publishes
 from rtbench.plan.settings import sparse_workloads
 from rtbench.plan.variant import Variant
@@ -78,6 +78,12 @@ class Comparison(Result[Measured]):
     def fastest_ms(self) -> float | None:
         """The smallest median latency among the variants, milliseconds; None if nothing was delivered."""
         return fastest_ms(self.trials_of(v.name) for v in self.variants)
+
+    @cached_property
+    def findings(self) -> dict[str, list[Finding]]:
+        """What the verdict on each variant rests on."""
+        rows = {row["variant"]: row for row in self.summary}
+        return {name: judge(row, self.trials_of(name), self.fastest_ms)[1] for name, row in rows.items()}
 
     @cached_property
     def trial_table(self) -> Table:
@@ -206,7 +212,7 @@ class Comparison(Result[Measured]):
         Shape (delivered,).
         """
         self.check_name(variant)
-        values = [t.latency_ms for t in self.trials_of(variant) if not t.counts.error]
+        values = [t.latency_ms for t in counted_trials(self.trials_of(variant))]
         return np.concatenate(values) if values else np.empty(0)
 
     def samples(self, variant: str) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis import ranking
-from rtbench.analysis.verdict import VALID
+from rtbench.analysis.disturbance import counted, disturbance
+from rtbench.analysis.verdict import INVALID
 from rtbench.table import Table, significant
 from rtbench.wire.traffic import REPORTED_DIFFERENCE_PERCENT
 
@@ -46,9 +47,15 @@ def _overview_row(row: Mapping[str, Any]) -> dict[str, Any]:
         **sparse,
         "req/msg": significant(row["requests_per_delivery"], 2) if row["requests_per_delivery"] else "0",
         "CPU us": row["server_cpu_us_per_delivery"],
-        "lost": f"{row['lost']}, {row['duplicated']} twice" if row["duplicated"] else row["lost"],
+        "lost": _lost(row),
         "verdict": row["verdict"],
     }
+
+
+def _lost(row: Mapping[str, Any]) -> str:
+    """Return what went wrong with messages, in words: `3, 2 twice, 1 corrupt, 4 foreign`."""
+    others = {"duplicated": "twice", "corrupt": "corrupt", "unexpected": "foreign"}
+    return ", ".join([str(row["lost"]), *(f"{row[column]} {word}" for column, word in others.items() if row[column])])
 
 
 def _in_order(result: Comparison) -> list[Mapping[str, Any]]:
@@ -70,13 +77,37 @@ def report(result: Comparison) -> str:
         lines.append(_hanging(name.ljust(width), sentence))
         for remark in remarks(row):
             lines.append(_hanging(" " * width, remark))
-        if row["verdict"] != VALID:
-            lines.append(_hanging(" " * width, f"{row['verdict']}: {row['reasons']}"))
-    said = [*ranking.sentences(result), *ranking.bytes_sentences(result)]
-    lines += [""] * bool(said) + [_paragraph(text) for text in said]
+    for said in (
+        [*_causes(result), *_disturbances(result)],
+        [*ranking.sentences(result), *ranking.bytes_sentences(result)],
+    ):
+        lines += [""] * bool(said) + [_paragraph(text) for text in said]
     if result.precision is not None:
         lines += ["", *map(_paragraph, result.precision.sentences())]
     return "\n".join(lines)
+
+
+def _causes(result: Comparison) -> Iterator[str]:
+    """Yield each cause of a verdict once, with the variants that it concerns."""
+    concerned: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for variant in result.variants:
+        for finding in result.findings[variant.name]:
+            cause = (finding.verdict, finding.cause, finding.advice)
+            concerned.setdefault(cause, {}).setdefault(finding.seen, []).append(variant.name)
+    for (verdict, reason, advice), seen in sorted(concerned.items(), key=lambda item: item[0][0] != INVALID):
+        found = "; ".join(f"{', '.join(names)}: {words}" for words, names in seen.items())
+        yield f"{verdict}: {reason}: {found}." + (f" Advice: {advice}." if advice else "")
+
+
+def _disturbances(result: Comparison) -> Iterator[str]:
+    """Yield a sentence that names the disturbed trials, which no figure includes."""
+    found: dict[str, list[str]] = {}
+    for trial in result.trials:
+        if (words := disturbance(trial.counts)) and trial not in counted(result.trials_of(trial.counts.variant)):
+            found.setdefault(words, []).append(f"{trial.counts.index} ({trial.counts.variant})")
+    if found:
+        named = "; ".join(f"{words} in trial {', '.join(trials)}" for words, trials in found.items())
+        yield f"Disturbed trials, run again and not part of any figure: {named}."
 
 
 def remarks(row: Mapping[str, Any]) -> Iterator[str]:

@@ -70,6 +70,7 @@ def measured(trial: Trial, predict: Predict | None) -> Measured:
         client_waiting_ns=max((usage.waiting_ns for usage in usages if usage.waiting_ns is not None), default=None),
         listen_drops=trial.listen_drops,
         io_stalled_ns=trial.io_stalled_ns,
+        stolen_ns=trial.stolen_ns,
         publisher_setup_wire=total([usage.setup_wire for usage in trial.publishers]),
         publisher_run_wire=total([usage.run_wire for usage in trial.publishers]),
         publisher_closing_wire=total([usage.closing_wire for usage in trial.publishers]),

@@ -98,6 +98,7 @@ class Trial:
     system_cpu_ns: int = 0  # used by the whole system, the coordinator not counted
     server_ends: ServerEnds | None = None
     listen_drops: int | None = None  # of this machine, from before the clients connected
+    stolen_ns: int | None = None  # by the hypervisor from all cores, within the wall time
     io_stalled_ns: int | None = None  # for how long this machine waited for a disk, within the wall time
 
 
@@ -244,7 +245,7 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     coordinator.start(start_ns)
     trial.before = _load(server)
     system_cpu_ns = process.system_cpu_ns() - time.process_time_ns()
-    io_stalled_ns = kernel.io_stalled_ns()
+    io_stalled_ns, stolen_ns = kernel.io_stalled_ns(), process.stolen_ns()
     end_ns = start_ns + workload.schedule_ns
     await coordinator.done("start", publishers, _until(end_ns) + plan.drain_timeout_s + 1.0)
     await asyncio.sleep(_until(end_ns))  # the last message may be due long before
@@ -252,6 +253,7 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     trial.after = _load(server)
     trial.wall_ns = (trial.after.at_ns if trial.after else time.monotonic_ns()) - start_ns
     trial.system_cpu_ns = process.system_cpu_ns() - time.process_time_ns() - system_cpu_ns
+    trial.stolen_ns = kernel.grown(stolen_ns, process.stolen_ns())
     trial.io_stalled_ns = kernel.grown(io_stalled_ns, kernel.io_stalled_ns())
     trial.server_ends = process.server_ends(server.processes, server.port)
 
