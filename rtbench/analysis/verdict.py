@@ -46,6 +46,7 @@ LEAST_CLUSTER = 0.02  # of the deliveries; fewer are not a cluster
 PERCENTILES = (50, 90, 99)  # of the table
 MOST_SPREAD = 2.2  # largest median of the trials divided by the smallest; at most 1.82 on an idle machine
 LEAST_MESSAGES = 20  # of a trial whose median is compared
+DISTURBED = "something else disturbed the trials"
 STOP_OTHERS = "stop what else runs on this machine (`rtbench doctor` shows it)"
 
 
@@ -79,6 +80,8 @@ def judge(row: Row, trials: Trials, fastest_ms: float | None) -> tuple[str, list
     figures = counted(trials)
     found = [check(row, trials if check in OF_ALL_TRIALS else figures) for check in CHECKS]
     found.append(late_beside_the_fastest(figures, fastest_ms))
+    if any(finding and finding.cause == DISTURBED and finding.verdict == INVALID for finding in found):
+        found = [finding for finding in found if finding and finding.verdict == INVALID]  # the others follow from it
     findings = sorted(filter(None, found), key=lambda finding: finding.verdict != INVALID)
     return (findings[0].verdict if findings else VALID), findings
 
@@ -100,7 +103,7 @@ def disturbed_trials(row: Row, trials: Trials) -> Finding | None:
     if not reasons or kept == blocks:
         return None
     seen = f"{len(kept)} of {len(blocks)} trials undisturbed: {next(iter(reasons.values()))}"
-    return Finding(SUSPECT if kept else INVALID, "something else disturbed the trials", seen, STOP_OTHERS)
+    return Finding(SUSPECT if kept else INVALID, DISTURBED, seen, STOP_OTHERS)
 
 
 def losses(row: Row, trials: Trials) -> Finding | None:
