@@ -32,7 +32,7 @@ def synthetic_trial(index: int, variant: str, workload: Workload, random: np.ran
     sequence = np.arange(MESSAGES)
     due_ns = sequence * 10_000_000
     zeros = np.zeros(MESSAGES, dtype=np.int64)
-    publishes = Publishes(zeros, sequence, due_ns, due_ns + 1, due_ns + 1, due_ns + 2, zeros + ACKED)
+    publishes = Publishes(zeros, sequence, due_ns, due_ns + 1, due_ns + 1, zeros, due_ns + 2, zeros + ACKED)
     message = np.repeat(sequence, SUBSCRIBERS)
     latency_ns = random.exponential(1e6, len(message)).astype(np.int64)
     deliveries = Deliveries(

@@ -113,10 +113,10 @@ def _age_mean(group: Group) -> float | None:
 _STAGE_MEANINGS = {
     "lag": "mean time from due to sent",
     "network_server": "mean time from sent to arrived: the sum of the next two",
-    "publish_hop": "mean time from sent to relayed, when the server has the message whole; empty for a server that does "
-    "not tell (mosquitto, a server at a URL)",
+    "publish_hop": "mean time from sent to relayed, when the server has the message whole; empty for a server that "
+    "does not tell (mosquitto, a server at a URL)",
     "delivery_hop": "mean time from relayed to arrived; empty where `publish_hop_mean_ms` is",
-    "client": "mean time from arrived to received; with lag, publish hop and delivery hop it adds up to `latency_mean_ms`",
+    "client": "mean time from arrived to received; lag, both hops and this add up to `latency_mean_ms`",
 }
 
 TIMELINE = (
