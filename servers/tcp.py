@@ -1,9 +1,9 @@
 """Bare TCP: almost no protocol, as the floor under all other transports on this machine.
 
 A connection says once what it is for: `P topic` (it publishes) or `S topic` (it subscribes), and a newline. A
-subscriber is answered with a newline. After that every message is its length (two bytes, network byte order; four if it
-is 32,768 bytes or longer: `rtbench/wire/lengths.py`) and the payload. The same feed and the same event loop serve it as every other transport, so what another transport needs
-beyond it is the cost of that transport's protocol.
+subscriber is answered with a newline. After that every message is its length (two bytes, network byte order; four for
+32,768 bytes and more: `rtbench/wire/lengths.py`) and the payload. The same feed and the same event loop serve it as
+every other transport, so what another transport needs beyond it is the cost of that transport's protocol.
 """
 
 from __future__ import annotations

@@ -5,11 +5,21 @@ Costs include the warm-up, and are divided by all its deliveries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis import statistics
-from rtbench.analysis.layers import ABOVE_TCP, DIRECTIONS, LAYERS, layers_of, predicted_layers
+from rtbench.analysis.layers import (
+    ABOVE_TCP,
+    DIRECTIONS,
+    HOPS,
+    LAYERS,
+    WAYS,
+    Way,
+    layers_of,
+    predicted_layers,
+    wires_of,
+)
 from rtbench.analysis.metric import Group, Metric, Trials
 from rtbench.analysis.statistics import Pooled
 
@@ -18,7 +28,12 @@ if TYPE_CHECKING:
 
 
 def _cost(
-    name: str, meaning: str, total: Callable[[TrialCounts], float | None], scale: float = 1.0, first: bool = False
+    name: str,
+    meaning: str,
+    total: Callable[[TrialCounts], float | None],
+    scale: float = 1.0,
+    first: bool = False,
+    interval: bool = False,
 ) -> Metric:
     """Return a metric that is a sum over all deliveries, warm-up included."""
 
@@ -29,7 +44,10 @@ def _cost(
     def pooled(trials: Trials) -> Pooled | None:
         return statistics.pooled_cost([scaled(t.counts) for t in trials], [t.counts.deliveries for t in trials])
 
-    return Metric(name, "number", meaning, lambda g: g.per_delivery(total, scale), first, pooled)
+    def of(group: Group) -> Any:
+        return statistics.estimate(pooled(group.trials)) if interval else group.per_delivery(total, scale)
+
+    return Metric(name, "number", meaning, of, first, pooled, interval)
 
 
 _wire_bytes = _cost(
@@ -40,18 +58,27 @@ _wire_bytes = _cost(
 )
 
 
-def _layer(layer: str, directions: Iterable[str], predicted: bool = False) -> Callable[[Group], float | None]:
+def _data_bytes(*hops: str) -> Callable[[TrialCounts], float | None]:
+    def total(counts: TrialCounts) -> float | None:
+        wires = wires_of(counts)
+        found = [None if wire is None else wire.ip_bytes - wire.ack_bytes for wire in map(wires.get, hops)]
+        return None if None in found else sum(bytes_ for bytes_ in found if bytes_ is not None)
+
+    return total
+
+
+def _layer(layer: str, ways: Iterable[Way], predicted: bool = False) -> Callable[[Group], float | None]:
     def of(group: Group) -> float | None:
         def total(counts: TrialCounts) -> float | None:
             found = (predicted_layers if predicted else layers_of)(counts, group.workload.payload_bytes)
-            return None if found is None else sum(found[layer][direction] for direction in directions)
+            return None if found is None else sum(found[layer][way] for way in ways)
 
         return group.per_delivery(total)
 
     return of
 
 
-_payload_bytes = _layer("payload", DIRECTIONS)
+_payload_bytes = _layer("payload", WAYS)
 
 
 def _payload_share(group: Group) -> float | None:
@@ -89,11 +116,20 @@ def _empty_request_share(group: Group) -> float | None:
     return sum(t.counts.empty_requests or 0 for t in group.trials) / requests if requests else None
 
 
+def _of_direction(direction: str) -> list[Way]:
+    return [way for way in WAYS if way[1] == direction]
+
+
+def _of_hop(hop: str) -> list[Way]:
+    return [way for way in WAYS if way[0] == hop]
+
+
 def _above_tcp_difference(group: Group) -> float | None:
     def above_tcp(direction: str, predicted: bool) -> float | None:
         def total(counts: TrialCounts) -> float | None:
             found = (predicted_layers if predicted else layers_of)(counts, group.workload.payload_bytes)
-            return None if found is None else sum(found[layer][direction] for layer in ABOVE_TCP)
+            ways = _of_direction(direction)
+            return None if found is None else sum(found[layer][way] for layer in ABOVE_TCP for way in ways)
 
         return group.per_delivery(total)
 
@@ -105,10 +141,12 @@ def _above_tcp_difference(group: Group) -> float | None:
     return max(differences, key=abs, default=None)
 
 
-_COLUMN_SUFFIXES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "": (DIRECTIONS, ""),
-    "_up": (("up",), ", from client to server"),
-    "_down": (("down",), ", from server to client"),
+_PARTS: Mapping[str, tuple[Sequence[Way], str]] = {  # of a layer, by the name of the column
+    "{}": (WAYS, ""),
+    "{}_up": (_of_direction("up"), ", from client to server"),
+    "{}_down": (_of_direction("down"), ", from server to client"),
+    "publish_{}": (_of_hop("publish"), ", on the connections of the publishers"),
+    "delivery_{}": (_of_hop("delivery"), ", on the connections of the subscribers"),
 }
 _LAYER_MEANINGS = {
     "payload": "payload on the wire, published and delivered",
@@ -131,6 +169,19 @@ COSTS = (
         "payload bytes as a share of `wire_bytes_per_delivery`, 0 to 1",
         _payload_share,
         first=True,
+    ),
+    *(
+        _cost(
+            f"{name}_bytes_per_delivery",
+            f"bytes at the IP layer on {where}, without segments that carry only a TCP acknowledgement",
+            _data_bytes(*hops),
+            interval=True,
+        )
+        for name, hops, where in (
+            ("data", HOPS, "all connections"),
+            ("publish", HOPS[:1], "the connections of the publishers"),
+            ("delivery", HOPS[1:], "the connections of the subscribers"),
+        )
     ),
     _cost(
         "requests_per_delivery",
@@ -164,23 +215,23 @@ COSTS = (
     ),
     *(
         Metric(
-            f"{layer}{suffix}_bytes_per_delivery",
+            f"{part.format(layer)}_bytes_per_delivery",
             "number",
             f"{_LAYER_MEANINGS[layer]}{words}",
-            _layer(layer, directions),
+            _layer(layer, ways),
         )
-        for suffix, (directions, words) in _COLUMN_SUFFIXES.items()
+        for part, (ways, words) in _PARTS.items()
         for layer in LAYERS
     ),
     *(
         Metric(
-            f"predicted_{layer}{suffix}_bytes_per_delivery",
+            f"predicted_{part.format(layer)}_bytes_per_delivery",
             "number",
             f"{_PREDICTED_MEANINGS[layer]}{words}",
-            _layer(layer, directions, predicted=True),
+            _layer(layer, ways, predicted=True),
         )
         for layer in _PREDICTED_MEANINGS
-        for suffix, (directions, words) in _COLUMN_SUFFIXES.items()
+        for part, (ways, words) in _PARTS.items()
     ),
     Metric(
         "above_tcp_difference_percent",
