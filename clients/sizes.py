@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtbench.transports import Flow, Predicted, Traffic, flow, total
+from rtbench.wire import lengths
 from rtbench.wire.mqtt import ACKNOWLEDGEMENT_BYTES, PING_BYTES, publish_bytes
 from rtbench.wire.websocket import frame_bytes
 
 
 def tcp(traffic: Traffic, **_options: Any) -> Predicted:
-    """Predict four bytes of length before each message, and nothing back."""
-    message_bytes = 4 + traffic.payload_bytes
+    """Predict the length before each message, and nothing back."""
+    message_bytes = len(lengths.encode(traffic.payload_bytes)) + traffic.payload_bytes
     return Predicted(
         publish_up=flow(sum(traffic.published.values()), message_bytes),
         subscribe_down=flow(sum(traffic.delivered.values()), message_bytes),

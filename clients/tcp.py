@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rtbench.transports import Message, Meter, MeteredSocket, refuse_wildcards
+from rtbench.wire import lengths
 
 from . import sizes
 
@@ -20,7 +21,6 @@ SLOT = 9
 CONTROL = True
 predict = sizes.tcp
 
-_GAP = 2**32 - 1  # as a length: the next four bytes are the number of messages that were missed
 _READ_BYTES = 2**18
 
 
@@ -47,7 +47,7 @@ class Tcp:
             if topic not in self._publishers:
                 _, self._publishers[topic], _ = await self._open("P", topic)
             writer = self._publishers[topic]
-            writer.write(len(payload).to_bytes(4, "big") + payload)
+            writer.write(lengths.encode(len(payload)) + payload)
             await writer.drain()
         return False
 
@@ -76,15 +76,15 @@ class Tcp:
         buffer, missed = b"", 0
         while chunk := await reader.read(_READ_BYTES):
             buffer, start = buffer + chunk, 0
-            while len(buffer) - start >= 4:
-                length = int.from_bytes(buffer[start : start + 4], "big")
-                end = start + (8 if length == _GAP else 4 + length)
+            while head := lengths.decode(buffer, start):
+                length, content = head
+                end = content + (4 if length == lengths.GAP else length)
                 if end > len(buffer):
                     break
-                if length == _GAP:
-                    missed += int.from_bytes(buffer[start + 4 : end], "big")
+                if length == lengths.GAP:
+                    missed += int.from_bytes(buffer[content:end], "big")
                 else:
-                    yield topic, buffer[start + 4 : end], missed, sock.arrived_ns
+                    yield topic, buffer[content:end], missed, sock.arrived_ns
                     missed = 0
                 start = end
             buffer = buffer[start:]

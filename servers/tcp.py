@@ -1,9 +1,9 @@
 """Bare TCP: almost no protocol, as the floor under all other transports on this machine.
 
 A connection says once what it is for: `P topic` (it publishes) or `S topic` (it subscribes), and a newline. A
-subscriber is answered with a newline. After that every message is four bytes of length (network byte order) and the
-payload. The same feed and the same event loop serve it as every other transport, so what another transport needs
-beyond it is the cost of that transport's protocol.
+subscriber is answered with a newline. After that every message is its length (two bytes, network byte order; four for
+32,768 bytes and more: `rtbench/wire/lengths.py`) and the payload. The same feed and the same event loop serve it as
+every other transport, so what another transport needs beyond it is the cost of that transport's protocol.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import cast
 
 from rtbench.transports import BACKLOG, Feed, Feeds, ServerContext, server_url
 from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
+from rtbench.wire import lengths
 
 SLOW_BYTES = 2**20  # unsent bytes of a connection above which it gets nothing, and later catches up from the feed
-GAP = 2**32 - 1  # as a length: the next four bytes are the number of messages that were missed
 
 
 def software() -> str:
@@ -30,7 +30,7 @@ def software() -> str:
 
 def frame(payload: bytes) -> bytes:
     """Return a message as bytes on the wire."""
-    return len(payload).to_bytes(4, "big") + payload
+    return lengths.encode(len(payload)) + payload
 
 
 class Connection(asyncio.Protocol):
@@ -63,9 +63,12 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         if self._topic is None and not self._introduce():
             return
-        while len(self._buffer) >= 4 and len(self._buffer) >= (end := 4 + int.from_bytes(self._buffer[:4], "big")):
-            self._publish(bytes(self._buffer[4:end]))
-            del self._buffer[:end]
+        while head := lengths.decode(self._buffer):
+            length, start = head
+            if len(self._buffer) < start + length:
+                return
+            self._publish(bytes(self._buffer[start : start + length]))
+            del self._buffer[: start + length]
 
     def _introduce(self) -> bool:
         line, newline, rest = self._buffer.partition(b"\n")
@@ -106,7 +109,7 @@ class Connection(asyncio.Protocol):
             return
         batch, self._cursor = self._feed().after(self._cursor), None
         if batch.missed:
-            self.transport.write(GAP.to_bytes(4, "big") + batch.missed.to_bytes(4, "big"))
+            self.transport.write(lengths.encode(lengths.GAP) + batch.missed.to_bytes(4, "big"))
         for number, message in enumerate(batch.messages, start=batch.cursor - len(batch.messages)):
             if self._cursor is not None:  # paused again
                 self._cursor = number

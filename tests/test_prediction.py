@@ -25,7 +25,7 @@ from rtbench.result.comparison import Comparison
 from rtbench.system.meter import Meter
 from rtbench.transports import Connection, registry
 from rtbench.transports.serving import serve
-from rtbench.wire import http, mqtt, sse
+from rtbench.wire import http, lengths, mqtt, sse
 from rtbench.wire.traffic import Flow, Predicted, Traffic, digits, flow, mean_digits
 from rtbench.wire.websocket import frame_bytes
 from tests.builders import change
@@ -181,8 +181,24 @@ def four(*flows: tuple[int, int]) -> dict[str, tuple[int, int]]:
     return dict(zip(FLOWS, flows, strict=True))
 
 
-def test_tcp_has_four_bytes_of_length() -> None:
-    assert predicted("tcp", TRAFFIC) == four((8 * 104, 8), (0, 0), (0, 0), (24 * 104, 24))
+def test_tcp_has_two_bytes_of_length() -> None:
+    assert predicted("tcp", TRAFFIC) == four((8 * 102, 8), (0, 0), (0, 0), (24 * 102, 24))
+
+
+@pytest.mark.parametrize("payload_bytes", [39, 100, 125, 126, 32_767, 32_768, 65_535, 65_536, 1_000_000])
+@pytest.mark.parametrize("name", registry.installed())
+def test_nothing_needs_fewer_bytes_above_tcp_than_tcp(name: str, payload_bytes: int) -> None:
+    one_by_one = replace(TRAFFIC, payload_bytes=payload_bytes, requests=24, batches={1: 24})
+    floor, other = predicted("tcp", one_by_one), predicted(name, one_by_one)
+    for flow_of in FLOWS:
+        assert floor[flow_of][0] <= other[flow_of][0]
+
+
+@given(st.one_of(st.integers(0, 2**31 - 1), st.sampled_from([2**15 - 1, 2**15, 2**16 - 1, 2**16, lengths.GAP])))
+def test_a_length_is_read_as_it_was_written_and_not_before_it_is_whole(length: int) -> None:
+    written = lengths.encode(length)
+    assert lengths.decode(b"before" + written + b"after", 6) == (length, 6 + len(written))
+    assert [lengths.decode(written[:end]) for end in range(len(written))] == [None] * len(written)
 
 
 def test_websocket_masks_what_the_client_sends() -> None:

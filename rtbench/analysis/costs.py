@@ -5,13 +5,23 @@ Costs include the warm-up, and are divided by all its deliveries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis import statistics
-from rtbench.analysis.layers import ABOVE_TCP, DIRECTIONS, LAYERS, layers_of, predicted_layers
+from rtbench.analysis.layers import (
+    ABOVE_TCP,
+    DIRECTIONS,
+    HOPS,
+    LAYERS,
+    WAYS,
+    Way,
+    layers_of,
+    predicted_layers,
+    wires_of,
+)
 from rtbench.analysis.metric import Group, Metric, Trials
-from rtbench.analysis.statistics import Estimate, Pooled
+from rtbench.analysis.statistics import Pooled
 
 if TYPE_CHECKING:
     from rtbench.analysis.counts import TrialCounts
@@ -34,7 +44,7 @@ def _cost(
     def pooled(trials: Trials) -> Pooled | None:
         return statistics.pooled_cost([scaled(t.counts) for t in trials], [t.counts.deliveries for t in trials])
 
-    def of(group: Group) -> float | Estimate | None:
+    def of(group: Group) -> Any:
         return statistics.estimate(pooled(group.trials)) if interval else group.per_delivery(total, scale)
 
     return Metric(name, "number", meaning, of, first, pooled, interval)
@@ -48,75 +58,27 @@ _wire_bytes = _cost(
 )
 
 
-def _on_hop(which: str, acks: bool) -> Callable[[TrialCounts], float | None]:
-    """Return the IP bytes of a hop (`publisher` or `subscriber`) in a trial: those of segments without data, or others.
-
-    A segment without data carries only an acknowledgement. Linux delays it in the hope of data to send with, so the
-    same traffic has more or fewer of them from trial to trial; the other segments are the same.
-    """
-
+def _data_bytes(*hops: str) -> Callable[[TrialCounts], float | None]:
     def total(counts: TrialCounts) -> float | None:
-        wire = getattr(counts, f"{which}_run_wire")
-        if wire is None:
-            return None
-        ack_bytes: int = wire.up.ack_header_bytes + wire.down.ack_header_bytes
-        return ack_bytes if acks else wire.ip_bytes - ack_bytes
+        wires = wires_of(counts)
+        found = [None if wire is None else wire.ip_bytes - wire.ack_bytes for wire in map(wires.get, hops)]
+        return None if None in found else sum(bytes_ for bytes_ in found if bytes_ is not None)
 
     return total
 
 
-def _sum_of_hops(counts: TrialCounts) -> float | None:
-    hops = [_on_hop(which, acks=False)(counts) for which in ("publisher", "subscriber")]
-    return None if None in hops else sum(hop for hop in hops if hop is not None)
-
-
-_HOPS = (
-    _cost(
-        "data_bytes_per_delivery",
-        "`wire_bytes_per_delivery` without segments that carry only a TCP acknowledgement; their number depends "
-        "on timing",
-        _sum_of_hops,
-        interval=True,
-    ),
-    _cost(
-        "publish_bytes_per_delivery",
-        "these bytes on the publish hop: the connections of the publishers",
-        _on_hop("publisher", acks=False),
-        interval=True,
-    ),
-    _cost(
-        "delivery_bytes_per_delivery",
-        "these bytes on the delivery hop: the connections of the subscribers",
-        _on_hop("subscriber", acks=False),
-        interval=True,
-    ),
-    _cost(
-        "publish_ack_bytes_per_delivery",
-        "segments that carry only a TCP acknowledgement, on the publish hop",
-        _on_hop("publisher", acks=True),
-        interval=True,
-    ),
-    _cost(
-        "delivery_ack_bytes_per_delivery",
-        "segments that carry only a TCP acknowledgement, on the delivery hop",
-        _on_hop("subscriber", acks=True),
-        interval=True,
-    ),
-)
-
-
-def _layer(layer: str, directions: Iterable[str], predicted: bool = False) -> Callable[[Group], float | None]:
+def _layer(layer: str, ways: Iterable[Way], predicted: bool = False) -> Callable[[Group], float | None]:
     def of(group: Group) -> float | None:
         def total(counts: TrialCounts) -> float | None:
             found = (predicted_layers if predicted else layers_of)(counts, group.workload.payload_bytes)
-            return None if found is None else sum(found[layer][direction] for direction in directions)
+            return None if found is None else sum(found[layer][way] for way in ways)
 
         return group.per_delivery(total)
 
     return of
 
 
-_payload_bytes = _layer("payload", DIRECTIONS)
+_payload_bytes = _layer("payload", WAYS)
 
 
 def _payload_share(group: Group) -> float | None:
@@ -154,11 +116,20 @@ def _empty_request_share(group: Group) -> float | None:
     return sum(t.counts.empty_requests or 0 for t in group.trials) / requests if requests else None
 
 
+def _of_direction(direction: str) -> list[Way]:
+    return [way for way in WAYS if way[1] == direction]
+
+
+def _of_hop(hop: str) -> list[Way]:
+    return [way for way in WAYS if way[0] == hop]
+
+
 def _above_tcp_difference(group: Group) -> float | None:
     def above_tcp(direction: str, predicted: bool) -> float | None:
         def total(counts: TrialCounts) -> float | None:
             found = (predicted_layers if predicted else layers_of)(counts, group.workload.payload_bytes)
-            return None if found is None else sum(found[layer][direction] for layer in ABOVE_TCP)
+            ways = _of_direction(direction)
+            return None if found is None else sum(found[layer][way] for layer in ABOVE_TCP for way in ways)
 
         return group.per_delivery(total)
 
@@ -170,10 +141,12 @@ def _above_tcp_difference(group: Group) -> float | None:
     return max(differences, key=abs, default=None)
 
 
-_COLUMN_SUFFIXES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "": (DIRECTIONS, ""),
-    "_up": (("up",), ", from client to server"),
-    "_down": (("down",), ", from server to client"),
+_PARTS: Mapping[str, tuple[Sequence[Way], str]] = {  # of a layer, by the name of the column
+    "{}": (WAYS, ""),
+    "{}_up": (_of_direction("up"), ", from client to server"),
+    "{}_down": (_of_direction("down"), ", from server to client"),
+    "publish_{}": (_of_hop("publish"), ", on the connections of the publishers"),
+    "delivery_{}": (_of_hop("delivery"), ", on the connections of the subscribers"),
 }
 _LAYER_MEANINGS = {
     "payload": "payload on the wire, published and delivered",
@@ -196,6 +169,19 @@ COSTS = (
         "payload bytes as a share of `wire_bytes_per_delivery`, 0 to 1",
         _payload_share,
         first=True,
+    ),
+    *(
+        _cost(
+            f"{name}_bytes_per_delivery",
+            f"bytes at the IP layer on {where}, without segments that carry only a TCP acknowledgement",
+            _data_bytes(*hops),
+            interval=True,
+        )
+        for name, hops, where in (
+            ("data", HOPS, "all connections"),
+            ("publish", HOPS[:1], "the connections of the publishers"),
+            ("delivery", HOPS[1:], "the connections of the subscribers"),
+        )
     ),
     _cost(
         "requests_per_delivery",
@@ -229,25 +215,24 @@ COSTS = (
     ),
     *(
         Metric(
-            f"{layer}{suffix}_bytes_per_delivery",
+            f"{part.format(layer)}_bytes_per_delivery",
             "number",
             f"{_LAYER_MEANINGS[layer]}{words}",
-            _layer(layer, directions),
+            _layer(layer, ways),
         )
-        for suffix, (directions, words) in _COLUMN_SUFFIXES.items()
+        for part, (ways, words) in _PARTS.items()
         for layer in LAYERS
     ),
     *(
         Metric(
-            f"predicted_{layer}{suffix}_bytes_per_delivery",
+            f"predicted_{part.format(layer)}_bytes_per_delivery",
             "number",
             f"{_PREDICTED_MEANINGS[layer]}{words}",
-            _layer(layer, directions, predicted=True),
+            _layer(layer, ways, predicted=True),
         )
         for layer in _PREDICTED_MEANINGS
-        for suffix, (directions, words) in _COLUMN_SUFFIXES.items()
+        for part, (ways, words) in _PARTS.items()
     ),
-    *_HOPS,
     Metric(
         "above_tcp_difference_percent",
         "number",

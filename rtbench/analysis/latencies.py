@@ -137,7 +137,7 @@ _STAGE_MEANINGS = {
     "publish_hop": "mean time from sent to relayed, when the server has the message whole; empty for a server that "
     "does not tell (mosquitto, a server at a URL)",
     "delivery_hop": "mean time from relayed to arrived; empty where `publish_hop_mean_ms` is",
-    "client": "mean time from arrived to received; with lag and the hops it adds up to `latency_mean_ms`",
+    "client": "mean time from arrived to received; lag, both hops and this add up to `latency_mean_ms`",
 }
 
 TIMELINE = (

@@ -82,9 +82,13 @@ class Metric:
 
     @property
     def interval_names(self) -> tuple[str, str]:
-        """The names of the columns with the ends of its interval: `latency_p50_low_ms` and `latency_p50_high_ms`."""
-        stem, _, unit = self.name.rpartition("_")
-        return f"{stem}_low_{unit}", f"{stem}_high_{unit}"
+        """The names of the columns with the ends of its interval: `latency_p50_low_ms` and `latency_p50_high_ms`.
+
+        The unit may be a quotient: `data_low_bytes_per_delivery`.
+        """
+        name, per, whole = self.name.partition("_per_")
+        stem, _, unit = name.rpartition("_")
+        return f"{stem}_low_{unit}{per}{whole}", f"{stem}_high_{unit}{per}{whole}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtbench.analysis.layers import LAYERS
 from rtbench.charts import words
 from rtbench.charts.bars import known, legend, mark, name_bars, names, plain_bar, stack, write_values
 from rtbench.charts.page import Page
@@ -20,55 +19,57 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-_LAYER_NAMES = {
-    "payload": "payload",
-    "framing": "framing and headers",
-    "tls": "TLS",
-    "ack": "segments that carry only a TCP acknowledgement",
-    "tcp_ip": "TCP/IP headers of other segments",
+_PARTS = {  # of a bar, from left to right: its column and its name
+    "publish": ("publish_bytes_per_delivery", "publish hop"),
+    "payload": ("delivery_payload_bytes_per_delivery", "delivery hop: payload"),
+    "framing": ("delivery_framing_bytes_per_delivery", "framing and headers"),
+    "tls": ("delivery_tls_bytes_per_delivery", "TLS"),
+    "tcp_ip": ("delivery_tcp_ip_bytes_per_delivery", "TCP/IP headers"),
+    "ack": ("ack_bytes_per_delivery", "both hops: segments that carry only a TCP acknowledgement"),
 }
-# the payload has the full colour of the variant; each further layer is paler
-_TINTS = {4: (1.0, 0.6, 0.32, 0.1), 5: (1.0, 0.66, 0.42, 0.2, 0.06)}
+# the payload has the full colour of the variant
+_TINTS = dict(zip(_PARTS, (0.5, 1.0, 0.72, 0.42, 0.22, 0.05), strict=True))
 
 
 def bytes_per_delivery(result: Comparison, preset: Preset) -> Chart:
-    """Draw bytes on the wire for each delivery, stacked by layer."""
+    """Draw bytes on the wire for each delivery: the publish hop, the layers of the delivery hop, acknowledgements."""
     rows = known(result, "wire_bytes_per_delivery")
     if not rows:
         raise words.refuse("bytes-per-delivery", no_bytes(result))
     page = Page(result, preset)
-    layers = [layer for layer in LAYERS if layer != "tls" or any(row["tls_bytes_per_delivery"] for row in rows)]
-    tints = dict(zip(layers, _TINTS[len(layers)], strict=True))
+    encrypted = any(row["tls_bytes_per_delivery"] for row in rows)
+    tints = {part: tint for part, tint in _TINTS.items() if part != "tls" or encrypted}
     for at, row in enumerate(rows):
-        stack(page, at, row, {layer: float(row[f"{layer}_bytes_per_delivery"]) for layer in tints}, tints)
+        stack(page, at, row, {part: float(row[_PARTS[part][0]]) for part in tints}, tints)
     predicted = {at: end for at, row in enumerate(rows) if (end := _predicted_end(row)) is not None}
     for at, end in predicted.items():
         mark(page, at, end)
     name_bars(page, rows, "bytes at the IP layer for each delivery")
-    notes = ["Both hops: publisher to server, server to subscriber; without opening the connections."]
+    notes = [
+        "Publish hop: publisher to server, shared by the deliveries of a message; delivery hop: server to subscriber. "
+        "Without opening the connections."
+    ]
     if predicted:
-        above = "framing and TLS" if "tls" in layers else "framing"
+        above = "framing and TLS" if encrypted else "framing"
         notes.append(f"The line across a bar shows where {above} should end according to the wire format.")
     notes += words.missing(result, names(rows), "because their bytes are not known")
-    page.frame("Bytes on the wire for each delivery", notes, legend(page, _LAYER_NAMES, tints))
+    part_names = {part: name for part, (_, name) in _PARTS.items()}
+    page.frame("Bytes on the wire for each delivery", notes, legend(page, part_names, tints))
     totals = [float(row["wire_bytes_per_delivery"]) for row in rows]
     write_values(page, totals, [f"{total:,.0f}" for total in totals])
     alt = words.alternative(
         result,
-        "Bar chart, one bar for each variant: bytes on the wire for each delivery, stacked by layer.",
+        "Bar chart, one bar for each variant: bytes on the wire for each delivery, stacked by hop and layer.",
         f"In all: {words.each(rows, 'wire_bytes_per_delivery', 'bytes')}.",
-        *(
-            f"Of these, {_LAYER_NAMES[name]}: {words.each(rows, f'{name}_bytes_per_delivery', 'bytes')}."
-            for name in tints
-        ),
+        *(f"Of these, {_PARTS[part][1]}: {words.each(rows, _PARTS[part][0], 'bytes')}." for part in tints),
     )
     return page.chart("bytes-per-delivery", alt)
 
 
 def _predicted_end(row: Row) -> float | None:
-    """Return the sum of payload and predicted framing and TLS; None if there is no prediction."""
-    names = ("payload_bytes_per_delivery", "predicted_framing_bytes_per_delivery", "predicted_tls_bytes_per_delivery")
-    values = [row[name] for name in names]
+    """Return where framing and TLS of the delivery hop end by the prediction; None if there is no prediction."""
+    columns = ("publish", "delivery_payload", "predicted_delivery_framing", "predicted_delivery_tls")
+    values = [row[f"{column}_bytes_per_delivery"] for column in columns]
     return None if None in values else float(sum(values))
 
 

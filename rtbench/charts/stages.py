@@ -25,7 +25,7 @@ _NAMES = {
     "delivery_hop": "delivery hop",
     "client": "client library and its process",
 }
-_TINTS = dict(zip(_NAMES, (0.12, 0.7, 0.85, 1.0, 0.4), strict=True))
+_TINTS = dict(zip(_NAMES, (0.1, 0.55, 0.78, 1.0, 0.3), strict=True))
 
 
 def latency_breakdown(result: Comparison, preset: Preset) -> Chart:

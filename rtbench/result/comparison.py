@@ -260,7 +260,7 @@ class Comparison(Result[Measured]):
         return self.chart("latency-breakdown", preset)
 
     def bytes_per_delivery(self, preset: str = "slides") -> Chart:
-        """Draw bytes on the wire for each delivery, stacked by layer."""
+        """Draw bytes on the wire for each delivery, stacked by hop and layer."""
         return self.chart("bytes-per-delivery", preset)
 
     def server_cpu(self, preset: str = "slides") -> Chart:

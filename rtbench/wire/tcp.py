@@ -67,6 +67,11 @@ class Wire:
         """Bytes at the IP layer, in both directions."""
         return self.up.ip_bytes + self.down.ip_bytes
 
+    @property
+    def ack_bytes(self) -> int:
+        """Bytes of the segments that carried only an acknowledgement, in both directions."""
+        return self.up.ack_header_bytes + self.down.ack_header_bytes
+
     def __add__(self, other: Wire) -> Wire:
         return Wire(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Wire)))
 
