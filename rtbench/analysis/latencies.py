@@ -23,9 +23,20 @@ def _values(trials: Trials, name: str) -> list[NDArray[np.float64]]:
     return [getattr(trial, name) for trial in trials]
 
 
-def _latency(percent: float, name: str, meaning: str, first: bool) -> Metric:
+def percentile_of(trials: Trials, values: str, percent: float) -> Pooled | None:
+    """Return a percentile of a value of all deliveries, such as `latency_ms`, pooled over the trials.
+
+    Only trials that have such values count. None if too few messages lie beyond the percentile.
+    """
+    known = [trial for trial in trials if len(getattr(trial, values))]
+    return statistics.pooled_percentile(_values(known, values), percent, sum(trial.messages for trial in known))
+
+
+def _of_deliveries(name: str, values: str, percent: float, meaning: str, first: bool = False) -> Metric:
+    """Return the metric of a percentile of all deliveries, with its interval."""
+
     def pooled(trials: Trials) -> Pooled | None:
-        return statistics.pooled_percentile(_values(trials, "latency_ms"), percent)
+        return percentile_of(trials, values, percent)
 
     def of(group: Group) -> Estimate | None:
         return statistics.estimate(pooled(group.trials))
@@ -37,18 +48,25 @@ def _mean_latency(trials: Trials) -> Pooled | None:
     return statistics.pooled_mean(_values(trials, "latency_ms"))
 
 
-def _median(name: str, values: str, meaning: str, first: bool = False) -> Metric:
-    return _percentile(name, values, 50, meaning, first)
-
-
-def _percentile(name: str, values: str, percent: float, meaning: str, first: bool = False) -> Metric:
-    """Return the metric of a percentile; it is empty if too few values lie beyond the percentile."""
+def _of_deliveries_alone(name: str, values: str, percent: float, meaning: str) -> Metric:
+    """Return the metric of a percentile of all deliveries, without an interval."""
 
     def of(group: Group) -> float | None:
-        found = statistics.percentile(_values(group.trials, values), percent)
+        pooled = percentile_of(group.trials, values, percent)
+        return pooled.value if pooled else None
+
+    return Metric(name, "number", meaning, of)
+
+
+def _median_of_messages(name: str, values: str, meaning: str) -> Metric:
+    """Return the metric of the median of a value that each message has once."""
+
+    def of(group: Group) -> float | None:
+        pooled = _values(group.trials, values)
+        found = statistics.pooled_percentile(pooled, 50, sum(map(len, pooled)))
         return found.value if found else None
 
-    return Metric(name, "number", meaning, of, first)
+    return Metric(name, "number", meaning, of)
 
 
 def _p99_of_all(name: str, values: str, meaning: str, first: bool = False) -> Metric:
@@ -61,12 +79,13 @@ def _p99_of_all(name: str, values: str, meaning: str, first: bool = False) -> Me
     return Metric(name, "number", meaning, of, first)
 
 
-_BEYOND = "empty if fewer than ten deliveries lie beyond it"
+_BEYOND = "empty if fewer than ten messages lie beyond it"
 LATENCY = (
     *(
-        _latency(
-            percent,
+        _of_deliveries(
             f"latency_p{percent}_ms",
+            "latency_ms",
+            percent,
             f"percentile {percent} of `received - due`, first deliveries pooled; {_BEYOND}",
             first=True,
         )
@@ -81,9 +100,10 @@ LATENCY = (
         pooled=_mean_latency,
         interval=True,
     ),
-    _median(
+    _of_deliveries(
         "arrived_p50_ms",
         "arrived_ms",
+        50,
         "median time from due to the receive stamp of the kernel; empty without stamps",
         first=True,
     ),
@@ -117,20 +137,25 @@ _STAGE_MEANINGS = {
 }
 
 TIMELINE = (
-    _latency(99.9, "latency_p99_9_ms", "as the other percentiles; needs 10,000 deliveries", first=False),
+    _of_deliveries("latency_p99_9_ms", "latency_ms", 99.9, "as the other percentiles; needs 10,000 messages"),
     _p99_of_all(
         "generator_lag_p99_ms",
         "generator_lag_ms",
         "99th percentile from due to ready: the part of the lag that the publisher process causes; in the rest the "
         "message waits because its connection has reached its in-flight limit (HTTP: 1; MQTT at QoS 1 and 2: 20)",
     ),
-    _percentile(
+    _of_deliveries_alone(
         "latency_from_sent_p99_ms",
         "from_sent_ms",
         99,
         "99th percentile of `received - sent`, as a closed-loop tool would report it; for comparison only",
     ),
-    _median("network_server_p50_ms", "network_server_ms", "median time from sent to the receive stamp of the kernel"),
+    _of_deliveries_alone(
+        "network_server_p50_ms",
+        "network_server_ms",
+        50,
+        "median time from sent to the receive stamp of the kernel",
+    ),
     *(Metric(f"{stage}_mean_ms", "number", _STAGE_MEANINGS[stage], _stage_mean(stage)) for stage in STAGES),
     Metric(
         "age_mean_ms",
@@ -138,7 +163,7 @@ TIMELINE = (
         "age of information: the age of the newest message of a subscriber, mean over time",
         _age_mean,
     ),
-    _median(
+    _median_of_messages(
         "publish_ack_p50_ms",
         "acknowledged_ms",
         "median time from sent to acknowledged, of the acknowledged publishes",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtbench.analysis import statistics
+from rtbench.analysis.disturbance import counted
 from rtbench.charts import words
 from rtbench.charts.page import Page
 from rtbench.charts.scale import plain, plain_log, span
@@ -60,11 +61,14 @@ def ecdf(values: NDArray[np.float64]) -> Curve:
 
 
 def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
-    """Draw latency by percentile, up to the highest percentile that has enough deliveries beyond it."""
-    samples = {v.name: result.latency_ms(v.name) for v in result.variants}
-    curves = {name: percentiles(values) for name, values in samples.items() if statistics.supported(len(values), 50)}
+    """Draw latency by percentile, up to the highest percentile that has enough messages beyond it."""
+    curves = {}
+    for variant in result.variants:
+        messages = sum(trial.messages for trial in counted(result.trials_of(variant.name)))
+        if statistics.supported(messages, 50):
+            curves[variant.name] = percentiles(result.latency_ms(variant.name), messages)
     if not curves:
-        raise words.refuse("latency-percentiles", "no variant has the 20 deliveries that a median needs")
+        raise words.refuse("latency-percentiles", "no variant has the 20 messages that a median needs")
     page = Page(result, preset)
     _lines(page, curves)
     plain_log(page.axes, "y", *_positive_span(curves, 1))
@@ -76,8 +80,8 @@ def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     page.axes.xaxis.set_ticks([_reciprocal(p) for p in shown], [f"{plain(p)} %" for p in shown])
     page.grid("both")
     page.name_axes("percentile of deliveries (log of 1/(1-p))", "latency, ms (log)")
-    note = f"A line ends where fewer than {statistics.BEYOND} deliveries lie beyond it."
-    notes = [note, *words.missing(result, curves, "because they have fewer than 20 deliveries")]
+    note = f"A line ends where fewer than {statistics.BEYOND} messages lie beyond it."
+    notes = [note, *words.missing(result, curves, "because they have fewer than 20 messages")]
     page.frame("Latency into the tail", notes)
     _room_on_the_right(page, end, list(curves))
     ends = {name: (x[-1:], y[-1:]) for name, (x, y) in curves.items()}
@@ -85,13 +89,16 @@ def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     page.label_ends({name: page.to_pixels(*end)[0] for name, end in ends.items()})
     return page.chart(
         "latency-percentiles",
-        _alt(result, "latency by percentile, up to the highest percentile with enough deliveries"),
+        _alt(result, "latency by percentile, up to the highest percentile with enough messages"),
     )
 
 
-def percentiles(values: NDArray[np.float64]) -> Curve:
-    """Return 1/(1-p) and the value at p, up to the highest percentile with enough values beyond it."""
-    end = len(values) / statistics.BEYOND
+def percentiles(values: NDArray[np.float64], messages: int) -> Curve:
+    """Return 1/(1-p) and the value at p, up to the highest percentile with enough messages beyond it.
+
+    `values` are those of all deliveries, shape (deliveries,); `messages` is how many messages they come from.
+    """
+    end = messages / statistics.BEYOND
     x = np.geomspace(1.0, end, max(int(np.log10(end) * _POINTS_A_DECADE), 2))
     percent = np.clip(100 * (1 - 1 / x), 0, 100)
     return x, np.percentile(values, percent, method="inverted_cdf")

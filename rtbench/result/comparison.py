@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rtbench.analysis import disturbance
 from rtbench.analysis.counts import TrialCounts
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metrics import observation, summary_row, trial_row
@@ -113,12 +114,12 @@ class Comparison(Result[Measured]):
     # samples
 
     def latency_ms(self, variant: str) -> NDArray[np.float64]:
-        """Return the latencies of a variant's deliveries in milliseconds, all good trials pooled.
+        """Return the latencies of a variant's deliveries in milliseconds, pooled over the trials that count.
 
         Shape (delivered,).
         """
         self.check_name(variant)
-        values = [t.latency_ms for t in self.trials_of(variant) if not t.counts.error]
+        values = [t.latency_ms for t in disturbance.counted(self.trials_of(variant))]
         return np.concatenate(values) if values else np.empty(0)
 
     def samples(self, variant: str) -> dict[str, NDArray[Any]]:
