@@ -28,7 +28,8 @@ _NEARLY_NORMAL = 200  # degrees of freedom, from which on t hardly changes
 class Width:
     """The half-width of the interval of a median, as a share of the median, and the number of trials.
 
-    `half` is sqrt(high / low) - 1, the distance of the upper end; the lower end is a little closer. None if there is no interval, because trials failed or delivered too few messages.
+    `half` is sqrt(high / low) - 1, the distance of the upper end; the lower end is a little closer.
+    It is None if there is no interval, because trials failed or delivered too few messages.
     """
 
     variant: str
