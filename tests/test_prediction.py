@@ -288,7 +288,11 @@ def test_small_messages_to_many_take_the_bytes_that_were_predicted(comparison: P
 @pytest.mark.process
 @linux
 def test_large_messages_from_many_take_the_bytes_that_were_predicted() -> None:
-    check(rtbench.compare(sparse=False, pattern="pairs", payload=5000, trials=1, duration="600ms", warmup="100ms", interval="100ms"))
+    check(
+        rtbench.compare(
+            sparse=False, pattern="pairs", payload=5000, trials=1, duration="600ms", warmup="100ms", interval="100ms"
+        )
+    )
 
 
 @pytest.mark.process

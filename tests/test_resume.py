@@ -15,7 +15,19 @@ from rtbench.experiments.compare import COMPARISON, load_comparison
 from tests.conftest import Program, until
 
 CHOSEN = ("--transport", "websocket", "--transport", "sse", "--no-control")
-COMPARE = ("compare", "--no-sparse", *CHOSEN, "--trials", "2", "--duration", "600ms", "--warmup", "100ms", "--out", "out")
+COMPARE = (
+    "compare",
+    "--no-sparse",
+    *CHOSEN,
+    "--trials",
+    "2",
+    "--duration",
+    "600ms",
+    "--warmup",
+    "100ms",
+    "--out",
+    "out",
+)
 SEVERAL = ("--transport", "sse", "--transport", "websocket", "--transport", "mqtt", "--qos", "0")
 IDLE = ("idle", *SEVERAL, "--connections", "4", "--duration", "500ms", "--out", "out")
 

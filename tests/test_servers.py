@@ -128,7 +128,9 @@ def test_what_cannot_be_is_refused_in_one_line(rtbench: Program, arguments: tupl
 
 @pytest.mark.process
 def test_one_url_serves_no_two_transports(rtbench: Program) -> None:
-    done = rtbench("compare", "--no-sparse", "--transport", "mqtt", "--transport", "sse", "--url", "mqtt://127.0.0.1:1", *SMALL)
+    done = rtbench(
+        "compare", "--no-sparse", "--transport", "mqtt", "--transport", "sse", "--url", "mqtt://127.0.0.1:1", *SMALL
+    )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert "the server of one transport" in done.stderr
 
@@ -160,6 +162,8 @@ def test_an_option_reaches_the_server_and_stands_in_the_result(rtbench: Program)
 @pytest.mark.process
 def test_a_comparison_has_a_variant_for_each_value_of_an_option_where_the_server_has_it(rtbench: Program) -> None:
     chosen = ("--transport", "websocket", "--transport", "mqtt", "--qos", "0", "--no-control")
-    done = rtbench("compare", "--no-sparse", *chosen, "--server-option", "capacity=50", "--server-option", "capacity=500", *SMALL)
+    done = rtbench(
+        "compare", "--no-sparse", *chosen, "--server-option", "capacity=50", "--server-option", "capacity=500", *SMALL
+    )
     assert done.returncode in (0, 4), done.stderr
     assert list(summary(rtbench)) == ["websocket (capacity=50)", "websocket (capacity=500)", "mqtt-qos0"]

@@ -29,6 +29,15 @@ def trials_of(seed: int, count: int = 5, size: int = 2000, spread: float = 0.3) 
     ]
 
 
+def percentile(trials: Trials, percent: float, seed: int = 0) -> Estimate | None:
+    """Return a percentile where every value is that of another message."""
+    return statistics.percentile(trials, percent, sum(map(len, trials)), seed)
+
+
+def pooled_percentile(trials: Trials, percent: float) -> statistics.Pooled | None:
+    return statistics.pooled_percentile(trials, percent, sum(map(len, trials)))
+
+
 def nearest_rank(values: NDArray[np.float64], percent: float) -> float:
     """Return the smallest value with that share at or below it, in exact arithmetic."""
     rank = ceil(Fraction(str(percent)) / 100 * len(values))
@@ -49,7 +58,7 @@ def nearest_rank(values: NDArray[np.float64], percent: float) -> float:
     ],
 )
 def test_a_percentile_is_that_of_the_pooled_values(trials: Trials, percent: float) -> None:
-    estimate = statistics.percentile(trials, percent)
+    estimate = percentile(trials, percent)
     assert estimate is not None
     assert estimate.value == np.percentile(np.concatenate(trials), percent, method="inverted_cdf")
 
@@ -60,7 +69,7 @@ def test_a_percentile_is_that_of_the_pooled_values(trials: Trials, percent: floa
 )
 def test_a_percentile_is_the_nearest_rank_in_exact_arithmetic(rows: list[list[int]], percent: int) -> None:
     trials = [np.array(row, dtype=float) for row in rows]
-    estimate = statistics.percentile(trials, percent)
+    estimate = percentile(trials, percent)
     pooled = np.concatenate(trials)
     if statistics.supported(len(pooled), percent):
         assert estimate is not None
@@ -72,7 +81,7 @@ def test_a_percentile_is_the_nearest_rank_in_exact_arithmetic(rows: list[list[in
 @pytest.mark.parametrize(("percent", "count"), [(99.9, 41_000), (99.9, 82_000), (99.9, 10_000), (99.99, 100_000)])
 def test_a_percentile_on_the_border_of_a_rank_is_not_moved_by_rounding(percent: float, count: int) -> None:
     values = np.arange(float(count))  # 41000 * 99.9 / 100 is a little more than 40959 to a computer
-    estimate = statistics.percentile([values], percent)
+    estimate = percentile([values], percent)
     assert estimate is not None
     assert estimate.value == nearest_rank(values, percent)
 
@@ -95,69 +104,86 @@ def test_the_mean_is_that_of_the_pooled_values_not_of_the_means() -> None:
     assert statistics.mean([np.empty(0)]) is None
 
 
-def bootstrap(trials: Trials, statistic: Any) -> tuple[float, float]:
-    """Return the percentile bootstrap interval over whole trials, by scipy."""
-
-    def of_the_chosen(chosen: NDArray[np.int64]) -> float:
-        return float(statistic(np.concatenate([trials[i] for i in chosen])))
-
-    result = scipy_stats.bootstrap(
-        (np.arange(len(trials)),),
-        of_the_chosen,
-        vectorized=False,
-        n_resamples=3000,
-        method="percentile",
-        random_state=np.random.default_rng(1),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+@pytest.mark.parametrize("count", [3, 5, 12], ids=lambda n: f"{n} trials")
+def test_the_interval_of_a_mean_of_alike_trials_is_that_of_student(count: int) -> None:
+    """Where trials are of one size and differ by little, the mean of the logarithms is nearly that of the pool."""
+    x = np.exp(np.random.default_rng(count).normal(0, 0.05, count))
+    found = statistics.mean([np.full(9, value) for value in x])
+    oracle = scipy_stats.ttest_1samp(np.log(x), 0).confidence_interval(0.95)
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    half = (oracle.high - oracle.low) / 2
+    assert np.log([found.low, found.high]) == pytest.approx([oracle.low, oracle.high], abs=0.1 * half)
+    assert found.low * found.high == pytest.approx(found.value**2)
 
 
-@pytest.mark.parametrize("count", [5, 12], ids=lambda n: f"{n} trials")
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        pytest.param(statistics.mean, np.mean, id="the mean"),
-        pytest.param(lambda t: statistics.percentile(t, 50), np.median, id="the median"),
-        pytest.param(lambda t: statistics.percentile(t, 95), lambda v: np.percentile(v, 95), id="the 95th percentile"),
+        pytest.param(statistics.pooled_mean, np.mean, id="the mean"),
+        pytest.param(lambda t: pooled_percentile(t, 50), np.median, id="the median"),
     ],
 )
-def test_an_interval_is_that_of_another_bootstrap(ours: Any, theirs: Any, count: int) -> None:
-    trials = trials_of(8, count=count, size=400)
-    estimate = ours(trials)
-    low, high = bootstrap(trials, theirs)
-    width = high - low
-    assert estimate.low == pytest.approx(low, abs=0.1 * width)
-    assert estimate.high == pytest.approx(high, abs=0.1 * width)
-    assert estimate.low <= estimate.value <= estimate.high
+def test_the_standard_error_is_that_of_another_bootstrap(ours: Any, theirs: Any) -> None:
+    trials, count = trials_of(8, count=6, size=400), 6
+
+    def of_the_chosen(chosen: NDArray[np.int64]) -> float:
+        return float(np.log(theirs(np.concatenate([trials[i] for i in chosen]))))
+
+    oracle = (
+        scipy_stats.bootstrap(
+            (np.arange(count),),
+            of_the_chosen,
+            vectorized=False,
+            n_resamples=3000,
+            method="percentile",
+            random_state=np.random.default_rng(1),
+        ).standard_error
+        * (count / (count - 1)) ** 0.5
+    )
+    found = statistics.estimate(ours(trials))
+    assert found is not None
+    assert found.high is not None
+    assert np.log(found.high / found.value) / scipy_stats.t.ppf(0.975, count - 1) == pytest.approx(oracle, rel=0.1)
 
 
 def test_the_trial_is_the_unit_so_a_million_messages_of_two_trials_are_no_certainty() -> None:
-    apart = [np.full(5000, 1.0), np.full(5000, 3.0)]
-    for estimate in (statistics.mean(apart), statistics.percentile(apart, 99)):
-        assert estimate is not None
-        assert (estimate.low, estimate.high) == (1.0, 3.0)
+    apart = statistics.mean([np.full(5000, 1.0), np.full(5000, 3.0)])
+    assert apart is not None
+    assert apart.low is not None
+    assert apart.high is not None
+    assert apart.low < 1
+    assert apart.high > 3
+
+
+def test_what_is_not_positive_has_no_interval() -> None:
+    for trials in ([np.full(30, 0.0)] * 3, [np.full(30, 0.0), np.full(30, 1.0)], [np.full(30, -1.0)] * 3):
+        found = statistics.mean(trials)
+        assert found is not None
+        assert (found.low, found.high) == (None, None)
 
 
 def test_one_trial_gives_no_interval() -> None:
-    for estimate in (statistics.mean(trials_of(1, 1)), statistics.percentile(trials_of(1, 1), 50)):
+    for estimate in (statistics.mean(trials_of(1, 1)), percentile(trials_of(1, 1), 50)):
         assert estimate is not None
         assert (estimate.low, estimate.high) == (None, None)
 
 
 def test_a_trial_without_a_delivery_is_no_second_trial() -> None:
-    estimate = statistics.percentile([*trials_of(1, 1), np.empty(0)], 50)
+    estimate = percentile([*trials_of(1, 1), np.empty(0)], 50)
     assert estimate is not None
     assert (estimate.low, estimate.high) == (None, None)
 
 
 def test_trials_that_agree_give_an_interval_without_width() -> None:
-    estimate = statistics.percentile([np.arange(1000.0)] * 5, 90)
+    estimate = percentile([np.arange(1000.0)] * 5, 90)
     assert estimate == statistics.Estimate(899.0, 899.0, 899.0)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     trials = trials_of(9, count=7)
-    assert statistics.percentile(trials, 50, seed=1) == statistics.percentile(trials, 50, seed=1)
+    assert percentile(trials, 50, seed=1) == percentile(trials, 50, seed=1)
     assert statistics.mean(trials, seed=1) == statistics.mean(trials, seed=1)
     assert statistics.mean(trials, seed=1) != statistics.mean(trials, seed=2)
 
@@ -166,7 +192,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
 def test_messages_may_come_in_any_order(order: list[int]) -> None:
     trials = trials_of(10, count=4, size=200)
     turned = [np.random.default_rng(i).permutation(trials[i]) for i in order]
-    mine, theirs = statistics.percentile(trials, 90), statistics.percentile(turned, 90)
+    mine, theirs = percentile(trials, 90), percentile(turned, 90)
     assert mine is not None
     assert theirs is not None
     assert mine.value == theirs.value
@@ -183,22 +209,46 @@ def test_messages_may_come_in_any_order(order: list[int]) -> None:
         pytest.param(99.99, 100_000, id="p99.99 needs 100,000"),
     ],
 )
-def test_a_percentile_is_shown_only_where_ten_deliveries_lie_beyond_it(percent: float, least: int) -> None:
+def test_a_percentile_is_shown_only_where_ten_messages_lie_beyond_it(percent: float, least: int) -> None:
     assert statistics.supported(least, percent)
     assert not statistics.supported(least - 1, percent)
-    assert statistics.percentile([np.arange(float(least))], percent) is not None
-    assert statistics.percentile([np.arange(float(least - 1))], percent) is None
+    assert percentile([np.arange(float(least))], percent) is not None
+    assert percentile([np.arange(float(least - 1))], percent) is None
 
 
-def test_the_deliveries_of_all_trials_support_a_percentile_together() -> None:
-    assert statistics.percentile([np.arange(250.0)] * 4, 99) is not None
-    assert statistics.percentile([], 50) is None
+@given(
+    st.integers(20, 60),
+    st.integers(1, 5),
+    st.sampled_from([50, 60, 75]),
+    st.integers(0, 2**32 - 1),
+)
+def test_ten_different_messages_lie_beyond_a_percentile_that_is_shown(
+    messages: int, deliveries: int, percent: int, seed: int
+) -> None:
+    """The proof in `supported`: deliveries of a message may lie anywhere, all of them beyond the percentile or none."""
+    values = np.random.default_rng(seed).permutation(np.arange(float(messages * deliveries)))
+    of = np.random.default_rng(seed + 1).permutation(np.repeat(np.arange(messages), deliveries))
+    found = statistics.percentile([values], percent, messages)
+    if found is None:
+        assert messages * (100 - percent) < 1000
+    else:
+        assert len(set(of[values >= found.value])) >= 10
+
+
+def test_many_deliveries_of_few_messages_do_not_support_a_percentile() -> None:
+    assert statistics.percentile([np.arange(10_000.0)], 99, messages=100) is None
+    assert statistics.percentile([np.arange(10_000.0)], 90, messages=100) is not None
+
+
+def test_the_messages_of_all_trials_support_a_percentile_together() -> None:
+    assert percentile([np.arange(250.0)] * 4, 99) is not None
+    assert percentile([], 50) is None
 
 
 def test_values_are_left_as_they_were() -> None:
     trials = trials_of(11)
     before = [t.copy() for t in trials]
-    statistics.percentile(trials, 50)
+    percentile(trials, 50)
     statistics.mean(trials)
     assert all((t == b).all() for t, b in zip(trials, before, strict=True))
 
@@ -208,7 +258,7 @@ def test_a_million_values_take_memory_in_proportion() -> None:
     size = sum(t.nbytes for t in trials)
     tracemalloc.start()
     try:
-        statistics.percentile(trials, 99)
+        percentile(trials, 99)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -311,7 +361,7 @@ def test_more_confidence_is_a_wider_interval() -> None:
 @pytest.mark.parametrize("percent", PERCENTS)
 def test_a_ratio_of_percentiles_is_that_of_the_pooled_values(percent: float) -> None:
     a, b = trials_of(23), trials_of(24)
-    found = statistics.ratio(statistics.pooled_percentile(a, percent), statistics.pooled_percentile(b, percent))
+    found = statistics.ratio(pooled_percentile(a, percent), pooled_percentile(b, percent))
     assert found is not None
     assert found.value == nearest_rank(np.concatenate(a), percent) / nearest_rank(np.concatenate(b), percent)
 

@@ -4,9 +4,11 @@
     ratios(result, baseline)   every variant as a multiple of one variant
     noise_floor(result)        a result compared with itself, to show which differences appear by chance (A/A)
 
-A ratio has an interval over trials (Kalibera & Jones 2013; see `rtbench.analysis.statistics`). If the interval does not
-contain 1, a difference is shown. If it contains 1 and lies within 0.8 and 1.25, the two are alike to within 25 %. If it
-contains 1 and reaches further, the trials cannot tell. Results with different conditions are refused.
+A ratio has an interval over trials (Kalibera & Jones 2013; see `rtbench.analysis.statistics`). There are three answers:
+- the interval does not contain 1: there is a difference.
+- it contains 1 and lies within 0.8 to 1.25: no difference is shown, and one of more than 25 % would have been.
+- otherwise these trials cannot tell.
+Results with different conditions are refused.
 """
 
 from __future__ import annotations
@@ -33,9 +35,8 @@ if TYPE_CHECKING:
     from rtbench.plan.variant import Variant
 
 WIDTH = 100
-SAME = "no difference shown"
-UNKNOWN = "cannot tell"
-ALIKE = 1.25  # a ratio within 1 / 1.25 and 1.25 is no difference worth a name
+SAME = "no difference shown within 25 %"
+CANNOT_TELL = "cannot tell"
 ENOUGH = 5  # trials on each side
 ALARM = 1 / 20  # at most this share of rows shows a difference where there is none
 IMPLEMENTATION = ("transport", "server", "client", "server_software", "client_software")
@@ -44,7 +45,7 @@ Trials = Sequence[Measured]
 
 
 COMPARED = {  # the metrics that are compared, and their names in a terminal
-    "arrived_p50_ms": "net+srv ms",
+    "arrived_p50_ms": "net+srv p50 ms",
     "latency_p50_ms": "p50 ms",
     "latency_p90_ms": "p90 ms",
     "latency_p99_ms": "p99 ms",
@@ -85,8 +86,23 @@ class Difference(Table):
             lines.append(f"  {line}")
         return "\n".join([*lines, "", *_filled(self._said())])
 
+    @property
+    def conclusive(self) -> bool:
+        """Whether no variant is invalid, and every row with an interval either differs or is alike within 25 %."""
+        return self.fit and not self._untold
+
+    @property
+    def _untold(self) -> int:
+        return self.column("verdict").count(CANNOT_TELL)
+
     def _said(self) -> list[str]:
-        return [*self.notes, *([self.conclusion] if self.conclusion else [])]
+        loud = [] if self.fit else ["NOT FIT TO CONCLUDE FROM: a variant is invalid."]
+        if self._untold:
+            loud.append(
+                f"CANNOT TELL in {self._untold} of {len(self)} rows: the interval contains 1, and a difference of more "
+                "than 25 % too; measure more trials."
+            )
+        return [*loud, *self.notes, *([self.conclusion] if self.conclusion else [])]
 
     def _short(self, row: Mapping[str, Any]) -> dict[str, Any]:
         low, high = row["ratio_low"], row["ratio_high"]
@@ -132,7 +148,8 @@ def between(a: Comparison, b: Comparison, anyway: bool = False) -> Difference:
             "A and B were measured at different times; a change of the machine in between is part of the ratios."
         )
     fit = _fit(a, names) and _fit(b, names)
-    return Difference(_rows(pairs, "B is {} times A"), ("A", "B"), unlike, [*notes, *_doubt(pairs)], fit)
+    rows = _rows(pairs, "B is {} times A")
+    return Difference(rows, ("A", "B"), unlike, [*notes, *_doubt(pairs, rows)], fit)
 
 
 def ratios(result: Comparison, baseline: str) -> Difference:
@@ -151,9 +168,10 @@ def ratios(result: Comparison, baseline: str) -> Difference:
         raise UsageError(f"{baseline} is the only variant of this result; there is none to compare with it")
     first = _good(result, baseline)
     pairs = {name: (first, _good(result, name)) for name in names if name != baseline}
-    notes = [f"The baseline is {baseline}.", *_state(result, "", names), *_doubt(pairs)]
+    rows = _rows(pairs, "{} times the baseline")
+    notes = [f"The baseline is {baseline}.", *_state(result, "", names), *_doubt(pairs, rows)]
     fit = _fit(result, names)
-    return Difference(_rows(pairs, "{} times the baseline"), ("baseline", "variant"), (), notes, fit)
+    return Difference(rows, ("baseline", "variant"), (), notes, fit)
 
 
 def noise_floor(result: Comparison) -> Difference:
@@ -174,8 +192,8 @@ def noise_floor(result: Comparison) -> Difference:
         pairs[name] = ([t for t in good if t.counts.block % 2 == 0], [t for t in good if t.counts.block % 2])
     if not any(even and odd for even, odd in pairs.values()):
         raise UsageError("an A/A comparison needs at least two trials of a variant, better ten: --trials 10")
-    notes = [*_state(result, "", names), *_doubt(pairs)]
     rows = _rows(pairs, "odd is {} times even")
+    notes = [*_state(result, "", names), *_doubt(pairs, rows)]
     return Difference(rows, ("even", "odd"), (), notes, _fit(result, names), _conclusion(rows, pairs))
 
 
@@ -188,7 +206,7 @@ def _conclusion(rows: Sequence[Mapping[str, Any]], pairs: Mapping[str, tuple[Tri
     differing = [
         f"{row['variant']} {COMPARED[row['metric']]}"
         for row in judged
-        if row["verdict"] not in (SAME, UNKNOWN)
+        if row["verdict"] not in (SAME, CANNOT_TELL)
         and statistics.differs(_ratio(_METRICS[row["metric"]], *pairs[row["variant"]], confidence))
     ]
     family = "(family-wise at 5 %: Bonferroni)"
@@ -249,8 +267,12 @@ def _row(name: str, metric: Metric, a: Trials, b: Trials, words: str) -> dict[st
         "ratio": ratio.value if ratio else None,
         "ratio_low": ratio.low if ratio else None,
         "ratio_high": ratio.high if ratio else None,
-        "verdict": verdict(ratio, words) if first and second else _missing(metric),
+        "verdict": verdict(ratio, words, _least(first, second)) if first and second else _missing(metric),
     }
+
+
+def _least(*sides: Pooled) -> int:
+    return max(side.least for side in sides)
 
 
 def _pooled(metric: Metric, trials: Trials) -> Pooled | None:
@@ -258,26 +280,25 @@ def _pooled(metric: Metric, trials: Trials) -> Pooled | None:
 
 
 def _missing(metric: Metric) -> str:
-    return "too few messages" if metric.name.endswith("_ms") else "not measured"
+    return "too few messages" if metric.name.startswith("latency") else "not measured"
 
 
 def _ratio(metric: Metric, a: Trials, b: Trials, confidence: float) -> Estimate | None:
     return statistics.ratio(_pooled(metric, b), _pooled(metric, a), confidence)
 
 
-def alike(ratio: Estimate) -> bool:
-    """Return whether the interval of a ratio lies within 1 / ALIKE and ALIKE."""
-    return ratio.low is not None and ratio.high is not None and ratio.low >= 1 / ALIKE and ratio.high <= ALIKE
+def verdict(ratio: Estimate | None, words: str, least: int = 2) -> str:
+    """Return what a ratio shows, in words.
 
-
-def verdict(ratio: Estimate | None, words: str) -> str:
-    """Return what a ratio shows, in words; `words` is a format string with one place for the ends of the interval."""
+    `words` is a format string with one place for the ends of the interval. `least` is the number of trials from which
+    on there is an interval.
+    """
     if ratio is None:
         return "no ratio: the baseline is zero"
     if ratio.low is None or ratio.high is None:
-        return "no interval: one trial, or a trial without a value"
+        return f"no interval: below {least} trials, or a trial without a value"
     if not statistics.differs(ratio):
-        return SAME if alike(ratio) else UNKNOWN
+        return SAME if statistics.alike(ratio) else CANNOT_TELL
     digits, ends = 3, (ratio.low, ratio.high)
     while digits < 9 and any(float(significant(end, digits)) == 1 for end in ends):
         digits += 1  # "1.00 to 1.00" would not show the difference
@@ -308,21 +329,18 @@ def _alone(result: Comparison, side: str, names: Sequence[str]) -> list[str]:
     return [f"Only in {side}, so not compared: {', '.join(alone)}."] if alone else []
 
 
-def _doubt(pairs: Mapping[str, tuple[Trials, Trials]]) -> list[str]:
+def _doubt(pairs: Mapping[str, tuple[Trials, Trials]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return notes on how reliable the rows are."""
     few: dict[str, list[str]] = {}
-    compared = 0
     for name, (a, b) in pairs.items():
         least = min(len(a), len(b))
         if least < ENOUGH:
             few.setdefault(f"{len(a)} against {len(b)} trials", []).append(name)
-        if least > 1:
-            compared += len(COMPARED)
     notes = [
         f"{count} ({', '.join(names)}): too few to show a small difference; {ENOUGH} on each side are better."
         for count, names in few.items()
     ]
-    if compared:
+    if compared := sum(row["ratio_low"] is not None for row in rows):
         expected = math.ceil(ALARM * compared)
         notes.append(f"Where nothing differs, up to {expected} of {compared} rows may show a difference.")
     return notes

@@ -33,7 +33,7 @@ def disturbance(counts: TrialCounts) -> str | None:
 def counted(trials: Iterable[Measured]) -> list[Measured]:
     """Return the trials that figures are computed from: completed, and not disturbed.
 
-    If all completed trials of a variant were disturbed, the last of each block is returned, and the verdict is `invalid`.
+    If all completed trials of a variant were disturbed, the last of each block is returned; the verdict is `invalid`.
     """
     completed = [trial for trial in trials if not trial.counts.error]
     undisturbed = [trial for trial in completed if disturbance(trial.counts) is None]

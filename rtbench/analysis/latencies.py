@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-MEDIAN = 50
-
 # Latency
 
 
@@ -24,26 +22,23 @@ def _values(trials: Trials, name: str) -> list[NDArray[np.float64]]:
     return [getattr(trial, name) for trial in trials]
 
 
-def _percentile_of_deliveries(values: str, percent: float) -> Callable[[Trials], Pooled | None]:
-    """Return the statistic of a percentile of a value of each delivery; it needs enough messages."""
+def percentile_of(trials: Trials, values: str, percent: float) -> Pooled | None:
+    """Return a percentile of a value of all deliveries, such as `latency_ms`, pooled over the trials.
+
+    Only trials that have such values count. None if too few messages lie beyond the percentile.
+    """
+    known = [trial for trial in trials if len(getattr(trial, values))]
+    return statistics.pooled_percentile(_values(known, values), percent, sum(trial.messages for trial in known))
+
+
+def _of_deliveries(name: str, values: str, percent: float, meaning: str, first: bool = False) -> Metric:
+    """Return the metric of a percentile of all deliveries, with its interval."""
 
     def pooled(trials: Trials) -> Pooled | None:
-        return statistics.pooled_percentile(_values(trials, values), percent, sum(trial.messages for trial in trials))
-
-    return pooled
-
-
-def _latency(percent: float, name: str, meaning: str, first: bool) -> Metric:
-    """Return the metric of a percentile of the latency; only the median has an interval.
-
-    The interval of an upper percentile would cover the truth in 54 to 98 % of cases, depending on how trials differ
-    (benchmarks/coverage.py).
-    """
-    pooled = _percentile_of_deliveries("latency_ms", percent)
+        return percentile_of(trials, values, percent)
 
     def of(group: Group) -> Estimate | None:
-        found = pooled(group.trials)
-        return statistics.estimate(found) if percent == MEDIAN or found is None else Estimate(found.value)
+        return statistics.estimate(pooled(group.trials))
 
     return Metric(name, "number", meaning, of, first, pooled, interval=True)
 
@@ -52,18 +47,25 @@ def _mean_latency(trials: Trials) -> Pooled | None:
     return statistics.pooled_mean(_values(trials, "latency_ms"))
 
 
-def _percentile(name: str, pooled: Callable[[Trials], Pooled | None], meaning: str) -> Metric:
-    """Return the metric of a percentile without an interval; it is empty if too few messages lie beyond it."""
+def _of_deliveries_alone(name: str, values: str, percent: float, meaning: str) -> Metric:
+    """Return the metric of a percentile of all deliveries, without an interval."""
 
     def of(group: Group) -> float | None:
-        found = pooled(group.trials)
-        return found.value if found else None
+        pooled = percentile_of(group.trials, values, percent)
+        return pooled.value if pooled else None
 
     return Metric(name, "number", meaning, of)
 
 
-def _acknowledged_median(trials: Trials) -> Pooled | None:
-    return statistics.pooled_percentile(_values(trials, "acknowledged_ms"), MEDIAN)
+def _median_of_messages(name: str, values: str, meaning: str) -> Metric:
+    """Return the metric of the median of a value that each message has once."""
+
+    def of(group: Group) -> float | None:
+        pooled = _values(group.trials, values)
+        found = statistics.pooled_percentile(pooled, 50, sum(map(len, pooled)))
+        return found.value if found else None
+
+    return Metric(name, "number", meaning, of)
 
 
 def _p99_of_all(name: str, values: str, meaning: str, first: bool = False) -> Metric:
@@ -76,13 +78,13 @@ def _p99_of_all(name: str, values: str, meaning: str, first: bool = False) -> Me
     return Metric(name, "number", meaning, of, first)
 
 
-_arrived_median = _percentile_of_deliveries("arrived_ms", MEDIAN)
-_BEYOND = "empty if fewer than ten messages lie beyond it (p50 needs 20 messages, p90 100, p99 1,000)"
+_BEYOND = "empty if fewer than ten messages lie beyond it"
 LATENCY = (
     *(
-        _latency(
-            percent,
+        _of_deliveries(
             f"latency_p{percent}_ms",
+            "latency_ms",
+            percent,
             f"percentile {percent} of `received - due`, first deliveries pooled; {_BEYOND}",
             first=True,
         )
@@ -97,15 +99,12 @@ LATENCY = (
         pooled=_mean_latency,
         interval=True,
     ),
-    Metric(
+    _of_deliveries(
         "arrived_p50_ms",
-        "number",
-        "median time from due to the receive stamp of the kernel (lag, network and server), which variants are ranked "
-        "by; empty without stamps",
-        lambda g: statistics.estimate(_arrived_median(g.trials)),
+        "arrived_ms",
+        50,
+        "median time from due to the receive stamp of the kernel, which variants are ranked by; empty without stamps",
         first=True,
-        pooled=_arrived_median,
-        interval=True,
     ),
     _p99_of_all("lag_p99_ms", "lag_ms", "99th percentile of `sent - due`: how late the publisher was", first=True),
 )
@@ -141,21 +140,23 @@ _STAGE_MEANINGS = {
 }
 
 TIMELINE = (
-    _latency(99.9, "latency_p99_9_ms", "as the other percentiles; needs 10,000 messages", first=False),
+    _of_deliveries("latency_p99_9_ms", "latency_ms", 99.9, "as the other percentiles; needs 10,000 messages"),
     _p99_of_all(
         "generator_lag_p99_ms",
         "generator_lag_ms",
         "99th percentile from due to ready: the part of the lag that the publisher process causes; in the rest the "
         "message waits because its connection has reached its in-flight limit (HTTP: 1; MQTT at QoS 1 and 2: 20)",
     ),
-    _percentile(
+    _of_deliveries_alone(
         "latency_from_sent_p99_ms",
-        _percentile_of_deliveries("from_sent_ms", 99),
+        "from_sent_ms",
+        99,
         "99th percentile of `received - sent`, as a closed-loop tool would report it; for comparison only",
     ),
-    _percentile(
+    _of_deliveries_alone(
         "network_server_p50_ms",
-        _percentile_of_deliveries("network_server_ms", MEDIAN),
+        "network_server_ms",
+        50,
         "median time from sent to the receive stamp of the kernel",
     ),
     *(Metric(f"{stage}_mean_ms", "number", _STAGE_MEANINGS[stage], _stage_mean(stage)) for stage in _STAGE_MEANINGS),
@@ -165,9 +166,9 @@ TIMELINE = (
         "age of information: the age of the newest message of a subscriber, mean over time",
         _age_mean,
     ),
-    _percentile(
+    _median_of_messages(
         "publish_ack_p50_ms",
-        _acknowledged_median,
+        "acknowledged_ms",
         "median time from sent to acknowledged, of the acknowledged publishes",
     ),
 )

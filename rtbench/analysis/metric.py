@@ -105,7 +105,7 @@ def columns_of(metric: Metric, intervals: bool) -> list[Column]:
     found = [Column(metric.name, metric.kind, metric.meaning)]
     if metric.interval and intervals:
         low, high = metric.interval_names
-        how = "percentile bootstrap over trials, 1,000 resamples; empty for one trial"
+        how = "log(value) ± t * bootstrap standard error over trials; empty where it would not cover"
         found.append(Column(low, metric.kind, f"lower end of the 95 % interval of `{metric.name}`: {how}"))
         found.append(Column(high, metric.kind, f"upper end of the 95 % interval of `{metric.name}`"))
     return found

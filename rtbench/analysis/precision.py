@@ -1,12 +1,12 @@
 """Precision: how narrow the intervals of the medians are, and how many trials make them narrow enough. Pure.
 
-`--precision 5%` adds trials in blocks, one trial of each variant, until half the width of the 95 % interval of the
-median latency is at most 5 % of the median, for every variant. The control counts too: the other variants are compared
+`--precision 5%` adds trials in blocks, one trial of each variant, until the 95 % interval of the median latency reaches
+at most 5 % above the median, for every variant. The interval is median / f to median * f, so its upper side is the
+larger one, and the half-width is f - 1 = sqrt(high / low) - 1. The control counts too: the other variants are compared
 with it, and a comparison is only as precise as the less precise of its two sides.
 
-The interval is one on a logarithmic scale, so its upper half is the wider one; that is the half-width. It shrinks about
-as 1 / sqrt(trials), so after each block the number of trials needed can be estimated. If it is above the limit, the
-remaining trials are not run. docs/methodology.md says how this rule for stopping reduces coverage.
+log(f) shrinks as t / sqrt(trials), where t is Student's with trials - 1 degrees of freedom, so after each block the
+number of trials needed can be estimated. If it is above the limit, the remaining trials are not run. docs/methodology.md says how this rule for stopping reduces coverage.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rtbench.analysis.statistics import CONFIDENCE, student_t
 from rtbench.plan.settings import LEAST_TRIALS_FOR_PRECISION, MOST_TRIALS
 from rtbench.table import significant
 
 LEAST_TO_PROJECT = 10  # trials; with fewer, the half-width itself has an error of a third or more
+_NEARLY_NORMAL = 200  # degrees of freedom, from which on t hardly changes
 
 
 @dataclass(frozen=True)
 class Width:
     """The half-width of the interval of a median, as a share of the median, and the number of trials.
 
-    `half` is None if there is no interval, because trials failed or delivered too few messages.
+    `half` is sqrt(high / low) - 1, the distance of the upper end; the lower end is a little closer.
+    It is None if there is no interval, because trials failed or delivered too few messages.
     """
 
     variant: str
@@ -44,17 +47,24 @@ class Width:
         """
         if self.half is None:
             return None
-        exact = max(math.ceil(self.trials * (self.half / precision) ** 2), self.trials + 1, LEAST_TRIALS_FOR_PRECISION)
+        exact = max(math.ceil(self._projected(precision)), self.trials + 1, LEAST_TRIALS_FOR_PRECISION)
         step: int = 10 ** max(len(str(exact)) - 2, 0)
         return math.ceil(exact / step) * step
+
+    def _projected(self, precision: float) -> float:
+        assert self.half is not None
+        now = student_t(CONFIDENCE, self.trials - 1)
+        by_the_root = self.trials * (math.log1p(self.half) / math.log1p(precision)) ** 2
+        then = student_t(CONFIDENCE, min(max(math.ceil(by_the_root) - 1, 1), _NEARLY_NORMAL))
+        return by_the_root * (then / now) ** 2
 
 
 def widths(summary: Iterable[Mapping[str, Any]]) -> list[Width]:
     """Return the width of each row of summary.csv."""
     found = []
     for row in summary:
-        value, high = row["latency_p50_ms"], row["latency_p50_high_ms"]
-        half = high / value - 1 if value and high is not None else None
+        value, low, high = (row[f"latency_p50_{end}ms"] for end in ("", "low_", "high_"))
+        half = math.sqrt(high / low) - 1 if value and low is not None else None
         found.append(Width(row["variant"], row["trials"], half))
     return found
 

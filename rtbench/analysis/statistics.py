@@ -3,14 +3,14 @@
 The trial is the unit: messages of one trial share its processes, its connections and its random conditions, so they
 are not independent. A percentile is taken over the pooled deliveries of all trials, never as a mean of percentiles.
 
-An interval is Student's t interval on a logarithmic scale: log(value) ± t * standard error, with trials - 1 degrees of
-freedom. The standard error comes from a bootstrap over whole trials, because there is no formula for a pooled
-percentile (Efron & Tibshirani 1993, chapter 6). A percentile bootstrap would be too narrow for few trials: with 3, 5
-and 10 trials it covers the true median in about 76, 83 and 90 % of cases, this interval in about 95 %
-(benchmarks/coverage.py; tests/test_statistics.py).
+All intervals are Student's t intervals on a logarithmic scale, which suits times and costs: they are positive, and what
+changes them multiplies them. The standard error of the logarithm comes from a bootstrap over whole trials, because
+there is no formula for a pooled percentile (Efron & Tibshirani 1993, chapter 6). The interval of one group of n trials
+has n - 1 degrees of freedom, that of a ratio of two groups those of Welch (1947). An effect is reported as a ratio with
+its interval, not as a test, following Kalibera & Jones 2013.
 
-Two groups of trials are compared by the ratio of a statistic in the same way, with the degrees of freedom of Welch
-(1947). An effect is reported as a ratio with its interval, not as a test, following Kalibera & Jones 2013.
+An interval that is called 95 % must cover the truth about that often, or it is not given. A percentile bootstrap covers
+too little with few trials (Hesterberg 2015), so it is not used. benchmarks/coverage.py simulates the coverage.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+ALIKE = 1.25  # the interval of a ratio within 1/ALIKE to ALIKE is narrow enough to say that no difference is shown
 BEYOND = 10  # messages that must lie beyond a percentile for it to be shown
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; `low` and `high` are None if there is none, as for a single trial."""
+    """A value with its 95 % interval; `low` and `high` are None if there is no interval."""
 
     value: float
     low: float | None = None
@@ -40,10 +41,15 @@ class Estimate:
 
 
 def supported(messages: int, percent: float) -> bool:
-    """Return whether so many messages are enough for a percentile: p50 needs 20, p90 100, p99 1,000 and p99.9 10,000.
+    """Return whether `messages` messages are enough for a percentile: whether ten of them lie beyond it.
 
-    The deliveries of one message share its fate, so messages count. If each message has as many deliveries as the
-    others, the deliveries beyond the percentile belong to at least `BEYOND` different messages.
+    p50 needs 20 messages, p90 100, p99 1,000 and p99.9 10,000. Messages are counted and not deliveries, because the
+    deliveries of a message share its fate: if one subscriber gets it late, probably all do.
+
+    Let m messages have d deliveries each. By the definition of the percentile, at most m*d*(100 - percent)/100
+    deliveries lie strictly beyond it, and as many, rounded down, are at or beyond it in sorted order without its own
+    rank. At least n*d deliveries come from at least n different messages, because a message has only d of them. So with
+    m*(100 - percent)/100 >= n, at least n different messages have a delivery at or beyond the percentile.
     """
     return messages * (100.0 - percent) / 100.0 >= BEYOND - 1e-9
 
@@ -53,11 +59,12 @@ class Pooled:
     """A statistic of the pooled values of several trials.
 
     `of` takes weights of shape (rows, trials): how often each trial is in the pool. It returns the statistic for each
-    row of weights, shape (rows,).
+    row of weights, shape (rows,). With fewer than `least` trials it has no interval.
     """
 
     trials: int
     of: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    least: int = 2
 
     @property
     def value(self) -> float:
@@ -65,14 +72,8 @@ class Pooled:
         return float(self.of(np.ones((1, self.trials)))[0])
 
 
-def percentile(
-    trials: Sequence[NDArray[np.float64]], percent: float, messages: int | None = None, seed: int = 0
-) -> Estimate | None:
-    """Return a percentile (0 to 100) of the pooled values: the smallest value with at least that share at or below it.
-
-    `messages` is how many messages the values are from; None: each value is from a message of its own. None is
-    returned if there are too few messages (see `supported`).
-    """
+def percentile(trials: Sequence[NDArray[np.float64]], percent: float, messages: int, seed: int = 0) -> Estimate | None:
+    """Return the estimate of `pooled_percentile`; None if there are too few messages."""
     return estimate(pooled_percentile(trials, percent, messages), seed)
 
 
@@ -81,15 +82,25 @@ def mean(trials: Sequence[NDArray[np.float64]], seed: int = 0) -> Estimate | Non
     return estimate(pooled_mean(trials), seed)
 
 
-def pooled_percentile(
-    trials: Sequence[NDArray[np.float64]], percent: float, messages: int | None = None
-) -> Pooled | None:
-    """Return the statistic of `percentile`; None if there are too few messages."""
+def pooled_percentile(trials: Sequence[NDArray[np.float64]], percent: float, messages: int) -> Pooled | None:
+    """Return a percentile (0 to 100) of the pooled values: the smallest value with that share at or below it.
+
+    Args:
+        trials: the values of each trial, in any order, shape (deliveries,).
+        percent: which percentile.
+        messages: how many different messages the values of all trials come from.
+
+    None if there are too few messages (see `supported`).
+    """
     kept = [np.sort(t) for t in trials if len(t)]
-    values = sum(map(len, kept))
-    if not values or not supported(values if messages is None else messages, percent):
+    if not kept or not supported(messages, percent):
         return None
-    return Pooled(len(kept), lambda weights: weighted_percentiles(kept, weights, percent))
+    return Pooled(len(kept), lambda weights: weighted_percentiles(kept, weights, percent), least_trials(percent))
+
+
+def least_trials(percent: float) -> int:
+    """Return from how many trials on a percentile has an interval."""
+    return 2
 
 
 def pooled_mean(trials: Sequence[NDArray[np.float64]]) -> Pooled | None:
@@ -121,7 +132,7 @@ def ratio(
     """Return a statistic divided by the same statistic of other trials, `baseline`, with its interval.
 
     The interval is log(ratio) ± t * sqrt(a + b), where a and b are the squared standard errors of the logarithms. There
-    is no interval if a side has a single trial, or if a resample can be zero or undefined. None if a side is missing,
+    is no interval if a side has too few trials, or if a resample can be zero or undefined. None if a side is missing,
     or if the ratio is not defined.
     """
     if statistic is None or baseline is None or baseline.value <= 0 or statistic.value < 0:
@@ -130,14 +141,28 @@ def ratio(
     a, b = _log_variance(statistic, seed), _log_variance(baseline, seed)
     if a is None or b is None:
         return Estimate(value)
-    if a + b == 0:
-        return Estimate(value, value, value)
-    width = student_t(confidence, _freedom(a, statistic.trials, b, baseline.trials)) * math.sqrt(a + b)
-    return _within_factor(value, width)
+    freedom = _freedom(a, statistic.trials, b, baseline.trials) if a + b else 1
+    return _interval(value, a + b, freedom, confidence)
 
 
-def _within_factor(value: float, width: float) -> Estimate:
-    """Return a value with an interval of ± `width` on the logarithmic scale."""
+def estimate(statistic: Pooled | None, seed: int = 0) -> Estimate | None:
+    """Return the value of a statistic with its interval over trials; None if there is no statistic.
+
+    The interval is log(value) ± t * s, where s is the standard error of the logarithm, with n - 1 degrees of freedom. A
+    statistic that does not vary from trial to trial has an interval without width. There is no interval if there are
+    too few trials, or if the value or a resample is not positive.
+    """
+    if statistic is None:
+        return None
+    variance = _log_variance(statistic, seed)
+    if variance is None:
+        return Estimate(statistic.value)
+    return _interval(statistic.value, variance, statistic.trials - 1, CONFIDENCE)
+
+
+def _interval(value: float, variance: float, freedom: int, confidence: float) -> Estimate:
+    """Return a value with its interval; `variance` is that of its logarithm."""
+    width = student_t(confidence, freedom) * math.sqrt(variance) if variance else 0.0
     factor = math.exp(min(width, 500.0))  # keeps the ends finite if two trials differ by a huge factor
     return Estimate(value, value / factor, value * factor)
 
@@ -152,7 +177,7 @@ def _log_variance(statistic: Pooled, seed: int) -> float | None:
 
     The variance of resamples of n trials is too small by the factor (n - 1) / n (Efron & Tibshirani 1993, section 5.3).
     """
-    if statistic.trials < 2 or not statistic.value > 0:
+    if statistic.trials < statistic.least:
         return None
     resampled = statistic.of(_resamples(statistic.trials, seed))
     if not (np.isfinite(resampled).all() and (resampled > 0).all()):
@@ -205,23 +230,17 @@ def differs(ratio: Estimate | None) -> bool:
     return ratio.low > 1 + 1e-9 or ratio.high < 1 - 1e-9
 
 
+def alike(ratio: Estimate | None) -> bool:
+    """Return whether a ratio excludes a difference of more than 25 %: its interval lies within 0.8 to 1.25."""
+    if ratio is None or ratio.low is None or ratio.high is None:
+        return False
+    return ratio.low >= 1 / ALIKE and ratio.high <= ALIKE
+
+
 def _resamples(trials: int, seed: int) -> NDArray[np.float64]:
     """Return how often each trial was drawn in each resample, shape (RESAMPLES, trials)."""
     random = np.random.default_rng(seed)
     return random.multinomial(trials, np.full(trials, 1 / trials), size=RESAMPLES).astype(float)
-
-
-def estimate(statistic: Pooled | None, seed: int = 0) -> Estimate | None:
-    """Return the value of a statistic with its 95 % interval over trials; None if there is no statistic.
-
-    There is no interval for a single trial, or if a resample is not positive.
-    """
-    if statistic is None:
-        return None
-    variance = _log_variance(statistic, seed)
-    if variance is None:
-        return Estimate(statistic.value)
-    return _within_factor(statistic.value, student_t(CONFIDENCE, statistic.trials - 1) * math.sqrt(variance))
 
 
 def weighted_percentiles(

@@ -62,13 +62,11 @@ def ecdf(values: NDArray[np.float64]) -> Curve:
 
 def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     """Draw latency by percentile, up to the highest percentile that has enough messages beyond it."""
-    samples = {v.name: result.latency_ms(v.name) for v in result.variants}
-    messages = {name: sum(t.messages for t in counted(result.trials_of(name))) for name in samples}
-    curves = {
-        name: percentiles(values, messages[name])
-        for name, values in samples.items()
-        if statistics.supported(messages[name], 50)
-    }
+    curves = {}
+    for variant in result.variants:
+        messages = sum(trial.messages for trial in counted(result.trials_of(variant.name)))
+        if statistics.supported(messages, 50):
+            curves[variant.name] = percentiles(result.latency_ms(variant.name), messages)
     if not curves:
         raise words.refuse("latency-percentiles", "no variant has the 20 messages that a median needs")
     page = Page(result, preset)
@@ -91,12 +89,15 @@ def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     page.label_ends({name: page.to_pixels(*end)[0] for name, end in ends.items()})
     return page.chart(
         "latency-percentiles",
-        _alt(result, "latency by percentile, up to the highest percentile with enough deliveries"),
+        _alt(result, "latency by percentile, up to the highest percentile with enough messages"),
     )
 
 
 def percentiles(values: NDArray[np.float64], messages: int) -> Curve:
-    """Return 1/(1-p) and the value at p, up to the highest percentile with enough messages beyond it."""
+    """Return 1/(1-p) and the value at p, up to the highest percentile with enough messages beyond it.
+
+    `values` are those of all deliveries, shape (deliveries,); `messages` is how many messages they come from.
+    """
     end = messages / statistics.BEYOND
     x = np.geomspace(1.0, end, max(int(np.log10(end) * _POINTS_A_DECADE), 2))
     percent = np.clip(100 * (1 - 1 / x), 0, 100)

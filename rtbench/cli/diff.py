@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--baseline", metavar="VARIANT", help="compare the variants of A with this one")
 @click.option("--aa", is_flag=True, help="compare A with itself: the noise floor")
 @click.option("--anyway", is_flag=True, help="compare results that were not measured alike")
-@click.option("--strict", is_flag=True, help="exit code 4 if a variant among them is invalid")
+@click.option("--strict", is_flag=True, help="exit 4 where nothing can be concluded")
 @click.option("--json", "as_json", is_flag=True, help="print as JSON")
 def command(a: Path, b: Path | None, baseline: str | None, aa: bool, anyway: bool, strict: bool, as_json: bool) -> int:
     """Compare two saved results, or the variants of one, by ratios with 95 % intervals.
@@ -28,7 +28,7 @@ def command(a: Path, b: Path | None, baseline: str | None, aa: bool, anyway: boo
     rtbench diff A --baseline websocket  the other variants as multiples of one
     rtbench diff A --aa                  how much differs where nothing does
 
-    Where the interval of a ratio contains 1, but is not within 0.8 and 1.25, the trials cannot tell.
+    Exit 0; with --strict, 4 if a variant among them is invalid, or if a row cannot tell.
     """
     _check(b, baseline, aa, anyway)
     found = _difference(a, b, baseline, anyway)
@@ -38,7 +38,7 @@ def command(a: Path, b: Path | None, baseline: str | None, aa: bool, anyway: boo
         click.echo(json.dumps({**about, "rows": list(found), **said}, indent=1))
     else:
         click.echo(str(found))
-    return 4 if strict and not found.fit else 0
+    return 4 if strict and not found.conclusive else 0
 
 
 def _check(b: Path | None, baseline: str | None, aa: bool, anyway: bool) -> None:

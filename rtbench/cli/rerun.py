@@ -18,16 +18,16 @@ _WIDTH = 100
 @click.command("rerun", short_help="Measure a saved result again, and say whether it agrees.")
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="save here [results/rerun-TIME]")
-@click.option("--strict", is_flag=True, help="exit code 4 if it cannot be said, or is not fit to conclude from")
+@click.option("--strict", is_flag=True, help="exit 4 where nothing can be concluded")
 @click.option("--quiet", is_flag=True, help="no progress, no hints")
 def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     """Measure RESULT again with its own settings, seed and schedule, and say of each variant whether it agrees.
 
-    It agrees if as much was delivered, and the 95 % interval of the ratio of the medians contains 1 and lies within 0.8
-    and 1.25. If the interval contains 1 and reaches further, the trials cannot tell.
+    It agrees if as much was delivered, and the interval of the ratio of the medians contains 1 and is within 25 %. If
+    the interval contains 1 and is wider, these trials cannot tell.
 
-    Exit 1: a trial failed; 3: one does not agree; 4, only with --strict: the trials cannot tell, or the new measurement
-    is not fit to conclude from; else 0.
+    Exit 0: none disagrees; 1: a trial failed; 3: one does not agree; with --strict, 4: these trials cannot tell, or
+    the new measurement is not fit to conclude from.
     """
     from rtbench.cli.measuring import ProgressLine, default_directory
     from rtbench.experiments import experiments
@@ -49,7 +49,7 @@ def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
 
 
 def _say(before: Comparison, after: Comparison, strict: bool) -> int:
-    from rtbench.experiments.rerun import NO, YES, agreements, differences, table
+    from rtbench.experiments.rerun import NO, UNKNOWN, YES, agreements, differences, table
 
     found = agreements(before, after)
     click.echo(table(found).text(left=["variant", "p50 ms", "again", "ratio"]))
@@ -62,15 +62,14 @@ def _say(before: Comparison, after: Comparison, strict: bool) -> int:
     for row in after.summary:
         if row["reasons"]:
             _paragraph(f"{row['variant']} is {row['verdict']} this time: {row['reasons']}")
-    unfit = " (in a measurement that is not fit to conclude from)" if after.problem == 4 else ""
-    _paragraph(_conclusion([agreement.agrees for agreement in found]) + unfit)
-    if after.problem == 1:
+    state, agrees = after.problem, [agreement.agrees for agreement in found]
+    unfit = " (in a measurement that is NOT FIT TO CONCLUDE FROM)" if state == 4 else ""
+    _paragraph(_conclusion(agrees) + unfit)
+    if state == 1:
         return 1
-    if any(agreement.agrees == NO for agreement in found):
+    if NO in agrees:
         return 3
-    if all(agreement.agrees == YES for agreement in found):
-        return after.exit_code(strict)
-    return 4 if strict else 0
+    return 4 if strict and (unfit or UNKNOWN in agrees) else 0
 
 
 def _conclusion(agrees: list[str]) -> str:
@@ -79,7 +78,7 @@ def _conclusion(agrees: list[str]) -> str:
     if NO in agrees:
         return f"does not agree: {agrees.count(NO)} of {len(agrees)} variants"
     if UNKNOWN in agrees:
-        return f"cannot tell: {agrees.count(UNKNOWN)} of {len(agrees)} variants"
+        return f"CANNOT TELL: {agrees.count(UNKNOWN)} of {len(agrees)} variants"
     return "agrees"
 
 

@@ -1,27 +1,28 @@
 """Rerun: measure a saved result again with its own settings, and decide whether the two results agree.
 
 The same settings give the same schedule, the same payloads and the same order of trials. Two runs still differ by
-chance, so the comparison uses the interval of the ratio of the medians. A variant agrees if the same number of messages
-was delivered, and the interval contains 1 and lies within 0.8 and 1.25. It does not agree if the interval does not
-contain 1. Otherwise the trials cannot tell: the medians may be the same, or differ by more than 25 %.
+chance, so the interval of the ratio of the medians decides (`rtbench.analysis.statistics`). There are three answers:
 
-The interval that must not contain 1 is widened for the number of variants, so that at most one rerun in twenty shows a
-disagreement by chance (Bonferroni).
+no           another number was delivered, or the interval does not contain 1. For this it is widened for the number of
+             variants, so that at most one rerun in twenty shows a disagreement by chance (Bonferroni).
+yes          none of these, and the 95 % interval lies within 0.8 to 1.25.
+cannot tell  anything else: too few trials to exclude a difference of 25 %.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rtbench.analysis import conditions
-from rtbench.analysis.difference import alike
 from rtbench.analysis.disturbance import counted
-from rtbench.analysis.statistics import Estimate, Pooled, bonferroni, differs, pooled_percentile, ratio
+from rtbench.analysis.latencies import percentile_of
+from rtbench.analysis.statistics import ALIKE, Estimate, Pooled, alike, bonferroni, differs, ratio
 from rtbench.errors import ResultError
 from rtbench.experiments.compare import check_same, settings_again
-from rtbench.plan.settings import Given
+from rtbench.plan.settings import MOST_TRIALS, Given
 from rtbench.result.comparison import Comparison
 from rtbench.result.result import COMPLETE
 from rtbench.table import Table, significant
@@ -31,7 +32,7 @@ YES, NO, UNKNOWN = "yes", "no", "cannot tell"
 
 @dataclass(frozen=True)
 class Agreement:
-    """Whether two runs of a variant agree. `ratio` is the second median divided by the first."""
+    """Whether two runs of a variant agree. `ratio` is the second median divided by the first, with a 95 % interval."""
 
     variant: str
     agrees: str
@@ -71,18 +72,17 @@ def agreements(before: Comparison, after: Comparison) -> list[Agreement]:
         rows = before.summary[variant.name], after.summary[variant.name]
         medians = _median(after, variant.name), _median(before, variant.name)
         times = ratio(*medians)
-        agrees, reason = _judge(*rows, times, differs(ratio(*medians, confidence)))
+        agrees, reason = _judge(*rows, times, ratio(*medians, confidence))
         found.append(Agreement(variant.name, agrees, reason, times, *rows))
     return found
 
 
 def _median(result: Comparison, variant: str) -> Pooled | None:
-    trials = counted(result.trials_of(variant))
-    return pooled_percentile([t.latency_ms for t in trials], 50, sum(t.messages for t in trials))
+    return percentile_of(counted(result.trials_of(variant)), "latency_ms", 50)
 
 
 def _judge(
-    before: Mapping[str, Any], after: Mapping[str, Any], ratio: Estimate | None, disagrees: bool
+    before: Mapping[str, Any], after: Mapping[str, Any], ratio: Estimate | None, widened: Estimate | None
 ) -> tuple[str, str]:
     if before["delivered"] != after["delivered"]:
         return NO, f"{before['delivered']} were delivered, then {after['delivered']}"
@@ -90,12 +90,24 @@ def _judge(
         return UNKNOWN, "too few messages for a median"
     if ratio.low is None or ratio.high is None:
         return UNKNOWN, "one trial has no interval; measure with --trials 5"
-    ends = f"{significant(ratio.low)} to {significant(ratio.high)}"
-    if disagrees:
-        return NO, f"the median is {ends} times what it was"
+    times = f"the median is {significant(ratio.value)} times what it was"
+    if differs(widened):
+        return NO, f"{times}, more than chance explains"
     if alike(ratio):
         return YES, ""
-    return UNKNOWN, f"the median is {ends} times what it was: more --trials make the interval narrower"
+    ends = f"{significant(ratio.low)} to {significant(ratio.high)}"
+    return UNKNOWN, f"{times}, by the interval {ends}; {_needed(before['trials'], after['trials'], ratio)}"
+
+
+def _needed(before: int, after: int, ratio: Estimate) -> str:
+    """Return about how many trials give the ratio an interval of ±25 %: its width shrinks as 1 / sqrt(trials)."""
+    assert ratio.low is not None
+    assert ratio.high is not None
+    half = math.log(ratio.high / ratio.low) / 2
+    trials = max(math.ceil(min(before, after) * (half / math.log(ALIKE)) ** 2), min(before, after) + 1)
+    return (
+        f"it takes about {trials} trials to tell 25 %" if trials <= MOST_TRIALS else "far more trials would be needed"
+    )
 
 
 def differences(before: Comparison, after: Comparison) -> list[str]:

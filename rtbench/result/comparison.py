@@ -207,7 +207,7 @@ class Comparison(Result[Measured]):
     # samples
 
     def latency_ms(self, variant: str) -> NDArray[np.float64]:
-        """Return the latencies of a variant's deliveries in milliseconds, all good trials pooled.
+        """Return the latencies of a variant's deliveries in milliseconds, pooled over the trials that count.
 
         Shape (delivered,).
         """
