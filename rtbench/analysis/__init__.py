@@ -4,10 +4,14 @@ counts.py       the counts of a trial
 measured.py     a trial with its counts and samples, and the values computed from them
 ledger.py       what happened to every message: delivered, lost, duplicated ...
 statistics.py   percentiles, means and ratios with their intervals over trials
+disturbance.py  what outside spoiled a trial, and which trials figures are computed from
 layers.py       the bytes by layer, measured and predicted
 age.py          age of information
 metrics.py      every column of summary.csv and trials.csv; latencies.py and costs.py have those of time and of cost,
                 metric.py says what a metric is
+regimes.py      bytes, requests and age at busy and at sparse update rates
+steady.py       what formats and laws predict at any update rate
+ranking.py      the order of the variants, and what makes up the differences
 idle.py         counts and metrics of idle connections
 verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed

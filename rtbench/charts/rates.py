@@ -64,6 +64,8 @@ def _draw(result: Comparison, preset: Preset, name: str, column: str, of_law: st
     if not points:
         raise words.refuse(name, "no variant has a value from a completed trial")
     rates = [row["rate_hz"] for row in rows]
+    if len(set(rates)) < 2:
+        raise words.refuse(name, "it has one update rate; a comparison with a sparse part has two or more")
     low, high = min(rates) / _SHOWN, max(rates) * _SHOWN
     lines = {variant: _line(result, variant, of_law, low, high) for variant in points}
     page = Page(result, preset)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _BYTES = "data_bytes_per_delivery"
 _APPLICATION = ranking.APPLICATION
-_AXES = {ranking.NETWORK: "network and server, median, ms (log)", _APPLICATION: "median latency, ms (log)"}
+_AXES = {ranking.NETWORK: "median time, ms (log)", _APPLICATION: "median latency, ms (log)"}
 
 
 def latency_against_bytes(result: Comparison, preset: Preset) -> Chart:

@@ -36,6 +36,8 @@ def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[s
     bytes-per-delivery     bytes on the wire for each delivery, by layer
     server-cpu             the server's CPU time for each delivery
     latency-against-bytes  latency against bytes: the comparison in one picture
+    bytes-against-rate     bytes against the update rate: measured points on the line of the format
+    age-against-rate       age of the newest message against the update rate
     idle-memory            of idle connections: the server's memory for each
     idle-bytes             of idle connections: bytes on the wire for each in an hour
     """
