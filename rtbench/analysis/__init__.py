@@ -4,7 +4,7 @@ counts.py       the counts of a trial
 measured.py     a trial with its counts and samples, and the values computed from them
 ledger.py       what happened to every message: delivered, lost, duplicated ...
 statistics.py   percentiles, means and ratios with their intervals over trials
-layers.py       the bytes by layer, measured and predicted
+layers.py       the bytes by layer, hop and direction, measured and predicted
 age.py          age of information
 metrics.py      every column of summary.csv and trials.csv; latencies.py and costs.py have those of time and of cost,
                 metric.py says what a metric is
