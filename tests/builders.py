@@ -110,15 +110,18 @@ def trial(
     latency_ns: ArrayLike = 1_000_000,
     lag_ns: ArrayLike = 1000,
     stamped: bool = False,
+    relayed_after_ns: ArrayLike | None = None,
     **counts: Any,
 ) -> Measured:
     """A trial of one publisher, after the warm-up, whose every message reaches every subscriber.
 
     Nothing is unusual about its counts but those that are named. `latency_ns` as for `to_all`; `lag_ns` is that of all
-    messages, or of each: shape (messages,).
+    messages, or of each: shape (messages,). `relayed_after_ns` is when the server relayed them, after they were due;
+    None: the server does not tell.
     """
     due_ns = round(workload.warmup_s * 1e9) + np.arange(messages) * GAP_NS
-    sent = publishes(due_ns, sent_ns=due_ns + np.asarray(lag_ns, dtype=np.int64))
+    relayed_ns = 0 if relayed_after_ns is None else due_ns + np.asarray(relayed_after_ns, dtype=np.int64)
+    sent = publishes(due_ns, sent_ns=due_ns + np.asarray(lag_ns, dtype=np.int64), relayed_ns=relayed_ns)
     got = to_all(sent, workload.subscribers, latency_ns, stamped)
     usual: dict[str, Any] = {
         **{field.name: 0 for field in fields(TrialCounts)},

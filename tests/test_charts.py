@@ -23,7 +23,6 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from rtbench.analysis import statistics
-from rtbench.analysis.layers import LAYERS
 from rtbench.analysis.measured import Measured
 from rtbench.charts import CHARTS, FORMATS, IDLE_CHARTS, PRESETS, Chart, draw
 from rtbench.charts.placement import column
@@ -66,10 +65,10 @@ def measured(workload: Workload, of: Variant, row: Row, number: int, **counts: A
     """One trial: every message reaches every subscriber, at latencies spread around the median of `row`."""
     random = np.random.default_rng(zlib.crc32(of.name.encode()) + number)
     latency_ns = np.round(row[4] * 1e6 * random.lognormal(0, 0.25, DELIVERIES))
-    carried = (MESSAGES + DELIVERIES) * workload.payload_bytes
     usual = {
-        "publisher_run_wire": Wire(
-            0, Direction(carried, 3000, 600, 3000 * 52, 600 * 52), Direction(row[5] * DELIVERIES)
+        "publisher_run_wire": Wire(up=Direction(MESSAGES * workload.payload_bytes, 600, 100, 600 * 52, 100 * 52)),
+        "subscriber_run_wire": Wire(
+            down=Direction((workload.payload_bytes + row[5]) * DELIVERIES, 2400, 500, 2400 * 52, 500 * 52)
         ),
         "server_cpu_ns": round(row[6] * DELIVERIES * 1000 * random.uniform(0.9, 1.1)),
     }
@@ -280,28 +279,51 @@ def test_percentiles_end_at_the_last_one_supported(result: Comparison) -> None:
     assert shown == ["0 %", "50 %", "90 %"]  # 180 messages do not support p99
 
 
-def test_layers_add_up_to_the_total(result: Comparison) -> None:
+@pytest.mark.parametrize("known", [[], ["sse"], ["all"]], ids=["no server", "one server", "every server"])
+def test_both_hops_are_one_stage_only_where_the_server_does_not_tell_of_the_border(known: list[str]) -> None:
+    relayed = {row[0]: {"relayed_after_ns": 400_000} for row in SEVEN if row[0] in known or known == ["all"]}
+    result = seven(**relayed)
+    chart = result.chart("latency-breakdown")
+    widths: dict[str, dict[str, float]] = {row["variant"]: {} for row in result.summary}
+    for bar in chart.figure.axes[0].containers:
+        at = round(bar[0].get_y() + bar[0].get_height() / 2)
+        widths[result.summary.column("variant")[at]][str(bar.get_label())] = bar[0].get_width()
+    for row in result.summary:
+        told = row["variant"] in relayed
+        parts = ("lag", "publish_hop", "delivery_hop", "client") if told else ("lag", "network_server", "client")
+        drawn_parts = {part: width for part, width in widths[row["variant"]].items() if width}
+        share = {part: 100 * row[f"{part}_mean_ms"] / row["latency_mean_ms"] for part in parts}
+        assert drawn_parts == pytest.approx(share)
+    legend = [text.get_text() for text in chart.figure.legends[0].get_texts()]
+    assert ("both hops together" in legend) == (known != ["all"])
+    assert ("publish hop" in legend) == (known != [])
+
+
+def test_hops_and_layers_add_up_to_the_total(result: Comparison) -> None:
     chart = drawn("seven", "bytes-per-delivery")
     axes = chart.figure.axes[0]
     bars: dict[int, list[Any]] = {}
     for container in axes.containers:
         bars.setdefault(round(container[0].get_y() + container[0].get_height() / 2), []).append(container)
     for at, row in enumerate(result.summary):
-        layers = [layer for layer in LAYERS if layer != "tls"]
-        assert [bar.get_label() for bar in bars[at]] == layers
-        assert [bar[0].get_width() for bar in bars[at]] == [row[f"{layer}_bytes_per_delivery"] for layer in layers]
+        assert [bar.get_label() for bar in bars[at]] == ["publish", "payload", "framing", "tcp_ip", "ack"]
+        parts = ("publish", "delivery_payload", "delivery_framing", "delivery_tcp_ip", "ack")
+        widths = [bar[0].get_width() for bar in bars[at]]
+        assert widths == pytest.approx([row[f"{part}_bytes_per_delivery"] for part in parts])
         end = max(bar[0].get_x() + bar[0].get_width() for bar in bars[at])
         assert end == pytest.approx(row["wire_bytes_per_delivery"])
         assert axes.texts[at].get_text() == f"{row['wire_bytes_per_delivery']:,.0f}"
     legend = [text.get_text() for text in chart.figure.legends[0].get_texts()]
-    assert "segments that carry only a TCP acknowledgement" in legend
+    assert "both hops: segments that carry only a TCP acknowledgement" in legend
 
 
 def test_a_line_is_drawn_where_bytes_should_end_and_only_where_that_is_known() -> None:
     said = Predicted(publish_up=Flow(1000), subscribe_down=Flow(5000))
     known = {row[0]: {"predicted": said} for row in SEVEN if row[0] in ("sse", "websocket")}
-    lines = seven(**known).chart("bytes-per-delivery").figure.axes[0].lines
-    assert [np.asarray(line.get_xdata()).tolist() for line in lines] == [[6000 / DELIVERIES] * 2] * 2
+    result = seven(**known)
+    lines = result.chart("bytes-per-delivery").figure.axes[0].lines
+    end = result.summary["sse"]["publish_bytes_per_delivery"] + 5000 / DELIVERIES
+    assert [np.asarray(line.get_xdata()).tolist() for line in lines] == [[pytest.approx(end)] * 2] * 2
     assert len(drawn("seven", "bytes-per-delivery").figure.axes[0].lines) == 0
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import rtbench
+from rtbench.analysis.measured import STAGES
 from rtbench.experiments.compare import load_comparison
 from rtbench.result.comparison import Comparison
 
@@ -128,7 +129,8 @@ def test_a_delivery_is_due_then_sent_then_arrived_then_received(result: Comparis
         assert (trial.latency_ms > trial.arrived_ms).all()
         stages = trial.stages_ms
         assert stages is not None
-        assert sum(stages.values()) == pytest.approx(trial.latency_ms.mean())
+        assert sum(stages[stage] for stage in STAGES) == pytest.approx(trial.latency_ms.mean())
+        assert stages["publish_hop"] + stages["delivery_hop"] == pytest.approx(stages["network_server"])
     row = result.summary[name]
     assert row["network_server_p50_ms"] < row["arrived_p50_ms"] < row["latency_p50_ms"]
     assert (row["publish_ack_p50_ms"] is None) == (row["acked"] == 0)

@@ -31,9 +31,9 @@ def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[s
 
     \b
     latency-ecdf           which share of deliveries had arrived after which time
-    latency-breakdown      where the time of a delivery goes: publisher, network and server, client
+    latency-breakdown      where the time of a delivery goes: publisher, publish hop, delivery hop, client
     latency-percentiles    latency by percentile, as far into the tail as the sample supports
-    bytes-per-delivery     bytes on the wire for each delivery, by layer
+    bytes-per-delivery     bytes on the wire for each delivery, by hop and layer
     server-cpu             the server's CPU time for each delivery
     latency-against-bytes  latency against bytes: the comparison in one picture
     bytes-against-rate     bytes against the update rate: measured points on the line of the format

@@ -6,7 +6,10 @@ import shutil
 from pathlib import Path
 
 MODULE = "rtbench_sabotage"
-SERVERS = ("mqtt.nagle", "tcp.nagle", "tcp.disk", "mqtt.disk", "websocket.deaf", "websocket.starved")
+SERVERS = (
+    *("mqtt.nagle", "tcp.nagle", "tcp.disk", "mqtt.disk", "websocket.deaf", "websocket.starved"),
+    *(f"{transport}.{hop}" for transport in ("mqtt", "tcp", "websocket") for hop in ("inbound", "outbound")),
+)
 
 
 def install(directory: Path) -> None:

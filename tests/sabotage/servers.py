@@ -17,6 +17,7 @@ from rtbench.transports import BACKLOG
 MESSAGE_BYTES = 100
 DISK_S = 0.08  # for one message; at 20 messages a second it would have to be below 0.05
 DEAF_S = 0.5
+HOP_S = 0.02  # for one message; at 20 messages a second it must be below 0.05
 
 
 class Nagle(socket.socket):
@@ -46,6 +47,25 @@ class Disk(socket.socket):
                 os.fsync(file.fileno())
             time.sleep(DISK_S)
         return data
+
+
+class Inbound(socket.socket):
+    """Has each message late: it waits before it hands it to the server."""
+
+    def recv(self, *arguments: int) -> bytes:
+        """Receive, and hold back what has a message in it."""
+        data = super().recv(*arguments)
+        time.sleep(HOP_S * (len(data) >= MESSAGE_BYTES))
+        return data
+
+
+class Outbound(socket.socket):
+    """Sends each message late: the server has handed it over, and it waits."""
+
+    def send(self, data: bytes, *flags: int) -> int:  # type: ignore[override]
+        """Send, but hold back what has a message in it."""
+        time.sleep(HOP_S * (len(data) >= MESSAGE_BYTES))
+        return super().send(data, *flags)
 
 
 class Deaf(socket.socket):
@@ -108,7 +128,7 @@ class Sabotaged:
             spoiled = Deaf(fileno=listener.detach())
         else:
             spoiled = Listener(fileno=listener.detach())
-            spoiled.kind = {"nagle": Nagle, "disk": Disk}[self._wrong]
+            spoiled.kind = {"nagle": Nagle, "disk": Disk, "inbound": Inbound, "outbound": Outbound}[self._wrong]
         with spoiled:
             async with self._embedded.serve(spoiled) as url:
                 yield url
