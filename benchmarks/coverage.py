@@ -37,7 +37,8 @@ MESSAGES = {"mean": (25, 75), "p50": (25, 75), "p90": (25, 75), "p99": (75, 500)
 
 
 def _outlier(random: np.random.Generator, trials: int) -> NDArray[np.float64]:
-    return random.normal(0, 0.1, trials) + np.log(1.5) * (random.random(trials) < 0.1)
+    usual: NDArray[np.float64] = random.normal(0, 0.1, trials)
+    return usual + np.log(1.5) * (random.random(trials) < 0.1)
 
 
 # The logarithm of the factor of each trial, shape (trials,).
@@ -73,12 +74,12 @@ def truths(population: str) -> dict[str, float]:
 def statistic(drawn: Trials, percent: float | None, messages: int) -> Pooled | None:
     """Return the mean (`percent` is None) or a percentile of the pooled latencies.
 
-    `messages` is their number in all trials. Every statistic has an interval from two trials on here.
+    `messages` is their number in all trials. Every statistic has an interval here.
     """
     if percent is None:
         return statistics.pooled_mean(drawn)
     pooled = statistics.pooled_percentile(drawn, percent, messages)
-    return pooled and replace(pooled, least=2)
+    return pooled and replace(pooled, covers=True)
 
 
 def coverage(

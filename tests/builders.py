@@ -260,6 +260,7 @@ def simulated_trial(workload: Workload, scale: float, spread: float, seed: int, 
     return trial(
         workload,
         latency_ns=np.round(1e6 * scale * luck * random.lognormal(0, 0.3, count)),
+        stamped=True,
         **{**usual, **counts},
     )
 

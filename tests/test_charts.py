@@ -268,6 +268,8 @@ def test_percentiles_end_at_the_last_one_supported(result: Comparison) -> None:
     chart = drawn("seven", "latency-percentiles")
     for v in result.variants:
         values = result.latency_ms(v.name)
+        messages = sum(trial.messages for trial in result.trials_of(v.name))
+        assert len(values) == 5 * messages
         x, y = line_of(chart, v.name).get_data()
         percent = 100 * (1 - 1 / x)
         messages = sum(trial.messages for trial in result.trials_of(v.name))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
+from benchmarks.coverage import coverage
 from rtbench.analysis import statistics
 from rtbench.analysis.statistics import Estimate
 
@@ -61,6 +62,14 @@ def test_a_percentile_is_that_of_the_pooled_values(trials: Trials, percent: floa
     estimate = percentile(trials, percent)
     assert estimate is not None
     assert estimate.value == np.percentile(np.concatenate(trials), percent, method="inverted_cdf")
+
+
+def test_the_example_of_the_percentile_rule_is_right() -> None:
+    trials = [np.array([4.0, 2.0, 1.0, 3.0]), np.array([20.0, 10.0])]
+    for percent, value in ((50, 3.0), (90, 20.0)):
+        found = statistics.pooled_percentile(trials, percent, messages=100)
+        assert found is not None
+        assert found.value == value == np.percentile(np.concatenate(trials), percent, method="inverted_cdf")
 
 
 @given(
@@ -389,3 +398,33 @@ def test_a_trial_that_delivered_nothing_leaves_the_interval_open() -> None:
     for found in (statistics.ratio(idle, some), statistics.ratio(some, idle)):
         assert found is not None
         assert (found.low, found.high) == (None, None)
+
+
+# coverage
+
+
+def bootstrap_percentiles(statistic: statistics.Pooled, seed: int) -> Estimate:
+    """Return the percentile bootstrap interval, which rtbench does not use."""
+    weights = np.random.default_rng(seed).multinomial(statistic.trials, [1 / statistic.trials] * statistic.trials, 1000)
+    low, high = np.percentile(statistic.of(weights.astype(float)), [2.5, 97.5])
+    return Estimate(statistic.value, low, high)
+
+
+@pytest.mark.statistics
+@pytest.mark.parametrize("trials", [3, 5, 10])
+@pytest.mark.parametrize(("name", "messages"), [("mean", 25), ("p50", 25), ("p90", 75)])
+def test_an_interval_contains_the_truth_as_often_as_it_says(name: str, messages: int, trials: int) -> None:
+    """Within two standard deviations of what 400 draws of a share of 95 % vary, and the percentile bootstrap is not."""
+    share = coverage("log-normal", name, trials, messages, 400)
+    assert share is not None
+    assert share >= 0.95 - 2 * (0.95 * 0.05 / 400) ** 0.5 - 0.01
+    old = coverage("log-normal", name, trials, messages, 400, bootstrap_percentiles)
+    assert old is not None
+    assert old < 0.95 - 2 * (0.95 * 0.05 / 400) ** 0.5 - 0.01
+
+
+@pytest.mark.parametrize(("percent", "has"), [(50, True), (90, True), (99, False), (99.9, False)])
+def test_a_percentile_whose_interval_would_not_cover_has_none(percent: float, has: bool) -> None:
+    found = percentile([np.random.default_rng(i).lognormal(size=2000) for i in range(10)], percent)
+    assert found is not None
+    assert (found.low is not None) == (found.high is not None) == has

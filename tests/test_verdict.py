@@ -91,7 +91,7 @@ def test_what_is_wrong_is_found_and_nothing_else(trials: list[Measured], verdict
 
 @pytest.mark.parametrize(("ready", "remarked"), [("due_ns", True), ("sent_ns", False)])
 def test_waiting_for_a_turn_is_remarked_and_a_late_generator_is_not_taken_for_it(ready: str, remarked: bool) -> None:
-    held_back = trial(latency_ms=40.0, lag_ms=30.0)
+    held_back = trial(latency_ms=40.0, lag_ms=30.0, messages=1000)
     ready_ns = getattr(held_back.publishes, ready)
     held_back.publishes = replace(held_back.publishes, ready_ns=ready_ns)
     said = " ".join(remarks(summary_row(VARIANT, [held_back], WORKLOAD)))

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 SAME = "no difference shown within 25 %"
 CANNOT_TELL = "cannot tell"
+NO_INTERVAL = "no interval: one trial, no value in a trial, or p99"
 ENOUGH = 5  # trials on each side
 ALARM = 1 / 20  # at most this share of rows shows a difference where there is none
 IMPLEMENTATION = ("transport", "server", "client", "server_software", "client_software")
@@ -267,12 +268,8 @@ def _row(name: str, metric: Metric, a: Trials, b: Trials, words: str) -> dict[st
         "ratio": ratio.value if ratio else None,
         "ratio_low": ratio.low if ratio else None,
         "ratio_high": ratio.high if ratio else None,
-        "verdict": verdict(ratio, words, _least(first, second)) if first and second else _missing(metric),
+        "verdict": verdict(ratio, words) if first and second else _missing(metric),
     }
-
-
-def _least(*sides: Pooled) -> int:
-    return max(side.least for side in sides)
 
 
 def _pooled(metric: Metric, trials: Trials) -> Pooled | None:
@@ -287,16 +284,12 @@ def _ratio(metric: Metric, a: Trials, b: Trials, confidence: float) -> Estimate 
     return statistics.ratio(_pooled(metric, b), _pooled(metric, a), confidence)
 
 
-def verdict(ratio: Estimate | None, words: str, least: int = 2) -> str:
-    """Return what a ratio shows, in words.
-
-    `words` is a format string with one place for the ends of the interval. `least` is the number of trials from which
-    on there is an interval.
-    """
+def verdict(ratio: Estimate | None, words: str) -> str:
+    """Return what a ratio shows, in words; `words` is a format string with one place for the ends of the interval."""
     if ratio is None:
         return "no ratio: the baseline is zero"
     if ratio.low is None or ratio.high is None:
-        return f"no interval: below {least} trials, or a trial without a value"
+        return NO_INTERVAL
     if not statistics.differs(ratio):
         return SAME if statistics.alike(ratio) else CANNOT_TELL
     digits, ends = 3, (ratio.low, ratio.high)

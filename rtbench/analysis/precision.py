@@ -6,7 +6,8 @@ larger one, and the half-width is f - 1 = sqrt(high / low) - 1. The control coun
 with it, and a comparison is only as precise as the less precise of its two sides.
 
 log(f) shrinks as t / sqrt(trials), where t is Student's with trials - 1 degrees of freedom, so after each block the
-number of trials needed can be estimated. If it is above the limit, the remaining trials are not run. docs/methodology.md says how this rule for stopping reduces coverage.
+number of trials needed can be estimated. If it is above the limit, the remaining trials are not run.
+docs/methodology.md says how this rule for stopping reduces coverage.
 """
 
 from __future__ import annotations
