@@ -54,8 +54,8 @@ def steady(rate_hz: float) -> Steady:
 
 def observation(seen: Mapping[str, Any]) -> str:
     """Say what a delivery costs in requests."""
-    said = f"answers when there is news: {seen['latency_p50_ms']:.2g} ms at the median"
-    if seen["wire_bytes_per_delivery"] is None:
+    said = f"answers when there is news: {seen['median']}"
+    if seen["data_bytes_per_delivery"] is None:
         return said
-    requests, wire_bytes = seen["requests_per_delivery"], seen["wire_bytes_per_delivery"]
-    return f"{said}, for {requests:.1f} requests and {wire_bytes:.0f} bytes a delivery"
+    requests, data_bytes = seen["requests_per_delivery"], seen["data_bytes_per_delivery"]
+    return f"{said}, for {requests:.1f} requests and {data_bytes:.0f} bytes a delivery"

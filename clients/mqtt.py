@@ -102,7 +102,4 @@ def observation(seen: Mapping[str, Any]) -> str:
     promise = ("at most once", "at least once", "exactly once")[qos]
     counted = f"{seen['lost']} lost, {seen['duplicated']} duplicated of {seen['expected']}"
     packets = (1, 2, 4)[qos]
-    return (
-        f"promises {promise}, with {packets} packet{'s' if packets > 1 else ''} a hop: {counted}; "
-        f"{seen['latency_p50_ms']:.2g} ms at the median"
-    )
+    return f"promises {promise}, with {packets} packet{'s' if packets > 1 else ''} a hop: {counted}; {seen['median']}"

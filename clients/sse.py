@@ -83,4 +83,4 @@ def steady(rate_hz: float) -> Steady:
 
 def observation(seen: Mapping[str, Any]) -> str:
     """Say that the stream needs no request for each delivery."""
-    return f"streams over one open response: {seen['latency_p50_ms']:.2g} ms at the median, no request a delivery"
+    return f"streams over one open response: {seen['median']}, no request a delivery"

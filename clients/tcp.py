@@ -108,4 +108,4 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[Tcp]:
 
 def observation(seen: Mapping[str, Any]) -> str:
     """Say what it is measured for."""
-    return f"is bare TCP, the floor of this machine: {seen['latency_p50_ms']:.2g} ms at the median"
+    return f"is bare TCP, the floor of this machine: {seen['median']}"

@@ -106,4 +106,4 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[WebSocket]:
 
 def observation(seen: Mapping[str, Any]) -> str:
     """Say that a frame needs no request."""
-    return f"pushes a frame on an open connection: {seen['latency_p50_ms']:.2g} ms at the median, no request a delivery"
+    return f"pushes a frame on an open connection: {seen['median']}, no request a delivery"

@@ -22,6 +22,7 @@ from rtbench.analysis.latencies import LATENCY, TIMELINE
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import IDENTITY, Column, Group, Metric, Trials, columns_of
 from rtbench.analysis.regimes import OF_A_RATE, SPARSE_METRICS, lowest_rate
+from rtbench.table import significant
 
 if TYPE_CHECKING:
     from rtbench.plan.variant import Variant
@@ -314,7 +315,15 @@ def trial_columns() -> list[Column]:
 def observation(variant: Variant, row: Mapping[str, Any], own_words: Callable[[Mapping[str, Any]], str] | None) -> str:
     """Return a sentence on the results of a variant: from `own_words` of the client module, or a general one."""
     if row["latency_mean_ms"] is None or row["latency_p50_ms"] is None:
-        return "has too few deliveries for a result"
+        return "has too few messages for a result"
     if own_words is not None:
-        return own_words({**row, **variant.options})
-    return f"delivered {row['delivered']} of {row['expected']}, {row['latency_p50_ms']:.2g} ms at the median"
+        return own_words({**row, **variant.options, "median": _median(row)})
+    return f"delivered {row['delivered']} of {row['expected']}, {_median(row)}"
+
+
+def _median(row: Mapping[str, Any]) -> str:
+    """Return the medians in words: until the subscriber's kernel had a message, and until the application had it."""
+    application, network = row["latency_p50_ms"], row["arrived_p50_ms"]
+    if network is None:
+        return f"{significant(application, 2)} ms at the median"
+    return f"{significant(network, 2)} ms in network and server, {significant(application, 2)} ms to the application"

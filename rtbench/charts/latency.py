@@ -30,23 +30,42 @@ _PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999)
 
 
 def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
-    """Draw the share of deliveries that had arrived, over time since due."""
-    curves = {v.name: ecdf(values) for v in result.variants if len(values := result.latency_ms(v.name))}
-    if not curves:
+    """Draw the share of deliveries that had arrived, over time since due.
+
+    Thick lines: until the kernel of the subscriber had it, if that is known for all variants; thin ones: until the
+    application had it.
+    """
+    application = {v.name: ecdf(values) for v in result.variants if len(values := result.latency_ms(v.name))}
+    if not application:
         raise words.refuse("latency-ecdf", "no variant has a delivery from a completed trial")
+    arrived = {v.name: ecdf(values) for v in result.variants if len(values := _arrived_ms(result, v.name))}
+    curves = arrived if arrived.keys() == application.keys() else application
     page = Page(result, preset)
+    if curves is arrived:
+        _lines(page, application, drawstyle="steps-post", thin=True)
     _lines(page, curves, drawstyle="steps-post")
-    plain_log(page.axes, "x", *_with_room_on_the_left(page, curves))
+    plain_log(page.axes, "x", *_with_room_on_the_left(page, curves, application))
     page.axes.set_ylim(0, 1.015)
     page.axes.set_yticks(np.linspace(0, 1, 5), [f"{100 * share:g} %" for share in np.linspace(0, 1, 5)])
     page.grid("both")
-    page.name_axes("latency: from due to received, ms (log)", "deliveries that had arrived")
+    end = "arrived (network and server)" if curves is arrived else "received"
+    page.name_axes(f"from due to {end}, ms (log)", "deliveries that had arrived")
     notes = words.missing(result, curves, "because they have no delivery")
+    if curves is arrived:
+        notes.append("Thin lines: until the application had it.")
     page.frame("How soon messages arrive", ["Further left is faster.", *notes])
     anchors = {name: _at_shares(curve) for name, curve in curves.items()}
     _mark(page, anchors)
     page.label({name: _for_label(page, curve, anchors[name]) for name, curve in curves.items()})
     return page.chart("latency-ecdf", _alt(result, "share of deliveries that had arrived after a time, in per cent"))
+
+
+def _arrived_ms(result: Comparison, variant: str) -> NDArray[np.float64]:
+    """Return `arrived - due` of all deliveries, ms; shape (0,) if a trial has no receive stamps of the kernel."""
+    parts = [(trial.arrived_ms, trial.latency_ms) for trial in counted(result.trials_of(variant))]
+    if not parts or any(len(arrived) != len(latency) for arrived, latency in parts):
+        return np.empty(0)
+    return np.concatenate([arrived for arrived, _ in parts])
 
 
 def ecdf(values: NDArray[np.float64]) -> Curve:
@@ -108,7 +127,7 @@ def _reciprocal(percent: float) -> float:
     return 100 / (100 - percent)
 
 
-def _lines(page: Page, curves: dict[str, Curve], drawstyle: str = "default") -> None:
+def _lines(page: Page, curves: dict[str, Curve], drawstyle: str = "default", thin: bool = False) -> None:
     for variant in page.result.variants:
         if variant.name not in curves:
             continue
@@ -117,11 +136,11 @@ def _lines(page: Page, curves: dict[str, Curve], drawstyle: str = "default") -> 
             *curves[variant.name],
             color=look.colour,
             linestyle=look.dash,
-            linewidth=look.line_pt,
+            linewidth=look.line_pt / 4 if thin else look.line_pt,
             drawstyle=drawstyle,
-            label=variant.name,
+            label=f"{variant.name}, application" if thin else variant.name,
             solid_joinstyle="round",
-            zorder=3,
+            zorder=2 if thin else 3,
         )
 
 
@@ -167,9 +186,10 @@ def _mark(page: Page, anchors: dict[str, Curve]) -> None:
         )
 
 
-def _with_room_on_the_left(page: Page, curves: dict[str, Curve]) -> tuple[float, float]:
-    """Return limits with room for names on the left of the fastest lines, if there are many lines."""
-    low, high = _positive_span(curves, 0)
+def _with_room_on_the_left(page: Page, curves: dict[str, Curve], others: dict[str, Curve]) -> tuple[float, float]:
+    """Return limits for both, with room for names on the left of the fastest lines, if there are many lines."""
+    ends = [*_positive_span(curves, 0), *_positive_span(others, 0)]
+    low, high = min(ends), max(ends)
     if len(curves) < _MANY:
         return low, high
     widest = max(page.text_width(name, page.preset.text_pt) for name in curves)

@@ -106,7 +106,7 @@ class Client:
         CONTROL: whether it is the floor that every comparison measures beside the others; default: no.
         software(): the program that runs, with its version.
         observation(seen): one sentence on what a run showed, in plain words; `seen` is the row of `summary.csv` as
-            a mapping, together with the client's options.
+            a mapping, together with the client's options and `median`: the median times in words.
         predict(traffic, **options): the bytes above TCP that the format needs for what was counted (a `Predicted`
             for a `Traffic`); they are compared with the measured bytes.
         steady(rate_hz, **options): what a subscriber does in a steady state (a `Steady`) while `rate_hz` messages per
