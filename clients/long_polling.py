@@ -47,7 +47,7 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[LongPolling]:
         yield connection
 
 
-def steady(rate_hz: float) -> Steady:
+def steady(rate_hz: float, **_options: Any) -> Steady:
     """Return a request for each message, as long as messages come further apart than a round trip."""
     return Steady(rate_hz, {1: rate_hz})
 

@@ -61,7 +61,7 @@ def drain_timeout_s(*, interval_s: float) -> float:
     return 2.0 + 2.0 * interval_s
 
 
-def steady(rate_hz: float, *, interval_s: float) -> Steady:
+def steady(rate_hz: float, *, interval_s: float, **_options: Any) -> Steady:
     """Return a poll every `interval_s`; each fetches what was published since the last one, or nothing.
 
     With `rate_hz * interval_s` messages an interval, a poll gets the whole number below it or the one above it.

@@ -76,7 +76,7 @@ async def connect(url: str, meter: Meter) -> AsyncIterator[EventStream]:
         yield connection
 
 
-def steady(rate_hz: float) -> Steady:
+def steady(rate_hz: float, **_options: Any) -> Steady:
     """Return a chunk for each message."""
     return Steady(batches_hz={1: rate_hz})
 

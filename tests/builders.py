@@ -234,11 +234,21 @@ def idle_result(*variants: Variant, connections: int = 10, **counts: Any) -> Idl
     return result
 
 
+def with_sparse_part(result: Comparison, trials: Mapping[str, Measured]) -> Comparison:
+    """Give a comparison a sparse part with a trial of each variant, and finish it anew."""
+    for index, (name, each) in enumerate(trials.items()):
+        result.sparse.append(changed(each, index=index, variant=name))
+    result.forget_tables()
+    return result
+
+
 def save(result: Result[Any], path: Path) -> Path:
     """Save a result whole, as a run does trial by trial."""
     path.mkdir(parents=True)
     for each in result.trials if result.sampled else ():
         storage.write_samples(path / storage.samples_name(each.counts.index), result.samples_of(each))
+    for each in result.sparse if isinstance(result, Comparison) else ():
+        storage.write_samples(path / storage.samples_name(each.counts.index, "sparse-"), result.samples_of(each))
     storage.write_description(path, result.description())
     return path
 

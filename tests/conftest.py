@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ class Program:
         self.mark = f"RTBENCH_TEST={uuid.uuid4().hex}"
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("RTBENCH_")}
         self.environment |= dict([self.mark.split("=")])
+        self.environment["RTBENCH_REPEAT"] = "no"  # tests run side by side, and would be taken for a disturbance
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -164,6 +166,9 @@ class Program:
             except psutil.Error:
                 continue
         return found
+
+
+SETTINGS["repeat"] = replace(SETTINGS["repeat"], default=False)  # the same for what is run in this process
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from rtbench.result.comparison import Comparison
 from rtbench.result.idle import IdleResult
 from rtbench.wire.tcp import Direction, Wire
 from rtbench.wire.traffic import Flow, Predicted
-from tests.builders import change, comparison, idle_result, save, trial, variant
+from tests.builders import change, comparison, idle_result, save, trial, variant, with_sparse_part
 
 MESSAGES, SUBSCRIBERS, WARMUP_S = 60, 5, 0.1
 DELIVERIES = MESSAGES * SUBSCRIBERS
@@ -86,7 +86,8 @@ def result_of(
         number = block * len(names) + names.index(of.name)
         return measured(workload, of, rows[of.name], number, **(changed or {}).get(of.name, {}))
 
-    return comparison([v for v, _ in variants], made, trials, warmup=WARMUP_S)
+    result = comparison([v for v, _ in variants], made, trials, warmup=WARMUP_S)
+    return with_sparse_part(result, {v.name: made(result.sparse_workloads[0], v, 0) for v, _ in variants})
 
 
 def seven(**changed: dict[str, Any]) -> Comparison:
@@ -256,12 +257,14 @@ def test_the_bars_of_idle_connections_are_those_of_the_summary() -> None:
 def test_ecdf_is_that_of_the_latencies(result: Comparison) -> None:
     chart = drawn("seven", "latency-ecdf")
     for v in result.variants:
-        values = np.sort(result.latency_ms(v.name))
-        x, share = line_of(chart, v.name).get_data()
-        assert (x[0], share[0]) == (values[0], 0.0)
-        oracle = [(values <= at).mean() for at in x[1:]]
-        np.testing.assert_allclose(share[1:], oracle)
-        assert (x[-1], share[-1]) == (values[-1], 1.0)
+        arrived = np.concatenate([trial.arrived_ms for trial in result.trials_of(v.name)])
+        for line, of in ((v.name, arrived), (f"{v.name}, application", result.latency_ms(v.name))):
+            values = np.sort(of)
+            x, share = line_of(chart, line).get_data()
+            assert (x[0], share[0]) == (values[0], 0.0)
+            oracle = [(values <= at).mean() for at in x[1:]]
+            np.testing.assert_allclose(share[1:], oracle)
+            assert (x[-1], share[-1]) == (values[-1], 1.0)
 
 
 def test_percentiles_end_at_the_last_one_supported(result: Comparison) -> None:
@@ -342,9 +345,9 @@ def test_latency_against_bytes_has_the_interval(result: Comparison) -> None:
     chart = drawn("seven", "latency-against-bytes")
     for container, row in zip(chart.figure.axes[0].containers, result.summary, strict=True):
         marker, _, bars = container
-        assert marker.get_xydata().tolist() == [[row["data_bytes_per_delivery"], row["latency_p50_ms"]]]
+        assert marker.get_xydata().tolist() == [[row["data_bytes_per_delivery"], row["arrived_p50_ms"]]]
         ends = bars[0].get_segments()[0][:, 1]
-        np.testing.assert_allclose(ends, [row["latency_p50_low_ms"], row["latency_p50_high_ms"]])
+        np.testing.assert_allclose(ends, [row["arrived_p50_low_ms"], row["arrived_p50_high_ms"]])
 
 
 # how it looks

@@ -75,7 +75,7 @@ def test_a_failed_trial_is_left_out_and_its_variant_named() -> None:
     found = between(a, b)
     assert found.rows[-1]["verdict"] == SAME
     assert not found.fit
-    assert any(note.startswith("sse in B is invalid: 1 of 6 trials failed") for note in found.notes)
+    assert any(note.startswith("sse in B is invalid: trials failed: 1 of 6 trials failed") for note in found.notes)
 
 
 def test_what_is_missing_is_no_figure() -> None:
@@ -304,7 +304,7 @@ def test_an_invalid_variant_is_exit_code_4_if_that_is_asked_for() -> None:
     assert code == 4
     assert said("A", "--aa")[0] == 0
     assert "NOT FIT TO CONCLUDE FROM" in text
-    assert "sse is invalid: 3 sockets without TCP_NODELAY" in text
+    assert "sse is invalid: Nagle's algorithm was on: 3 sockets without TCP_NODELAY" in text
 
 
 def test_a_row_that_cannot_tell_is_said_aloud_and_is_exit_code_4_if_that_is_asked_for() -> None:

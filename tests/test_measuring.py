@@ -76,7 +76,7 @@ def test_the_files_have_the_columns_of_the_design(comparison: Path) -> None:
     with (comparison / "summary.csv").open() as file:
         columns = next(csv.reader(file))
     assert [column for column in columns if column in DESIGNED] == DESIGNED
-    assert json.loads((comparison / "result.json").read_text())["schema"] == 3
+    assert json.loads((comparison / "result.json").read_text())["schema"] == 4
 
 
 @pytest.mark.process
@@ -142,10 +142,10 @@ def test_the_control_is_the_floor(result: Comparison) -> None:
     assert all(
         floor["framing_bytes_per_delivery"] < result.summary[name]["framing_bytes_per_delivery"]
         for name in VARIANTS
-        if name not in ("tcp", "websocket")
+        if name != "tcp"
     )
     assert floor["framing_bytes_per_delivery"] == pytest.approx(
-        4 + 4 * floor["published"] / floor["delivered"], abs=0.01
+        2 + 2 * floor["published"] / floor["delivered"], abs=0.01
     )
 
 

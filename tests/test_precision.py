@@ -202,7 +202,7 @@ def test_what_is_no_share_is_refused(given: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "trials", "most"),
     [
-        ({}, (3, "default"), (None, "default")),
+        ({}, (5, "default"), (None, "default")),
         ({"precision": "5%"}, (5, "default"), (30, "default")),
         ({"precision": "5%", "trials": 3}, (3, "flag"), (30, "default")),
         ({"precision": "5%", "trials": 40}, (40, "flag"), (40, "default")),

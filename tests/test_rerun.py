@@ -155,7 +155,7 @@ def replaced(result: Comparison, **options: Any) -> Comparison:
 
 
 REFUSED = [
-    ("incomplete", lambda r: dataclasses.replace(r, status="incomplete", trials=r.trials[:3]), "incomplete (3 of 40 trials)"),
+    ("incomplete", lambda r: dataclasses.replace(r, status="incomplete", trials=r.trials[:3]), "incomplete (3 of 64 trials)"),
     ("a missing variant", lambda r: dataclasses.replace(r, variants=[v for v in r.variants if v.label != "mqtt-qos1"]), "measured would be polling"),
     ("a default that changed", lambda r: replaced(r, interval_s=0.1), "polling had the options {'interval_s': 0.1}"),
     ("an unknown setting", lambda r: dataclasses.replace(r, settings={**r.settings, "colour": Given("red", "flag")}), "unknown option 'colour'"),

@@ -1,7 +1,7 @@
 """Disturbance: whether something outside a trial spoiled it. Pure.
 
 A disturbed trial is run again (`rtbench.experiments.compare`). It stays in the result, but no figure is computed from
-it, unless every trial of its variant was disturbed.
+it, unless every repetition was disturbed too.
 """
 
 from __future__ import annotations
@@ -31,10 +31,16 @@ def disturbance(counts: TrialCounts) -> str | None:
 
 
 def counted(trials: Iterable[Measured]) -> list[Measured]:
-    """Return the trials that figures are computed from: completed, and not disturbed.
+    """Return the trials that figures are computed from: completed, and not replaced by an undisturbed repetition.
 
-    If all completed trials of a variant were disturbed, the last of each block is returned; the verdict is `invalid`.
+    A disturbed trial that could not be replaced counts, the last of its block; the verdict says that it was disturbed.
     """
     completed = [trial for trial in trials if not trial.counts.error]
-    undisturbed = [trial for trial in completed if disturbance(trial.counts) is None]
-    return undisturbed or list({trial.counts.block: trial for trial in completed}.values())
+    undisturbed = {trial.counts.block for trial in completed if disturbance(trial.counts) is None}
+    last = {trial.counts.block: trial for trial in completed}
+    return [
+        trial
+        for trial in completed
+        if disturbance(trial.counts) is None
+        or (trial.counts.block not in undisturbed and trial is last[trial.counts.block])
+    ]

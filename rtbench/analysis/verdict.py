@@ -103,7 +103,7 @@ def disturbed_trials(row: Row, trials: Trials) -> Finding | None:
     if not reasons or kept == blocks:
         return None
     seen = f"{len(kept)} of {len(blocks)} trials undisturbed: {next(iter(reasons.values()))}"
-    return Finding(SUSPECT if kept else INVALID, DISTURBED, seen, STOP_OTHERS)
+    return Finding(SUSPECT if 2 * len(kept) > len(blocks) else INVALID, DISTURBED, seen, STOP_OTHERS)
 
 
 def losses(row: Row, trials: Trials) -> Finding | None:

@@ -114,7 +114,7 @@ class Compare:
         """
         plan_of = {(plan.block, plan.variant.name): plan for plan in planned}
         in_vain = 0
-        while disturbed := result.disturbed():
+        while result.settings["repeat"].value and (disturbed := result.disturbed()):
             for place in disturbed:
                 if result.repeated >= result.planned_trials or in_vain >= max(len(result.variants), _LEAST_IN_VAIN):
                     return

@@ -166,6 +166,7 @@ SETTINGS = {
             "add trials until each median is known to this share, such as 5% or 0.05",
         ),
         make_setting("most_trials", int, None, "N", "upper limit of trials of each variant for --precision [30]"),
+        make_setting("repeat", bool, True, "", "run a trial again if other programs disturbed it"),
         make_setting(
             "sparse", bool, True, "", "also measure bytes and age at low rates, all variants at once", compared=True
         ),

@@ -22,6 +22,12 @@ def turn_on() -> None:
     _rows = bytearray()
 
 
+def turn_off() -> None:
+    """Forget the log, and note nothing more."""
+    global _rows
+    _rows = None
+
+
 def relayed(payload: bytes | str) -> None:
     """Note that the server has a message whole and relays it now; a text is not from a trial, and is not noted."""
     if _rows is not None and isinstance(payload, bytes):

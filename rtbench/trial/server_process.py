@@ -28,7 +28,7 @@ from rtbench.transports.serving import serve
 
 _START_WITHIN_S = 20.0
 _STOP_WITHIN_S = 2.0
-_ANSWER_WITHIN_S = 5.0
+ANSWER_WITHIN_S = 5.0
 
 
 @dataclass
@@ -55,7 +55,7 @@ class ServerProcess:
         assert stdin is not None
         assert stdout is not None
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN_S):
+            async with asyncio.timeout(ANSWER_WITHIN_S):
                 stdin.write(b"\n")
                 return await stdout.readexactly(json.loads(await stdout.readline())["bytes"])
         except (OSError, TimeoutError, EOFError, ValueError, TypeError, KeyError):
