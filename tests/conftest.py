@@ -17,6 +17,7 @@ import psutil
 import pytest
 from _pytest.runner import runtestprotocol
 
+from rtbench.plan.settings import SETTINGS
 from tests import busy, programs
 from tests.guard import Guard
 from tests.sharing import made_once

@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import rtbench
@@ -27,7 +29,7 @@ from rtbench.trial.coordinator import ClockOffset
 from rtbench.trial.merging import merged
 from rtbench.wire.tcp import Direction, Wire
 from tests import builders, sabotage
-from tests.conftest import Program
+from tests.conftest import Program, until
 from tests.programs import needs
 
 HOPS = ("publish_hop_mean_ms", "delivery_hop_mean_ms")
@@ -38,8 +40,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's receive
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the log of this process as it was."""
+def log() -> Iterator[None]:
+    """Leave the log of this process as it was: off."""
+    relay_log.turn_off()
+    yield
     relay_log.turn_off()
 
 
