@@ -82,7 +82,7 @@ def _capture(directory: Path, options: list[str]) -> Comparison | None:
     if "cannot capture" in done.stderr:
         (directory / "refused").write_text(done.stderr.strip().splitlines()[-1])
         return None
-    assert done.returncode in (0, 4), done.stderr
+    assert done.returncode == 0, done.stderr
     return load_comparison(out)
 
 

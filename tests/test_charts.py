@@ -604,6 +604,7 @@ def test_command_skips_what_was_not_asked_for(tmp_path: Path) -> None:
         "latency-percentiles",
         "latency-breakdown",
         "server-cpu",
+        "age-against-rate",
     ]
     assert "bytes-per-delivery" in ran.stderr
     asked = CliRunner().invoke(command, [str(saved), "--chart", "bytes-per-delivery"])

@@ -84,7 +84,7 @@ def test_what_is_missing_is_no_figure() -> None:
     assert [row["verdict"] for row in between(a, b)] == [
         NO_INTERVAL,
         NO_INTERVAL,
-        NO_INTERVAL,
+        "too few messages",
         "too few messages",
         NO_INTERVAL,
         "not measured",

@@ -74,7 +74,7 @@ class Copy:
             check=False,
             timeout=120,
         )
-        assert done.returncode in (0, 4), done.stderr
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     def rtbench(self, *arguments: str) -> str:

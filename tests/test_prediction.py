@@ -407,7 +407,7 @@ def test_a_server_with_longer_heads_is_reported(rtbench: Program) -> None:
         *("--trials", "1", "--duration", "500ms", "--warmup", "0"),
         PYTHONPATH=str(rtbench.directory),
     )
-    assert done.returncode in (0, 4), done.stderr
+    assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert "bytes above TCP, server to client:" in said
     assert "predicted from the wire format (+" in said

@@ -34,7 +34,7 @@ def reference_result() -> Comparison:
 def small(directory: Path) -> Comparison:
     """The first trials of the reference, written anew as a run does it: trial after trial."""
     reference = reference_result()
-    result = dataclasses.replace(reference, trials=[], status=INCOMPLETE)
+    result = dataclasses.replace(reference, trials=[], sparse=[], status=INCOMPLETE)
     result.save_in(directory)
     for trial in reference.trials[:KEPT]:
         result.add(trial)
@@ -109,7 +109,7 @@ DAMAGES = [
     ("a result.json of bytes", lambda d: (d / "result.json").write_bytes(b"\xff\xfe"), "result.json cannot be read"),
     ("something else in JSON", lambda d: rewrite(d, [1]), "is not a result of rtbench"),
     ("a run killed at its first breath", lambda d: rewrite(d, {}), "has schema None"),
-    ("an earlier schema", lambda d: edited(d, lambda c: c.update(schema=1)), "has schema 1, and this rtbench reads 3"),
+    ("an earlier schema", lambda d: edited(d, lambda c: c.update(schema=1)), "has schema 1, and this rtbench reads 4"),
     ("a later schema", lambda d: edited(d, lambda c: c.update(schema=9)), "has schema 9"),
     ("an edited figure", lambda d: edited(d, lambda c: c["trials"][0].update(server_cpu_ns=1)), "result.json was edited"),
     ("an edited setting", lambda d: edited(d, lambda c: c["settings"]["seed"].update(value=2)), "result.json was edited"),
@@ -167,7 +167,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 def test_it_can_be_read_after_every_trial(tmp_path: Path) -> None:
     reference = reference_result()
-    result = dataclasses.replace(reference, trials=[], status=INCOMPLETE)
+    result = dataclasses.replace(reference, trials=[], sparse=[], status=INCOMPLETE)
     storage.write_description(tmp_path, result.description())
     assert rtbench.load(tmp_path).trials == []
     for count, trial in enumerate(reference.trials[:3], start=1):

@@ -310,7 +310,8 @@ def stood_still(row: Row, trials: Trials) -> Finding | None:
     longest = max((float(trial.latency_ms.max()) for trial in trials if len(trial.latency_ms)), default=0.0)
     limit_ms = max(LEAST_SLOW_MS, LEAST_STALL * median)
     slow, messages = sum(trial.slower_than(limit_ms) for trial in trials), sum(trial.messages for trial in trials)
-    if longest < max(LEAST_STALL_MS, LEAST_STALL * median) and slow <= max(FEW_SLOW, MOST_SLOW * messages):
+    often = slow > max(FEW_SLOW, MOST_SLOW * messages) and not cluster_at_40_ms(row, trials)  # which explains them
+    if longest < max(LEAST_STALL_MS, LEAST_STALL * median) and not often:
         return None
     seen = f"{slow} of {messages} messages took more than {limit_ms:.2g} ms, the longest {longest:.0f} ms"
     return Finding(
