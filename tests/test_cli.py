@@ -238,7 +238,7 @@ def test_transports_lists_servers_and_clients(rtbench: Program) -> None:
 @pytest.mark.process
 def test_doctor_looks_at_everything(rtbench: Program) -> None:
     done = rtbench("doctor")
-    assert done.returncode == 0
+    assert done.returncode in (0, 4)
     assert {line.split()[0] for line in done.stdout.splitlines()} <= {"fine", "note", "trouble"}
     assert "timer" in done.stdout
 

@@ -196,7 +196,9 @@ def _verdict(rtbench: Program) -> tuple[str, str]:
 @pytest.mark.alone
 def test_a_busy_core_makes_a_run_invalid(rtbench: Program) -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinning:
-        done = rtbench("run", "--transport", "websocket", "--trials", "2", "--duration", "500ms", "--strict", "--out", "out")
+        done = rtbench(
+            "run", "--transport", "websocket", "--trials", "2", "--duration", "500ms", "--strict", "--out", "out"
+        )
         spinning.kill()
     assert done.returncode == 4, done.stdout
     verdict, reasons = _verdict(rtbench)
@@ -207,7 +209,19 @@ def test_a_busy_core_makes_a_run_invalid(rtbench: Program) -> None:
 @pytest.mark.process
 @pytest.mark.alone
 def test_more_than_a_publisher_can_send_is_an_overload(rtbench: Program) -> None:
-    flags = ("--rate", "20000", "--subscribers", "1", "--trials", "1", "--duration", "300ms", "--warmup", "0", "--strict")
+    flags = (
+        "--rate",
+        "20000",
+        "--subscribers",
+        "1",
+        "--trials",
+        "1",
+        "--duration",
+        "300ms",
+        "--warmup",
+        "0",
+        "--strict",
+    )
     done = rtbench("run", "--transport", "polling", *flags, "--out", "out")
     assert done.returncode == 4, done.stdout
     verdict, reasons = _verdict(rtbench)

@@ -27,7 +27,7 @@ MOST_OF_A_GAP = 0.5
 _STAGES = {  # columns of summary.csv; a difference is said to be made up of one of these, not of the delivery itself
     "lag_mean_ms": "the lag of the publisher",
     "publish_hop_mean_ms": "the way from the publisher to the server",
-    "client_mean_ms": "the client library and its process",
+    "client_mean_ms": "the client stage (library and event loop)",
 }
 _METRICS = {metric.name: metric for metric in COMPUTED if metric.name in (NETWORK, APPLICATION)}
 
@@ -74,9 +74,13 @@ def sentences(result: Comparison) -> list[str]:
     for gap in gaps:
         by_stage.setdefault(gap.stage, []).append(gap)
     for stage, found in by_stage.items():
-        of = ", ".join(f"{gap.share:.0%} of {gap.slower} − {gap.faster} ({significant(gap.ms, 2)} ms)" for gap in found)
+        of = ", ".join(f"{_share(gap)} {gap.slower} − {gap.faster} ({significant(gap.ms, 2)} ms)" for gap in found)
         said.append(f"Of the differences that the application saw, {_STAGES[stage]} makes up {of}.")
     return said
+
+
+def _share(gap: Gap) -> str:
+    return f"{gap.share:.0%} of" if gap.share <= 1 else "more than all of"
 
 
 _NAMES = {

@@ -102,8 +102,9 @@ def _causes(result: Comparison) -> Iterator[str]:
 def _disturbances(result: Comparison) -> Iterator[str]:
     """Yield a sentence that names the disturbed trials, which no figure includes."""
     found: dict[str, list[str]] = {}
+    figures = {t.counts.index for v in result.variants for t in counted(result.trials_of(v.name))}
     for trial in result.trials:
-        if (words := disturbance(trial.counts)) and trial not in counted(result.trials_of(trial.counts.variant)):
+        if (words := disturbance(trial.counts)) and trial.counts.index not in figures:
             found.setdefault(words, []).append(f"{trial.counts.index} ({trial.counts.variant})")
     if found:
         named = "; ".join(f"{words} in trial {', '.join(trials)}" for words, trials in found.items())
@@ -171,7 +172,9 @@ def _conditions(result: Comparison) -> list[str]:
         "acknowledgement; CPU us: CPU time of the server for each delivery."
     )
     if result.status != "complete":
-        text = f"INCOMPLETE: {len(result.trials)} of {result.planned_trials} trials. {text}"
+        done, planned = len(result.trials), result.planned_trials + result.repeated
+        what = f"{done} of {planned} trials" if done < planned else "the sparse part is missing"
+        text = f"INCOMPLETE: {what}. {text}"
     return [textwrap.fill(text, WIDTH)]
 
 
