@@ -26,8 +26,7 @@ from rtbench.plan.workload import Workload
 from rtbench.result import storage
 from rtbench.result.comparison import Comparison
 from rtbench.result.idle import IdleResult
-from rtbench.result.result import COMPLETE
-from rtbench.result.comparison import Comparison
+from rtbench.result.result import COMPLETE, Result
 from rtbench.system.load import Load
 from rtbench.transports import registry
 from rtbench.wire.tcp import Direction, Wire
@@ -243,7 +242,7 @@ def with_sparse_part(result: Comparison, trials: Mapping[str, Measured]) -> Comp
     return result
 
 
-def save(result: Comparison[Any], path: Path) -> Path:
+def save(result: Result[Any], path: Path) -> Path:
     """Save a result whole, as a run does trial by trial."""
     path.mkdir(parents=True)
     for each in result.trials if result.sampled else ():

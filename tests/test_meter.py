@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from rtbench.system.meter import Meter, read_wire
+from rtbench.transports.records import Usage
+from rtbench.trial.connections import accounting
 from rtbench.wire.tcp import Direction, Wire
 from tests.capture import FIN, packets, start
 from tests.programs import needs
@@ -247,3 +249,18 @@ def test_a_closed_socket_has_no_counts() -> None:
     sock = socket.socket()
     sock.close()
     assert read_wire(sock) is None
+
+
+@pytest.mark.parametrize(("schedule_ms", "counted"), [(20, 3), (60_000, 5)], ids=["ends before", "ends later"])
+def test_requests_count_until_the_schedule_ends(schedule_ms: int, counted: int) -> None:
+    meter, usage = Meter(), Usage()
+
+    async def trial() -> None:
+        async with accounting(meter, usage, time.monotonic_ns() + schedule_ms * 1_000_000):
+            meter.requests += 3
+            while schedule_ms < 1000 and usage.requests == 0:
+                await asyncio.sleep(0.005)
+            meter.requests += 2
+
+    asyncio.run(trial())
+    assert (usage.requests, usage.requests_on_wire) == (counted, 5)

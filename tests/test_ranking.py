@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ MS = 1_000_000
 Stages = tuple[float, float, float]  # publish hop, delivery hop, client library; milliseconds
 
 
-def compared(stages: dict[str, Stages], stamped: bool = True, spread: float = 0.02, **counts: object) -> Comparison:
+def compared(stages: dict[str, Stages], stamped: bool = True, spread: float = 0.02, **counts: Any) -> Comparison:
     """Three trials of each variant, whose stages take that long, times a chance of each trial."""
 
     def made(workload: Workload, of: Variant, block: int) -> Measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def go_on(result: Comparison, busy: Busy, steps: int | None = None) -> Compariso
     """Take the steps of a comparison without a process; while the machine is busy, everything is slow."""
     for count, step in enumerate(COMPARISON.steps(result), start=1):
         assert not isinstance(step, SparsePart)
-        counts = {"index": step.index, "block": step.block, "variant": step.variant.name}
+        counts: dict[str, Any] = {"index": step.index, "block": step.block, "variant": step.variant.name}
         latency_ms, others = (DISTURBED_MS, 0.9) if busy(step) else (QUIET_MS, 0.0)
         result.add(
             builders.trial(step.workload, latency_ns=latency_ms * 1e6, stamped=True, others_cpu=others, **counts)
@@ -36,7 +37,7 @@ def go_on(result: Comparison, busy: Busy, steps: int | None = None) -> Compariso
     return result
 
 
-def compared(busy: Busy, trials: int = 3, **flags: object) -> Comparison:
+def compared(busy: Busy, trials: int = 3, **flags: Any) -> Comparison:
     return go_on(COMPARISON.start(settings(**{**CHOSEN, "trials": trials, **flags})), busy)
 
 

@@ -44,8 +44,8 @@ def test_a_poll_that_fetches_nothing_is_paid_by_the_next_delivery() -> None:
 
 
 def test_a_push_takes_the_same_bytes_at_every_rate() -> None:
-    for transport, options in (("websocket", {}), ("mqtt", {"qos": 2}), ("tcp", {})):
-        assert len(set(law(transport, **options).data_bytes_per_delivery)) == 1
+    for found in (law("websocket"), law("mqtt", qos=2), law("tcp")):
+        assert len(set(found.data_bytes_per_delivery)) == 1
 
 
 def test_polling_takes_the_fewest_bytes_at_a_high_rate_and_the_most_at_a_low_one() -> None:

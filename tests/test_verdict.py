@@ -18,7 +18,7 @@ from rtbench.analysis.metrics import summary_row
 from rtbench.analysis.verdict import CHECKS, INVALID, SUSPECT, VALID, Finding, judge
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
-from rtbench.result.report import remarks
+from rtbench.result.report import overview, remarks
 from rtbench.wire.tcp import Direction, Wire
 from tests import builders
 from tests.builders import variant
@@ -129,6 +129,63 @@ def test_what_is_wrong_is_found_and_nothing_else(trials: list[Measured], verdict
     assert found == verdict
     assert reason in reasons
     assert len(findings_of(*trials)) == 1
+
+
+@pytest.mark.parametrize(("qos", "verdict"), [(0, SUSPECT), (1, SUSPECT), (2, INVALID)])
+def test_a_duplicate_is_against_qos_2_only(qos: int, verdict: str) -> None:
+    of = variant(f"mqtt-qos{qos}", "mqtt", options={"qos": qos})
+    row = summary_row(of, [repeated(1)], WORKLOAD)
+    assert row["verdict"] == verdict
+    assert "delivered more than once: 1 deliver" in row["reasons"]
+
+
+def test_half_of_qos_2_twice_is_counted_in_the_table() -> None:
+    of = variant("mqtt-qos2", "mqtt", options={"qos": 2})
+    result = builders.comparison([of], lambda *_: repeated(COUNT * 5), trials=1)
+    assert overview(result).column("lost") == [f"0, {COUNT * 5} twice"]
+
+
+@pytest.mark.parametrize(
+    ("sparse", "verdict", "reason"),
+    [
+        (trial(), VALID, ""),
+        (lossy(1), SUSPECT, "messages were lost in the sparse part: 10 of 2,000"),
+        (lossy(60), INVALID, "messages were lost in the sparse part: 600 of 2,000"),
+        (spoiled(3), INVALID, "messages were corrupt in the sparse part: 3 deliveries"),
+        (trial(error="the server died"), INVALID, "trials failed in the sparse part: 1 of 1"),
+    ],
+    ids=["clean", "a loss", "much lost", "corrupt", "failed"],
+)
+def test_the_sparse_part_delivers_every_message_too(sparse: Measured, verdict: str, reason: str) -> None:
+    row = summary_row(VARIANT, [trial()], WORKLOAD, sparse=[sparse])
+    assert row["verdict"] == verdict
+    assert reason in row["reasons"]
+
+
+def test_a_variant_without_a_trial_is_invalid() -> None:
+    found, reasons = verdict_of()
+    assert found == INVALID
+    assert "no trial was measured" in reasons
+
+
+@pytest.mark.parametrize(
+    ("lag_ms", "causes"), [(0.5, ["the publisher was late beside the fastest variant"]), (0.1, [])]
+)
+def test_a_lag_that_is_half_of_the_fastest_variant_spoils_the_comparison(lag_ms: float, causes: list[str]) -> None:
+    """At 250 ms, as polling has, half a millisecond of lag is nothing by itself; where another takes 1 ms, it is."""
+    trials = [trial(latency_ms=250.0, lag_ms=lag_ms)] * 3
+    row = summary_row(VARIANT, trials, WORKLOAD)
+    assert judge(row, trials, None) == (VALID, [])
+    assert [finding.cause for finding in judge(row, trials, 1.0)[1]] == causes
+
+
+def test_one_cause_is_printed_once_with_the_variants_that_it_concerns() -> None:
+    variants = [variant(name, slot=slot) for slot, name in enumerate(("sse", "tcp", "websocket"))]
+    drops = {"sse": 7, "tcp": 7, "websocket": 0}
+    result = builders.comparison(variants, lambda _, v, __: trial(listen_drops=drops[v.name]), trials=1)
+    printed = " ".join(result.report().split())
+    assert printed.count("a listen queue was full") == 1
+    assert "by any program: sse, tcp: 7 connections were turned away. Advice:" in printed
 
 
 @pytest.mark.parametrize(("ready", "remarked"), [("due_ns", True), ("sent_ns", False)])

@@ -304,9 +304,8 @@ def _names(result: Comparison) -> str:
 
 def _state(result: Comparison, side: str, names: Sequence[str]) -> list[str]:
     found, where = [], f" in {side}" if side else ""
-    if result.status != "complete":
-        done = f"{len(result.trials)} of {result.planned_trials} trials"
-        found.append(f"{side or 'This result'} is INCOMPLETE: {done}.")
+    if result.missing:
+        found.append(f"{side or 'This result'} is INCOMPLETE: {result.missing}.")
     for row in result.summary:
         if row["variant"] in names and row["verdict"] != VALID:
             found.append(f"{row['variant']}{where} is {row['verdict']}: {row['reasons']}.")

@@ -10,7 +10,7 @@ after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from rtbench.analysis.disturbance import counted, disturbance
 from rtbench.analysis.latencies import LATENCY, TIMELINE
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import IDENTITY, Column, Group, Metric, Trials, columns_of
-from rtbench.analysis.regimes import OF_A_RATE, SPARSE_METRICS, lowest_rate
+from rtbench.analysis.regimes import OF_A_RATE, SPARSE_METRICS, lowest_rate, sparse_groups
 from rtbench.table import significant
 
 if TYPE_CHECKING:
@@ -275,17 +275,16 @@ def summary_row(
     trials: Trials,
     workload: Workload,
     fastest_ms: float | None = None,
-    sparse: Sequence[Group] = (),
+    sparse: Trials = (),
 ) -> dict[str, Any]:
     """Return a row of summary.csv: metrics of the trials that count, and the verdict over all trials.
 
-    `fastest_ms` as for `verdict.judge`. `sparse` has the trials of the variant in the sparse part, a group for each
-    rate.
+    `fastest_ms` as for `verdict.judge`. `sparse` has the trials of the variant in the sparse part.
     """
     failed = sum(t.counts.error is not None for t in trials)
-    group = Group(variant, workload, counted(trials), failed=failed, sparse=lowest_rate(sparse))
+    group = Group(variant, workload, counted(trials), failed=failed, sparse=lowest_rate(sparse_groups(variant, sparse)))
     row, rest = _row(_BEFORE, group, intervals=True), _row(_AFTER, group, intervals=True)
-    row["verdict"], findings = verdict.judge({**row, **rest}, trials, fastest_ms)
+    row["verdict"], findings = verdict.judge({**row, **rest}, trials, fastest_ms, sparse)
     row["reasons"] = "; ".join(finding.reason for finding in findings)
     return {**row, **rest, FAILED.name: group.failed}
 

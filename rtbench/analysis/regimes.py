@@ -14,7 +14,8 @@ from rtbench.analysis.latencies import TIMELINE
 from rtbench.analysis.metric import IDENTITY, Group, Metric
 
 if TYPE_CHECKING:
-    pass
+    from rtbench.analysis.measured import Measured
+    from rtbench.plan.variant import Variant
 
 BUSY, SPARSE = "busy", "sparse"
 _KNOWN = {metric.name: metric for metric in (*COSTS, *TIMELINE)}
@@ -69,6 +70,11 @@ SPARSE_METRICS = tuple(  # of summary.csv
     Metric(f"sparse_{m.name}", m.kind, f"at the lowest rate of the sparse part: {m.meaning}", _of_sparse(m))
     for m in AT_A_RATE
 )
+
+
+def sparse_groups(variant: Variant, trials: Sequence[Measured]) -> list[Group]:
+    """Return the completed trials of a variant in the sparse part, a group for each rate, in their order."""
+    return [Group(variant, trial.workload, [trial]) for trial in trials if not trial.counts.error]
 
 
 def lowest_rate(groups: Sequence[Group]) -> Group | None:

@@ -8,12 +8,13 @@ reason also says what to change.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rtbench.analysis.disturbance import counted, disturbance
+from rtbench.analysis.ledger import Ledger
 
 if TYPE_CHECKING:
     from rtbench.analysis.measured import Measured
@@ -69,17 +70,19 @@ Row = Mapping[str, Any]
 Trials = Sequence["Measured"]
 
 
-def judge(row: Row, trials: Trials, fastest_ms: float | None) -> tuple[str, list[Finding]]:
+def judge(row: Row, trials: Trials, fastest_ms: float | None, sparse: Trials = ()) -> tuple[str, list[Finding]]:
     """Return the verdict of a variant and what was found, findings that make it `invalid` first.
 
     `fastest_ms`: the smallest median latency among the variants it is compared with, milliseconds; None if there is
     none. A lag of the publisher that is small beside the latency of this variant still falsifies that comparison.
+    `sparse` has its trials in the sparse part of a comparison, which must deliver every message, too.
     """
     if not trials:
         return INVALID, [Finding(INVALID, "no trial was measured", "none was completed", "run it to its end")]
     figures = counted(trials)
     found = [check(row, trials if check in OF_ALL_TRIALS else figures) for check in CHECKS]
     found.append(late_beside_the_fastest(figures, fastest_ms))
+    found += in_the_sparse_part(row, sparse)
     if any(finding and finding.cause == DISTURBED and finding.verdict == INVALID for finding in found):
         found = [finding for finding in found if finding and finding.verdict == INVALID]  # the others follow from it
     findings = sorted(filter(None, found), key=lambda finding: finding.verdict != INVALID)
@@ -136,6 +139,14 @@ def foreign(row: Row, trials: Trials) -> Finding | None:
     if not count:
         return None
     return Finding(SUSPECT, "foreign messages were delivered", f"{count:,} deliveries", "use a server of its own")
+
+
+def in_the_sparse_part(row: Row, sparse: Trials) -> list[Finding]:
+    """Find failed trials and the fate of messages in the sparse part, whose latencies are not judged."""
+    ledger = sum((trial.ledger for trial in sparse if not trial.counts.error), start=Ledger())
+    row = {**row, **asdict(ledger)}
+    found = [check(row, sparse) for check in (failed_trials, losses, duplicates, corruption, foreign)]
+    return [replace(finding, cause=f"{finding.cause} in the sparse part") for finding in found if finding]
 
 
 def not_achieved(row: Row, trials: Trials) -> Finding | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -24,11 +24,10 @@ class Drawn(Protocol):
     variants: list[Variant]
     environment: Mapping[str, Any]
     status: str
-    planned_trials: int
 
     @property
-    def trials(self) -> Sized:
-        """The trials that were measured."""
+    def missing(self) -> str:
+        """What an interruption left, in words; empty if the result is complete."""
 
     @property
     def summary(self) -> Table:
@@ -48,10 +47,13 @@ class Comparison(Protocol):
     environment: Mapping[str, Any]
     created: str
     status: str
-    planned_trials: int
     observations: dict[str, str]
     trials: list[Measured]
     laws: dict[str, Law]
+
+    @property
+    def missing(self) -> str:
+        """What an interruption left, in words; empty if the result is complete."""
 
     @property
     def blocks(self) -> int:

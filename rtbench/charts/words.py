@@ -74,8 +74,8 @@ def findings(result: Drawn) -> list[str]:
     """Return the warnings: missing trials, verdicts and losses."""
     rows = list(result.summary)
     found = []
-    if result.status != "complete":
-        found.append(f"INCOMPLETE: {len(result.trials)} of {result.planned_trials} trials.")
+    if result.missing:
+        found.append(f"INCOMPLETE: {result.missing}.")
     for verdict, words in ((INVALID, "Not fit to conclude"), (SUSPECT, "Suspect")):
         if names := [row["variant"] for row in rows if row["verdict"] == verdict]:
             found.append(f"{words}: {joined(names)}.")

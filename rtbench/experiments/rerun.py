@@ -24,7 +24,6 @@ from rtbench.errors import ResultError
 from rtbench.experiments.compare import check_same, settings_again
 from rtbench.plan.settings import MOST_TRIALS, Given
 from rtbench.result.comparison import Comparison
-from rtbench.result.result import COMPLETE
 from rtbench.table import Table, significant
 
 YES, NO, UNKNOWN = "yes", "no", "cannot tell"
@@ -51,9 +50,9 @@ def settings_of(result: Comparison) -> dict[str, Given]:
     Raises:
         ResultError: the result is not complete, or the installed rtbench cannot measure the same.
     """
-    if result.status != COMPLETE:
+    if result.missing:
         raise ResultError(
-            f"the result is incomplete ({len(result.trials)} of {result.planned_trials} trials): "
+            f"the result is incomplete ({result.missing}): "
             "only a complete result can be measured again; `rtbench resume` completes it"
         )
     settings = settings_again(result)

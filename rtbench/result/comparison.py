@@ -18,7 +18,7 @@ from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import Group
 from rtbench.analysis.metrics import fastest_ms, observation, summary_row, trial_row
 from rtbench.analysis.precision import Precision, widths
-from rtbench.analysis.regimes import BUSY, SPARSE, rate_row
+from rtbench.analysis.regimes import BUSY, SPARSE, rate_row, sparse_groups
 from rtbench.analysis.steady import NO_LAW, Law, law
 from rtbench.analysis.verdict import INVALID, Finding, judge
 from rtbench.plan.records import Deliveries, Publishes
@@ -71,7 +71,10 @@ class Comparison(Result[Measured]):
         """One row a variant: the columns of summary.csv."""
         fastest = self.fastest_ms
         return Table(
-            [summary_row(v, self.trials_of(v.name), self.workload, fastest, self._sparse_of(v)) for v in self.variants]
+            [
+                summary_row(v, self.trials_of(v.name), self.workload, fastest, self.sparse_of(v.name))
+                for v in self.variants
+            ]
         )
 
     @property
@@ -83,7 +86,10 @@ class Comparison(Result[Measured]):
     def findings(self) -> dict[str, list[Finding]]:
         """What the verdict on each variant rests on."""
         rows = {row["variant"]: row for row in self.summary}
-        return {name: judge(row, self.trials_of(name), self.fastest_ms)[1] for name, row in rows.items()}
+        return {
+            name: judge(row, self.trials_of(name), self.fastest_ms, self.sparse_of(name))[1]
+            for name, row in rows.items()
+        }
 
     @cached_property
     def trial_table(self) -> Table:
@@ -97,14 +103,14 @@ class Comparison(Result[Measured]):
         rows = []
         for variant in self.variants:
             busy = Group(variant, self.workload, counted_trials(self.trials_of(variant.name)))
-            for part, group in ((BUSY, busy), *((SPARSE, group) for group in self._sparse_of(variant))):
+            sparse = sparse_groups(variant, self.sparse_of(variant.name))
+            for part, group in ((BUSY, busy), *((SPARSE, group) for group in sparse)):
                 rows.append(rate_row(group, part, self.laws.get(variant.name, NO_LAW).at(group.workload.rate_hz)))
         return Table(rows)
 
-    def _sparse_of(self, variant: Variant) -> list[Group]:
-        """Return the trials of a variant in the sparse part, a group for each rate, highest rate first."""
-        trials = [t for t in self.sparse if t.counts.variant == variant.name and not t.counts.error]
-        return [Group(variant, trial.workload, [trial]) for trial in trials]
+    def sparse_of(self, variant: str) -> list[Measured]:
+        """Return the trials of a variant in the sparse part, one for each rate, failed ones included."""
+        return [trial for trial in self.sparse if trial.counts.variant == variant]
 
     def finish(self, status: str = COMPLETE) -> None:
         """Note what formats and laws predict at any update rate; then as for every result."""
@@ -164,6 +170,14 @@ class Comparison(Result[Measured]):
         parts = len({trial.workload.rate_hz for trial in self.sparse})
         return len(self.trials) + parts, self.planned_trials + self.repeated + len(self.sparse_workloads)
 
+    @property
+    def missing(self) -> str:
+        """What an interruption left, in words; empty if the result is complete."""
+        if self.status == COMPLETE:
+            return ""
+        done, planned = len(self.trials), self.planned_trials + self.repeated
+        return f"{done} of {planned} trials" if done < planned else "the sparse part is missing"
+
     def add_sparse(self, trials: Sequence[Measured]) -> None:
         """Take in the trials of all variants at a low rate, and save them."""
         for trial in trials:
@@ -184,7 +198,7 @@ class Comparison(Result[Measured]):
     @property
     def problem(self) -> int:
         """0 fine, 1 a trial failed, 3 the precision asked for was not reached, 4 measured but not fit to conclude."""
-        if any(t.counts.error for t in self.trials):
+        if any(t.counts.error for t in (*self.trials, *self.sparse)):
             return 1
         if INVALID in self.summary.column("verdict"):
             return UNFIT

@@ -171,10 +171,8 @@ def _conditions(result: Comparison) -> list[str]:
         "until the application had it; B/msg: bytes on the wire for each delivery, without segments that carry only an "
         "acknowledgement; CPU us: CPU time of the server for each delivery."
     )
-    if result.status != "complete":
-        done, planned = len(result.trials), result.planned_trials + result.repeated
-        what = f"{done} of {planned} trials" if done < planned else "the sparse part is missing"
-        text = f"INCOMPLETE: {what}. {text}"
+    if result.missing:
+        text = f"INCOMPLETE: {result.missing}. {text}"
     return [textwrap.fill(text, WIDTH)]
 
 

@@ -136,6 +136,11 @@ class Result(ABC, Generic[Trial]):
         """How many steps of the experiment are done, and how many are planned so far."""
         return len(self.trials), self.planned_trials
 
+    @property
+    def missing(self) -> str:
+        """What an interruption left, in words; empty if the result is complete."""
+        return "" if self.status == COMPLETE else f"{len(self.trials)} of {self.planned_trials} trials"
+
     # how it grows
 
     @classmethod
