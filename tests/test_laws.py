@@ -245,7 +245,7 @@ def test_a_stall_is_charged_to_all_that_was_due_in_it_and_hardly_seen_from_the_t
     assert process.returncode == 0, err
     row = next(csv.DictReader((rtbench.directory / "out" / "summary.csv").open()))
     assert float(row["latency_p99_ms"]) > 0.7 * frozen_ms
-    assert float(row["latency_from_sent_p99_ms"]) < frozen_ms / 28
+    assert float(row["latency_from_sent_p99_ms"]) < frozen_ms / 10
     assert "messages waited for their turn" in out
 
 
