@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from rtbench.transports import Message, Meter, Option, Steady, refuse_wildcards
-from rtbench.units import format_seconds
+from rtbench.units import format_seconds, plain
 
 from . import http_sizes
 from .http_session import HttpSession, open_session, software
@@ -77,7 +77,7 @@ def observation(seen: Mapping[str, Any]) -> str:
     half = seen["interval_s"] / 2
     return (
         f"waits half its interval: {format_seconds(seen['latency_mean_ms'] / 1e3)} measured, "
-        f"{format_seconds(half)} expected; {seen['requests_per_delivery']:.2g} requests a delivery, "
+        f"{format_seconds(half)} expected; {plain(seen['requests_per_delivery'], 2)} requests a delivery, "
         f"{seen['empty_request_share'] or 0:.0%} of them for nothing; the newest a subscriber has is "
         f"{format_seconds((seen['age_mean_ms'] or 0) / 1e3)} old on average"
     )

@@ -1,4 +1,4 @@
-"""Table: rows that print as text in a terminal, as HTML in a notebook and as CSV in a file."""
+"""Table: rows that print as text in a terminal, as HTML in a notebook, and as CSV or Markdown in a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+WIDTH = 100  # of texts, in columns of a terminal, where nothing else is known
+LEAST_WIDTH = 60
 
 
 def _csv_value(value: Any) -> Any:
@@ -27,6 +30,11 @@ def significant(value: Any, digits: int = 3) -> str:
     if abs(value) >= 10**digits:
         return f"{value:.0f}"
     return f"{value:#.{digits}g}".rstrip(".")
+
+
+def cut(text: str, longest: int) -> str:
+    """Return a text of at most `longest` characters; an ellipsis stands for what is cut off."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,12 @@ class Table:
         writer.writerows([_csv_value(value) for value in row.values()] for row in self.rows)
         return text.getvalue()
 
+    def to_markdown(self) -> str:
+        """Return the table for Markdown (GitHub Flavored Markdown, section 4.10), numbers to the right."""
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)]]
+        lines += [[significant(value).replace("|", "\\|") for value in row.values()] for row in self.rows]
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
     def text(self, left: Sequence[str] = ()) -> str:
         """Return the table in aligned columns. Columns are aligned to the right, except those that `left` names."""
         cells = [self.columns, *([significant(v) for v in row.values()] for row in self.rows)]
@@ -81,6 +95,28 @@ class Table:
             ]
             lines.append("  ".join(parts).rstrip())
         return "\n".join(lines)
+
+    def fitted(self, width: int, dropped: Sequence[str]) -> tuple[Table, list[str]]:
+        """Return the table without the first of the columns `dropped` that it must lose to fit, and their names.
+
+        If that is not enough, the texts of the first column are cut short.
+        """
+        rows, lost = list(self.rows), []
+        for name in (name for name in dropped if name in self.columns):
+            if Table(rows).width <= width:
+                break
+            rows = [{key: value for key, value in row.items() if key != name} for row in rows]
+            lost.append(name)
+        if rows and (excess := Table(rows).width - width) > 0:
+            first = next(iter(rows[0]))
+            longest = max(max(len(row[first]) for row in rows) - excess, 2)
+            rows = [{**row, first: cut(row[first], longest)} for row in rows]
+        return Table(rows), lost
+
+    @property
+    def width(self) -> int:
+        """The longest line of the table as text."""
+        return max(map(len, self.text().splitlines()), default=0)
 
     def __str__(self) -> str:
         return self.text(left=self.columns[:1])

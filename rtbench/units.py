@@ -1,9 +1,10 @@
-"""Parse times with units (`500ms`, `2s`, `1m30s`, `250us`), and format times and counts for sentences."""
+"""Parse times with units (`500ms`, `2s`, `1m30s`, `250us`), and format times, counts and numbers for sentences."""
 
 from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 from rtbench.errors import UsageError
 
@@ -12,7 +13,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|min|m|h)")
 
 
 def parse_seconds(text: str | float) -> float:
-    """Return a time in seconds; a number without a unit is in seconds.
+    """Return a time in seconds. A text needs a unit, unless it is zero; a number that is no text is in seconds.
 
     Raises:
         UsageError: the text is not a time.
@@ -21,11 +22,13 @@ def parse_seconds(text: str | float) -> float:
         return float(text)
     stripped = text.strip()
     try:
-        seconds = float(stripped)
+        number = float(stripped)
     except ValueError:
-        seconds = math.nan
-    if math.isfinite(seconds):
-        return seconds
+        number = math.nan
+    if number == 0:
+        return 0.0
+    if math.isfinite(number):
+        raise UsageError(f"{text!r} has no unit; write {stripped}ms, {stripped}s or {stripped}m")
     parts = _PART.findall(stripped)
     if not parts or "".join(_PART.split(stripped)[::3]).strip():
         raise UsageError(f"{text!r} is not a time; write it with a unit, such as 500ms, 2s or 1m30s")
@@ -53,10 +56,10 @@ def format_seconds(seconds: float) -> str:
     """Return a time with three significant digits and the unit that fits it: `0.512 s` is `512 ms`."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if abs(seconds) >= size or unit == "us":
-            return f"{_significant(seconds / size)} {unit}"
+            return f"{plain(seconds / size)} {unit}"
     raise AssertionError
 
 
-def _significant(value: float, digits: int = 3) -> str:
-    text = f"{value:.{digits}g}"
-    return f"{float(text):.0f}" if "e" in text else text
+def plain(value: float, digits: int = 3) -> str:
+    """Return a number with so many significant digits, never with an exponent: `990`, `0.00005`."""
+    return format(Decimal(f"{value:.{digits}g}"), "f")

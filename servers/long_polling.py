@@ -19,7 +19,7 @@ from rtbench.wire import http
 
 from .http_relay import batch_response, relay, software
 
-__all__ = ["serve", "software"]
+__all__ = ["by_hand", "serve", "software"]
 
 
 async def long_poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Response:
@@ -29,6 +29,15 @@ async def long_poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> we
         async with asyncio.timeout(http.wait_s(", ".join(request.headers.getall("Prefer", [])))):
             await feed.beyond(cursor)
     return batch_response(request, feeds, feed.after(cursor))
+
+
+def by_hand(url: str) -> list[str]:
+    """Return lines for two terminals: wait for what comes after now, and publish."""
+    now = f"$(curl --silent --head {url}/room | tr -d '\\r' | sed -n 's/^ETag: //p')"
+    return [
+        f"curl --include --header 'Prefer: wait=20' --header \"If-None-Match: {now}\" {url}/room",
+        f"curl --data hello {url}/room",
+    ]
 
 
 def serve(

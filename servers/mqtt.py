@@ -27,10 +27,10 @@ from typing import Annotated
 from rtbench.errors import UsageError
 from rtbench.transports import BACKLOG, Option, ServerContext, server_url
 
-from .mqtt_broker import Broker, software
+from .mqtt_broker import Broker, by_hand, software
 from .mqtt_connection import Connection
 
-__all__ = ["Broker", "serve", "software"]
+__all__ = ["Broker", "by_hand", "serve", "software"]
 
 TLS_HANDSHAKE_WITHIN_S = 10.0
 

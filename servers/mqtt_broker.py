@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from hmac import compare_digest
 from importlib.metadata import version
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from rtbench.transports import relayed
 from rtbench.wire import mqtt
@@ -17,6 +18,13 @@ from .mqtt_session import Counters, Message, Session
 from .mqtt_topics import Subscriptions
 
 REPORT_EVERY_S = 10.0  # mosquitto's default
+
+
+def by_hand(url: str) -> list[str]:
+    """Return lines for two terminals."""
+    place = urlsplit(url)
+    where = f"-h {place.hostname} -p {place.port}"
+    return [f"mosquitto_sub {where} -t room -q 2 -d", f"mosquitto_pub {where} -t room -q 2 -m hello -d"]
 
 
 def software() -> str:

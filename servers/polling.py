@@ -16,13 +16,18 @@ from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 
 from .http_relay import batch_response, relay, software
 
-__all__ = ["serve", "software"]
+__all__ = ["by_hand", "serve", "software"]
 
 
 async def poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Response:
     """Answer at once: with the messages since the client's cursor, or with 304."""
     cursor = feeds.cursor(request.headers.get("If-None-Match"), default=0)
     return batch_response(request, feeds, feed.after(cursor))
+
+
+def by_hand(url: str) -> list[str]:
+    """Return lines for a terminal: publish, and ask what there is."""
+    return [f"curl --data hello {url}/room", f"curl --include {url}/room"]
 
 
 def serve(

@@ -18,7 +18,7 @@ from rtbench.wire import sse
 
 from .http_relay import relay, software
 
-__all__ = ["serve", "software"]
+__all__ = ["by_hand", "serve", "software"]
 
 
 async def stream(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.StreamResponse:
@@ -41,6 +41,15 @@ def events(feeds: Feeds, batch: Batch[bytes]) -> bytes:
     return b"".join(
         gap + [sse.encode(m, feeds.cursor_text(number)) for number, m in enumerate(batch.messages, start=first + 1)]
     )
+
+
+def by_hand(url: str) -> list[str]:
+    """Return lines for two terminals, and one for the console of a browser."""
+    return [
+        f"curl --no-buffer {url}/room",
+        f"curl --data hello {url}/room",
+        f'new EventSource("{url}/room").onmessage = e => console.log(e.data)   // in the console of a browser',
+    ]
 
 
 def serve(

@@ -15,12 +15,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import cast
+from urllib.parse import urlsplit
 
 from rtbench.transports import BACKLOG, Feed, Feeds, ServerContext, server_url
 from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
 from rtbench.wire import lengths
 
 SLOW_BYTES = 2**20  # unsent bytes of a connection above which it gets nothing, and later catches up from the feed
+
+
+def by_hand(url: str) -> list[str]:
+    """Return lines for bash: a subscriber, a publisher, and what comes."""
+    place = urlsplit(url)
+    return [
+        f"exec 3<>/dev/tcp/{place.hostname}/{place.port}; printf 'S room\\n' >&3",
+        f"exec 4<>/dev/tcp/{place.hostname}/{place.port}; printf 'P room\\n\\0\\5hello' >&4",
+        "timeout 1 cat <&3 | od -c",
+    ]
 
 
 def software() -> str:

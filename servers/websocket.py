@@ -37,6 +37,15 @@ MAX_PAYLOAD_BYTES = 64 * 2**20
 SLOW_BYTES = 2**20  # unsent bytes of a connection above which it is taken out of the broadcast
 
 
+def by_hand(url: str) -> list[str]:
+    """Return a line for a terminal, and one for the console of a browser."""
+    return [
+        f"python -m websockets {url}/room   # sends each line that you type",
+        f's = new WebSocket("{url}/room"); s.onmessage = e => console.log(e.data); s.onopen = () => s.send("hello")'
+        "   // in the console of a browser",
+    ]
+
+
 def software() -> str:
     """Return the name and version of the library."""
     return f"websockets {version('websockets')}"

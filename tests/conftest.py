@@ -114,7 +114,7 @@ class Program:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.mark = f"RTBENCH_TEST={uuid.uuid4().hex}"
+        self.mark = f"TEST_OF_RTBENCH={uuid.uuid4().hex}"
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("RTBENCH_")}
         self.environment |= dict([self.mark.split("=")])
         self.environment["RTBENCH_REPEAT"] = "no"  # tests run side by side, and would be taken for a disturbance

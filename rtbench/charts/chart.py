@@ -24,12 +24,16 @@ _NOTEBOOK_WIDTH = 1280  # pixels
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawn chart. `alt` describes the picture in words; files of every format contain it."""
+    """A drawn chart. `alt` describes the picture in words; files of every format contain it.
+
+    `notes` is the text below the picture: what it shows and under which conditions, a line each.
+    """
 
     name: str
     figure: Figure
     title: str
     alt: str
+    notes: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write the chart to a file; the suffix determines the format. The file is written completely or not at all.
@@ -49,6 +53,17 @@ class Chart:
             _write(target, content)
         except OSError as error:
             raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+
+    def save_notes(self, path: str | Path) -> None:
+        """Write title and notes to a text file.
+
+        Raises:
+            UsageError: the path cannot be written.
+        """
+        try:
+            _write(Path(path), f"{self.title}\n\n{self.notes}\n".encode())
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
     def _rendered(self, kind: str, dpi: float | None = None) -> bytes:
         metadata: dict[str, dict[str, Any]] = {

@@ -54,8 +54,9 @@ def bytes_per_delivery(result: Comparison, preset: Preset) -> Chart:
         notes.append(f"The line across a bar shows where {above} should end according to the wire format.")
     notes += words.missing(result, names(rows), "because their bytes are not known")
     part_names = {part: name for part, (_, name) in _PARTS.items()}
-    page.frame("Bytes on the wire for each delivery", notes, legend(page, part_names, tints))
     totals = [float(row["wire_bytes_per_delivery"]) for row in rows]
+    finding = words.finding(result, dict(zip(names(rows), totals, strict=True)), "takes", "times the bytes of")
+    page.frame("Bytes on the wire for each delivery", notes, legend(page, part_names, tints), finding)
     write_values(page, totals, [f"{total:,.0f}" for total in totals])
     alt = words.alternative(
         result,
@@ -97,7 +98,8 @@ def server_cpu(result: Comparison, preset: Preset) -> Chart:
         "Bars: all trials together; dots: single trials.",
         *words.missing(result, names(rows), "because their CPU time is not known"),
     ]
-    page.frame("Server CPU for each delivery", notes)
+    finding = words.finding(result, {row["variant"]: row[column] for row in rows}, "takes", "times the CPU time of")
+    page.frame("Server CPU for each delivery", notes, finding=finding)
     write_values(page, reach, [significant(float(row[column])) for row in rows])
     alt = words.alternative(
         result,

@@ -53,7 +53,11 @@ def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
     notes = words.missing(result, curves, "because they have no delivery")
     if curves is arrived:
         notes.append("Thin lines: until the application had it.")
-    page.frame("How soon messages arrive", ["Further left is faster.", *notes])
+    medians = {name: float(np.median(result.latency_ms(name))) for name in curves}
+    if curves is arrived:
+        medians = {name: float(np.median(_arrived_ms(result, name))) for name in curves}
+    finding = words.finding(result, medians, "takes", "times as long as")
+    page.frame("How soon messages arrive", ["Further left is faster.", *notes], finding=finding)
     anchors = {name: _at_shares(curve) for name, curve in curves.items()}
     _mark(page, anchors)
     page.label({name: _for_label(page, curve, anchors[name]) for name, curve in curves.items()})

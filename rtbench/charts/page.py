@@ -42,6 +42,7 @@ class Page:
         self.width, self.height = (float(v) for v in self.figure.bbox.size)
         self.axes: Axes = self.figure.add_axes((0.1, 0.15, 0.8, 0.7), facecolor=preset.background)
         self.title = ""
+        self.notes: list[str] = []
         self._area = Box(*(self.width * _MARGIN,) * 2, self.width * (1 - _MARGIN), self.height - self.width * _MARGIN)
         self._style_axes()
 
@@ -67,6 +68,7 @@ class Page:
             width=p.line_pt / 3,
             length=p.tick_pt / 3,
         )
+        self.axes.tick_params(which="minor", length=p.tick_pt / 6)
         self.axes.set_axisbelow(True)
 
     def grid(self, which: str) -> None:
@@ -78,20 +80,29 @@ class Page:
         for setter, text in ((self.axes.set_xlabel, x), (self.axes.set_ylabel, y)):
             setter(text, fontsize=self.preset.text_pt, color=self.preset.ink, labelpad=self.preset.text_pt / 3)
 
-    def frame(self, heading: str, notes: Sequence[str], legend: Sequence[Artist] = ()) -> None:
-        """Write the title at the top and notes and conditions at the bottom, and fit the axes between them."""
+    def frame(self, heading: str, notes: Sequence[str], legend: Sequence[Artist] = (), finding: str = "") -> None:
+        """Write the title at the top and notes and conditions at the bottom, and fit the axes between them.
+
+        The title is the finding, with the heading below; without a finding it is the heading. A preset without notes
+        has only the warnings at the bottom.
+        """
         subject = words.subject(self.result)
         self.title = f"{heading}: {subject}"
+        if finding:
+            heading, subject = finding, self.title
+            self.title = f"{finding}. {self.title}"
         left, bottom, right, top = self._area
         p = self.preset
         head = self._paragraph([heading], p.title_pt, p.ink, left, top, va="top", weight="bold")
         top = self._box(head).y0 - self.pixels(p.title_pt * 0.3)
         beneath = self._paragraph([subject], p.text_pt, p.faint, left, top, va="top")
+        warnings = " ".join(words.findings(self.result))
         remarks = " ".join([*words.findings(self.result), *notes, words.conditions(self.result)])
-        facts = [remarks, words.implementations(self.result)]
-        foot = self._paragraph(facts, p.caption_pt, p.faint, left, bottom, va="bottom")
+        self.notes = [remarks, words.implementations(self.result)]
         top = self._box(beneath).y0 - self.pixels(p.text_pt * 0.7)
-        bottom = self._box(foot).y1 + self.pixels(p.caption_pt * 0.8)
+        if written := self.notes if p.notes else [warnings] * bool(warnings):
+            foot = self._paragraph(written, p.caption_pt, p.faint, left, bottom, va="bottom")
+            bottom = self._box(foot).y1 + self.pixels(p.caption_pt * 0.8)
         if legend:
             top = self._legend(legend, top) - self.pixels(p.text_pt * 0.5)
         self._area = Box(left, bottom, right, top)
@@ -278,4 +289,4 @@ class Page:
     def chart(self, name: str, alt: str) -> Chart:
         """Return the chart, with a watermark if it is not fit to conclude from."""
         self._watermark()
-        return Chart(name, self.figure, self.title, alt)
+        return Chart(name, self.figure, self.title, alt, "\n".join(self.notes))

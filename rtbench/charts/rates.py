@@ -78,7 +78,11 @@ def _draw(result: Comparison, preset: Preset, name: str, column: str, of_law: st
     page.grid("both")
     page.name_axes("messages per second of each publisher (log)", axis)
     notes = [_NOTES[name], *words.missing(result, points, "because the value is not known")]
-    page.frame(heading, notes)
+    lowest = min(rates)
+    at_lowest = {row["variant"]: row[column] for row in rows if row["rate_hz"] == lowest}
+    of = "times the bytes of" if column.startswith("data") else "times the age of"
+    finding = words.finding(result, at_lowest, f"has at {lowest:g} messages/s", of)
+    page.frame(heading, notes, finding=finding)
     room_on_the_right(page, low, high, list(points))
     ends = {}
     for variant_name, found in points.items():

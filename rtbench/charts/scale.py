@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ def ticks(low: float, high: float) -> list[float]:
     return _even(low, high)
 
 
+def minor_ticks(low: float, high: float, places: Sequence[float]) -> list[float]:
+    """Return one to nine of each decade between two limits, without the ticks that have a number."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [s * 10.0**d for d in decades for s in range(1, 10) if low <= s * 10.0**d <= high]
+    return [tick for tick in found if not any(math.isclose(tick, place) for place in places)]
+
+
 def _even(low: float, high: float) -> list[float]:
     unit = 10.0 ** math.floor(math.log10((high - low) / 3))
     step = max(unit * s for s in (1, 2, 5) if unit * s <= (high - low) / 3 + 1e-12 * unit)
@@ -59,5 +66,5 @@ def plain_log(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> 
     else:
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(low, high)
-    axis.set_ticks([], minor=True)
+    axis.set_ticks(minor_ticks(low, high, places), minor=True)
     axis.set_ticks(places, [plain(place) for place in places])

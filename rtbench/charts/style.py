@@ -17,13 +17,13 @@ COLOURS = (
     "#3f90da",
     "#ffa90e",
     "#bd1f01",
-    "#94a4a2",
+    "#92dadd",
     "#832db6",
     "#a96b59",
     "#e76300",
     "#b9ac70",
     "#717581",
-    "#92dadd",
+    "#94a4a2",  # of the control
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
 DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
@@ -67,6 +67,7 @@ class Preset:
     caption_pt: float
     line_pt: float
     marker_pt: float
+    notes: bool = True  # below the picture
 
     @property
     def dark(self) -> bool:
@@ -187,6 +188,7 @@ def settings() -> Iterator[None]:
         "text.parse_math": False,
         "svg.hashsalt": "rtbench",
         "pdf.fonttype": 42,
+        "svg.fonttype": "none",  # text, not outlines: it can be searched, read aloud and edited
         "hatch.linewidth": 0.8,
     }
     with style.context(["default", own]):

@@ -9,13 +9,14 @@ from rtbench.analysis.verdict import INVALID, SUSPECT
 from rtbench.errors import UsageError
 from rtbench.plan.variant import DEFAULT_SERVER
 from rtbench.table import significant
-from rtbench.units import format_seconds
+from rtbench.units import format_seconds, plain
 
 if TYPE_CHECKING:
     from rtbench.analysis.view import Drawn
     from rtbench.plan.variant import Variant
 
 _MOST_NAMES = 4
+_LEAST_FACTOR = 1.5  # in a title
 
 
 def subject(result: Drawn) -> str:
@@ -82,6 +83,22 @@ def findings(result: Drawn) -> list[str]:
     if lost := [f"{row['variant']} {row['lost']} of {row['expected']}" for row in rows if row.get("lost")]:
         found.append(f"Lost messages, which are not part of the latencies: {joined(lost)}.")
     return found
+
+
+def finding(result: Drawn, values: Mapping[str, float], takes: str, than: str) -> str:
+    """Return the difference between the largest and the smallest value as a sentence; empty if they are close.
+
+    `takes` and `than` stand around the factor: "takes", "times as long as". Controls are not part of it, and neither
+    are variants that are not fit to conclude from.
+    """
+    left_out = {variant.name for variant in result.variants if variant.control}
+    left_out |= {row["variant"] for row in result.summary if row["verdict"] == INVALID}
+    known = {name: value for name, value in values.items() if name not in left_out and value > 0}
+    if len(known) < 2:
+        return ""
+    low, high = (end(known, key=known.__getitem__) for end in (min, max))
+    factor = known[high] / known[low]
+    return f"{high} {takes} {plain(factor, 2)} {than} {low}" if factor >= _LEAST_FACTOR else ""
 
 
 def reasons(result: Drawn) -> list[str]:

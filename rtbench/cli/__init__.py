@@ -13,11 +13,12 @@ import importlib
 import os
 import pkgutil
 import sys
+import warnings
 from typing import Any
 
 import click
 
-from rtbench.errors import Error
+from rtbench.errors import Error, UsageError, did_you_mean
 
 _FIRST = ("run", "compare")  # what a newcomer types first; the others follow by name
 _NO_COMMANDS = ("measuring", "options")
@@ -29,6 +30,16 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         names = [module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NO_COMMANDS]
         return [*_FIRST, *sorted(name for name in names if name not in _FIRST)]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            raise UsageError(
+                f"No such command {args[0]!r}; the commands are {', '.join(self.list_commands(ctx))}{hint}"
+            )
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):
@@ -55,6 +66,16 @@ def main() -> None:
 
 def run_program(arguments: list[str] | None = None) -> int:
     """Run the program with some arguments, those of the process by default; return the exit code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _print_warning
+        return _run_program(arguments)
+
+
+def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"rtbench: {' '.join(str(message).split())}", err=True)
+
+
+def _run_program(arguments: list[str] | None) -> int:
     try:
         code: Any = group.main(args=arguments, prog_name="rtbench", standalone_mode=False)
         sys.stdout.flush()

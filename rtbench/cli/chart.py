@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rtbench.result.result import Result
 
 
+USUAL_PRESET = "slides"
+
+
 @click.command("chart", short_help="Draw the charts of a saved result.")
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option(
@@ -21,13 +24,22 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="which one; repeatable [all]",
 )
-@click.option("--preset", default="slides", metavar="slides|paper|dark", help="size and look [slides]")
+@click.option("--preset", default=USUAL_PRESET, metavar="slides|paper|dark", help="size and look [slides]")
 @click.option("--format", "formats", multiple=True, metavar="png|svg|pdf", help="file format; repeatable [all]")
+@click.option(
+    "--notes",
+    type=click.Choice(["below", "file", "none"]),
+    default="below",
+    help="conditions and explanations: below the picture, in NAME.txt beside it, or nowhere [below]; warnings stay",
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="write here [RESULT/charts]")
-def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[str, ...], out: Path | None) -> None:
+def command(
+    result: Path, charts: tuple[str, ...], preset: str, formats: tuple[str, ...], notes: str, out: Path | None
+) -> None:
     """Draw the charts of RESULT, a directory that `rtbench run`, `compare` or `idle` wrote.
 
-    Nothing is measured: the saved result is all it takes. The path of every chart is printed.
+    Nothing is measured: the saved result is all it takes. The path of every chart is printed: NAME.png, or
+    NAME-PRESET.png for another preset than slides.
 
     \b
     latency-ecdf           which share of deliveries had arrived after which time
@@ -56,18 +68,19 @@ def command(result: Path, charts: tuple[str, ...], preset: str, formats: tuple[s
                 raise UsageError(f"{flag} must be one of {', '.join(known)}: got {value!r}")
     assert loaded.path is not None
     directory = out if out is not None else loaded.path / "charts"
-    for path in draw_charts(loaded, directory, preset, charts, formats):
+    for path in draw_charts(loaded, directory, preset, charts, formats, notes):
         click.echo(str(path))
 
 
 def draw_charts(
     result: Result[Any],
     directory: Path,
-    preset: str = "slides",
+    preset: str = USUAL_PRESET,
     charts: Sequence[str] = (),
     formats: Sequence[str] = (),
+    notes: str = "below",
 ) -> Iterator[Path]:
-    """Draw charts, all where none are named, and yield each path as it is written.
+    """Draw charts, all where none are named, and yield each path as it is written; `notes` as for the command.
 
     A chart that this result has no data for is skipped, and an error if it was named.
 
@@ -78,17 +91,22 @@ def draw_charts(
     from rtbench.errors import UsageError
 
     _make(directory)
+    suffix = "" if preset == USUAL_PRESET else f"-{preset}"  # presets do not overwrite each other
     drawn = False
     for name in dict.fromkeys(charts or result.charts):
         try:
-            chart = result.chart(name, preset)
+            chart = result.chart(name, preset, notes == "below")
         except UsageError as error:
             if charts:
                 raise
             click.echo(f"skipped: {error}", err=True)
             continue
+        if notes == "file":
+            path = directory / f"{name}{suffix}.txt"
+            chart.save_notes(path)
+            yield path
         for kind in dict.fromkeys(formats or FORMATS):
-            path = directory / f"{name}.{kind}"
+            path = directory / f"{name}{suffix}.{kind}"
             chart.save(path)
             drawn = True
             yield path

@@ -20,6 +20,7 @@ from rtbench.errors import UsageError
 @click.option("--trials", "what", flag_value="trials", help="a row a trial")
 @click.option("--deliveries", "what", flag_value="deliveries", help="a row a delivery, times in integer nanoseconds")
 @click.option("--schema", "what", flag_value="schema", help="the JSON Schema of every result.json; needs no RESULT")
+@click.option("--markdown", "what", flag_value="markdown", help="the table of the report, for Markdown")
 @click.option("--hgrm", metavar="VARIANT", help="the latencies of a variant in HdrHistogram's percentile format, ms")
 @click.option(
     "--out",
@@ -29,7 +30,7 @@ from rtbench.errors import UsageError
 )
 @click.pass_context
 def command(ctx: click.Context, result: Path | None, what: str, hgrm: str | None, out: Path | None) -> None:
-    """Print the data of a saved result as CSV, or a distribution of latencies for HdrHistogram's plotter."""
+    """Print the data of a saved result as CSV or Markdown, or a distribution of latencies for HdrHistogram."""
     if hgrm is not None and ctx.get_parameter_source("what") is not ParameterSource.DEFAULT:
         raise UsageError(f"--hgrm and --{what} are two files; ask for one at a time")
     if result is None and what != "schema":
@@ -51,6 +52,8 @@ def _lines(path: Path | None, what: str, hgrm: str | None) -> Iterator[str]:
             return iter([comparison.rate_table.to_csv()])
         return delivery_lines(comparison) if hgrm is None else hgrm_lines(comparison, hgrm)
     result = load(path)
+    if what == "markdown":
+        return iter([result.overview().to_markdown()])
     return iter([(result.summary if what == "summary" else result.trial_table).to_csv()])
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtbench.cli.options import MeasuringCommand, output_options, settings_from
+from rtbench.cli.options import MeasuringCommand, check_variables, output_options, settings_from, with_sources
+from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
     from rtbench.experiments.runner import Experiment, Progress
@@ -49,12 +53,19 @@ def experiment_command(
         quiet: bool,
         **_settings: Any,
     ) -> int:
+        from rtbench.experiments import experiments
         from rtbench.experiments.runner import run
+        from rtbench.transports.registry import server_options
 
         chosen = experiment()
+        settings = {name for each in experiments().values() for name in each.settings()}
+        check_variables(ctx, settings | set(server_options()))
         given = settings_from(ctx, chosen.settings(), config)
-        directory = out or default_directory(chosen.kind)
-        return carry_out(lambda watch: run(chosen, given, directory, watch), chart, as_json, quiet, strict)
+        try:
+            with result_directory(out, chosen.kind) as directory:
+                return carry_out(lambda watch: run(chosen, given, directory, watch), chart, as_json, quiet, strict)
+        except UsageError as error:
+            raise with_sources(error, given, config) from error
 
     return command
 
@@ -89,7 +100,14 @@ def print_result(result: Result[Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**result.description(), "summary": list(result.summary)}, indent=1))
     else:
-        click.echo(result.report())
+        click.echo(result.report(output_width()))
+
+
+def output_width() -> int:
+    """Return the width of the terminal, at most `WIDTH`; `WIDTH` if standard output is none."""
+    from rtbench.table import WIDTH
+
+    return min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH) if sys.stdout.isatty() else WIDTH
 
 
 def _draw(result: Result[Any], quiet: bool) -> None:
@@ -101,9 +119,36 @@ def _draw(result: Result[Any], quiet: bool) -> None:
             click.echo(f"drew {path}", err=True)
 
 
-def default_directory(kind: str) -> Path:
-    """Return where a result is saved if the user does not say."""
-    return Path("results") / f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+@contextmanager
+def result_directory(out: Path | None, kind: str) -> Iterator[Path]:
+    """Yield where a result is saved: `out`, or a new directory that no other program has; it is gone if it stays empty.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    if out is not None:
+        yield out
+        return
+    directory = _new_directory(kind)
+    try:
+        yield directory
+    finally:
+        with suppress(OSError):  # it is not empty
+            directory.rmdir()
+
+
+def _new_directory(kind: str) -> Path:
+    name = f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count(1):
+        directory = Path("results") / (name if number == 1 else f"{name}-{number}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(f"{directory} cannot be made: {error.strerror}; --out names another") from error
+        return directory
+    raise AssertionError
 
 
 class ProgressLine:

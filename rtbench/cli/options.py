@@ -5,15 +5,18 @@ A flag beats an `RTBENCH_*` variable, which beats `--config FILE.toml`.
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
-from rtbench.errors import UsageError
+from rtbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from rtbench.plan.settings import Given, Setting
@@ -46,14 +49,22 @@ def _option(setting: Setting, many: bool) -> click.Option:
         flags = f"{setting.flag}/--no-{setting.name}"
         return click.Option([flags, setting.name], default=setting.default, envvar=variable, help=setting.help)
     repeatable = setting.many and (many or setting.always_many)
+    multiple = setting.many or setting.always_many  # in a run, too, to say what is wrong with several
     shown = f" [{setting.shown_default}]" if setting.shown_default else ""
     return click.Option(
         [setting.flag, setting.name],
         metavar=setting.metavar,
-        multiple=repeatable,
+        multiple=multiple,
         envvar=variable,
+        shell_complete=_names if setting.name == "transport" else None,
         help=f"{setting.help}{shown}{' (repeatable)' if repeatable else ''}",
     )
+
+
+def _names(_ctx: click.Context, _option: click.Parameter, begun: str) -> list[CompletionItem]:
+    from rtbench.transports import registry
+
+    return [CompletionItem(name) for name in registry.installed() if name.startswith(begun)]
 
 
 def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,20 +95,50 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def check_variables(ctx: click.Context, known: Collection[str]) -> None:
+    """Refuse an `RTBENCH_*` variable that is not the name of an option; `known` are the settings of all experiments.
+
+    Raises:
+        UsageError: there is one.
+    """
+    names = {f"RTBENCH_{name.upper()}" for name in known}
+    names |= {p.envvar for p in ctx.command.get_params(ctx) if isinstance(p.envvar, str)}
+    for variable in sorted(os.environ):
+        if variable.startswith("RTBENCH_") and variable not in names:
+            raise UsageError(f"the variable {variable} is the name of no option{did_you_mean(variable, names)}")
+
+
+def with_sources(error: UsageError, given: Mapping[str, Given], config: Path | None) -> UsageError:
+    """Return an error that also names where the values of the flags in it come from, unless from the command line."""
+    found = []
+    for name, value in given.items():
+        flag = "--" + name.replace("_", "-")
+        if re.search(rf"{flag}(?![\w-])", str(error)):
+            if value.source == "environment":
+                found.append(f"{flag} is from the variable RTBENCH_{name.upper()}")
+            elif value.source == "config":
+                found.append(f"{flag} is from the key {name} of {config}")
+    return UsageError(f"{error} ({'; '.join(found)})") if found else error
+
+
 def settings_from(ctx: click.Context, known: Mapping[str, Setting], config: Path | None) -> dict[str, Given]:
     """Return every setting with its value and its source.
 
     Raises:
         UsageError: an unknown key in the file, or a value that is not possible.
     """
-    from rtbench.plan.settings import resolve
+    from rtbench.plan.settings import Given, resolve
 
     given = {name: (value, "config") for name, value in _read(config, known).items()}
     for name in known:
         source = ctx.get_parameter_source(name)
         if source in _SOURCES:
             given[name] = (ctx.params[name], _SOURCES[source])
-    return resolve(given, known)
+    try:
+        return resolve(given, known)
+    except UsageError as error:
+        sources = {name: Given(value, source) for name, (value, source) in given.items()}
+        raise with_sources(error, sources, config) from None
 
 
 def _read(config: Path | None, known: Mapping[str, Setting]) -> dict[str, Any]:
@@ -111,5 +152,8 @@ def _read(config: Path | None, known: Mapping[str, Setting]) -> dict[str, Any]:
         raise UsageError(f"--config {config} is not TOML: {error}") from error
     unknown = [key for key in content if key not in known]
     if unknown:
-        raise UsageError(f"--config {config} has an unknown key {unknown[0]!r}; the keys are {', '.join(known)}")
+        raise UsageError(
+            f"--config {config} has an unknown key {unknown[0]!r}; the keys are {', '.join(known)}"
+            f"{did_you_mean(unknown[0], known)}"
+        )
     return content

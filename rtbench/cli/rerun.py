@@ -29,7 +29,7 @@ def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     Exit 0: none disagrees; 1: a trial failed; 3: one does not agree; with --strict, 4: these trials cannot tell, or
     the new measurement is not fit to conclude from.
     """
-    from rtbench.cli.measuring import ProgressLine, default_directory
+    from rtbench.cli.measuring import ProgressLine, result_directory
     from rtbench.experiments import experiments
     from rtbench.experiments.compare import load_comparison
     from rtbench.experiments.rerun import settings_of
@@ -39,7 +39,8 @@ def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     settings = settings_of(before)
     line = ProgressLine(shown=not quiet and sys.stderr.isatty())
     try:
-        after = run(experiments()[before.kind], settings, out or default_directory("rerun"), line.show)
+        with result_directory(out, "rerun") as directory:
+            after = run(experiments()[before.kind], settings, directory, line.show)
     finally:
         line.clear()
     code = _say(before, after, strict)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,9 @@ def _option(option: Option, transports: list[str]) -> click.Option:
 def command(
     transport: str, server: str, host: str, port: int, tls_cert: str | None, tls_key: str | None, **given: Any
 ) -> None:
-    """Run one server until SIGTERM or Ctrl-C; print its URL as one line of JSON."""
+    """Run one server until SIGTERM or Ctrl-C; print its URL as one line of JSON.
+
+    On a terminal, the lines below it try the server: with curl, mosquitto_sub, or in the console of a browser."""
     import asyncio
 
     if (tls_cert is None) != (tls_key is None):
@@ -100,6 +103,7 @@ async def _serve(
     import asyncio
 
     from rtbench.system.tls import server_context
+    from rtbench.transports import registry
     from rtbench.transports.serving import serve
 
     stop = asyncio.Event()
@@ -109,4 +113,7 @@ async def _serve(
     tls = server_context(*files) if files is not None else None
     async with serve(transport, server, host, port, options, tls) as url:
         click.echo(json.dumps({"transport": transport, "server": server, "url": url, "pid": os.getpid()}))
+        if sys.stdout.isatty() and tls is None:
+            for line in registry.server(transport, server).by_hand(url):
+                click.echo(f"    {line}")
         await stop.wait()

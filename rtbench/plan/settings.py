@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rtbench.errors import UsageError
+from rtbench.errors import UsageError, did_you_mean
 from rtbench.plan.workload import ARRIVALS, PATTERNS, Workload, participants
 from rtbench.units import parse_seconds, parse_yes_or_no
 
@@ -203,7 +203,8 @@ def resolve(given: Mapping[str, tuple[Any, str]], known: Mapping[str, Setting]) 
     """
     for name in given:
         if name not in known:
-            raise UsageError(f"unknown option {name!r}; the options are {', '.join(known)}")
+            hint = did_you_mean(name, known)
+            raise UsageError(f"unknown option {name!r}; the options are {', '.join(known)}{hint}")
     resolved = {}
     for name, setting in known.items():
         value, source = given.get(name, (None, ""))

@@ -27,7 +27,7 @@ from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.result import storage
 from rtbench.result.result import COMPLETE, UNFIT, Result
-from rtbench.table import Table
+from rtbench.table import WIDTH, Table
 from rtbench.transports import registry
 from rtbench.units import counted, format_seconds
 
@@ -244,22 +244,23 @@ class Comparison(Result[Measured]):
 
     # words and pictures
 
-    def report(self) -> str:
-        """Return the table and the sentences that `rtbench run` and `rtbench compare` print."""
+    def report(self, width: int = WIDTH) -> str:
+        """Return what `rtbench run` and `rtbench compare` print, at most `width` columns wide (60 or more)."""
         from rtbench.result.report import report
 
-        return report(self)
+        return report(self, width)
 
-    def _repr_html_(self) -> str:
+    def overview(self) -> Table:
+        """Return the table of the report."""
         from rtbench.result.report import overview
 
-        return overview(self)._repr_html_()
+        return overview(self)
 
-    def draw(self, name: str, preset: str) -> Chart:
+    def draw(self, name: str, preset: str, notes: bool) -> Chart:
         """Draw one chart; see `rtbench.charts.CHARTS`."""
         from rtbench.charts import CHARTS, draw
 
-        return draw(CHARTS, self, name, preset)
+        return draw(CHARTS, self, name, preset, notes)
 
     def latency_ecdf(self, preset: str = "slides") -> Chart:
         """Draw which share of deliveries had arrived after which time."""

@@ -14,14 +14,14 @@ from rtbench.analysis.verdict import INVALID
 from rtbench.plan.variant import Variant
 from rtbench.result import storage
 from rtbench.result.result import UNFIT, Result
-from rtbench.table import Table
-from rtbench.units import counted, format_seconds
+from rtbench.table import LEAST_WIDTH, WIDTH, Table
+from rtbench.units import counted, format_seconds, plain
 
 if TYPE_CHECKING:
     from rtbench.charts import Chart
 
 CONTENDED_PERCENT = 5.0  # of the time in which the server could run: beyond it, its CPU figure is contention too
-_WIDTH = 100
+_DROPPED = ("opening B", "requests/h", "range kB", "active")  # in this order, if the terminal is narrow
 
 
 @dataclass(repr=False, kw_only=True)
@@ -72,18 +72,19 @@ class IdleResult(Result[IdleTrial]):
             "reasons": rows[0]["reasons"] if rows else "was not measured",
         }
 
-    def report(self) -> str:
-        """Return the table and a sentence a variant."""
-        return report(self.summary)
+    def report(self, width: int = WIDTH) -> str:
+        """Return the table and a sentence a variant, at most `width` columns wide (60 or more)."""
+        return report(self.summary, width)
 
-    def _repr_html_(self) -> str:
-        return Table([_shown(row) for row in self.summary])._repr_html_()
+    def overview(self) -> Table:
+        """Return the table of the report."""
+        return Table([_shown(row) for row in self.summary])
 
-    def draw(self, name: str, preset: str) -> Chart:
+    def draw(self, name: str, preset: str, notes: bool) -> Chart:
         """Draw one chart; see `rtbench.charts.IDLE_CHARTS`."""
         from rtbench.charts import IDLE_CHARTS, draw
 
-        return draw(IDLE_CHARTS, self, name, preset)
+        return draw(IDLE_CHARTS, self, name, preset, notes)
 
     @classmethod
     def load(cls, content: Mapping[str, Any], path: Path) -> IdleResult:
@@ -97,26 +98,29 @@ class IdleResult(Result[IdleTrial]):
         return result
 
 
-def report(table: Table) -> str:
-    """Return the table and a sentence a variant, for a terminal of 100 columns."""
+def report(table: Table, width: int = WIDTH) -> str:
+    """Return the table and a sentence a variant."""
+    width = max(width, LEAST_WIDTH)
     if not len(table):
         return "no variant was measured"
-    lines = [Table([_shown(row) for row in table]).text(left=["variant"]), ""]
+    shown, lost = Table([_shown(row) for row in table]).fitted(width, _DROPPED)
+    lines = [shown.text(left=["variant"]), ""]
     observed_s = max((row["observed_s"] for row in table), default=0.0)
     first = table.rows[0]
     lines.append(
         textwrap.fill(
             f"Each figure is of one connection, of {first['connections']}; {first['link']}. Figures per hour (/h) are "
-            f"extrapolated from {observed_s:.3g} s observed. Memory and CPU are the server's; the range of memory is "
-            "that of the first and the second half of the connections.",
-            _WIDTH,
+            f"extrapolated from {plain(observed_s)} s observed. Memory and CPU are the server's; the range of memory "
+            "is that of the first and the second half of the connections."
+            + (f" Left out, because the terminal is narrow: {', '.join(lost)}." if lost else ""),
+            width,
         )
     )
     lines.append("")
-    width = max(len(row["variant"]) for row in table)
+    longest = max(len(row["variant"]) for row in table)
     for row in table:
-        head = row["variant"].ljust(width) + "  "
-        lines.append(textwrap.fill(head + sentence(row), _WIDTH, subsequent_indent=" " * len(head)))
+        head = row["variant"].ljust(longest) + "  "
+        lines.append(textwrap.fill(head + sentence(row), width, subsequent_indent=" " * len(head)))
     return "\n".join(lines)
 
 
@@ -162,11 +166,11 @@ def sentence(row: Mapping[str, Any]) -> str:
 
 
 def _what_it_did(row: Mapping[str, Any]) -> str:
-    observed, wire = f"{row['observed_s']:.3g} s observed", row["wire_bytes_per_connection_hour"]
+    observed, wire = f"{plain(row['observed_s'])} s observed", row["wire_bytes_per_connection_hour"]
     if row["requests_per_connection_hour"]:
         each = row["requests_per_connection_hour"] * row["observed_s"] / 3600
         size = f", {wire / row['requests_per_connection_hour']:.0f} bytes each" if wire else ""
-        return f"asks though there is nothing new: {each:.3g} requests a connection in the {observed}{size}"
+        return f"asks though there is nothing new: {plain(each)} requests a connection in the {observed}{size}"
     if wire is None:
         return f"made no request in the {observed}; bytes are not counted on this system"
     if wire == 0:
@@ -178,5 +182,5 @@ def _what_it_did(row: Mapping[str, Any]) -> str:
     total = wire * row["observed_s"] / 3600
     return (
         f"kept alive: in the {observed} {row['active_connections']} of {row['connections']} connections exchanged "
-        f"something, on average {carried:.3g} bytes above TCP and {total:.3g} on the wire"
+        f"something, on average {plain(carried)} bytes above TCP and {plain(total)} on the wire"
     )

@@ -1,35 +1,31 @@
-"""Report: the table and the sentences that are printed after a run, at most 100 columns wide."""
+"""Report: the table and the sentences that are printed after a run, for a terminal of 60 columns or more."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis import ranking
 from rtbench.analysis.disturbance import counted, disturbance
 from rtbench.analysis.verdict import INVALID
-from rtbench.table import Table, significant
+from rtbench.table import LEAST_WIDTH, WIDTH, Table, significant
+from rtbench.units import plain
 from rtbench.wire.traffic import REPORTED_DIFFERENCE_PERCENT
 
 if TYPE_CHECKING:
     from rtbench.analysis.view import Comparison
 
-WIDTH = 100
 _P90, _P99 = "p90 ms", "p99 ms"  # the table has the highest one that all variants have
+_DROPPED = ("CPU us", "req/msg", _P90, _P99, "interval", "app ms")  # in this order, if the terminal is narrow
 _WAITED = 2.0  # report the wait if latency from due is at least this many times the latency from sent
 
 
 def overview(result: Comparison) -> Table:
-    """Return the columns of the summary that fit a terminal, with short names."""
+    """Return the most important columns of the summary, with short names."""
     rows = [_overview_row(row) for row in _in_order(result)]
     unused = _P90 if all(row[_P99] != "–" for row in rows) else _P99
-    rows = [{key: value for key, value in row.items() if key != unused} for row in rows]
-    excess = max(map(len, Table(rows).text(left=["variant"]).splitlines()), default=0) - WIDTH
-    if excess > 0:
-        longest = max(len(row["variant"]) for row in rows) - excess
-        rows = [{**row, "variant": textwrap.shorten(row["variant"], longest, placeholder="…")} for row in rows]
-    return Table(rows)
+    return Table([{key: value for key, value in row.items() if key != unused} for row in rows])
 
 
 def _overview_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,23 +63,24 @@ def _rounded(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 
-def report(result: Comparison) -> str:
+def report(result: Comparison, width: int = WIDTH) -> str:
     """Return the text that is printed after a run: table, conditions and sentences."""
-    lines = [overview(result).text(left=["variant"]), "", *_conditions(result), ""]
-    width = max(len(variant.name) for variant in result.variants)
+    width = max(width, LEAST_WIDTH)
+    table, lost = overview(result).fitted(width, _DROPPED)
+    lines = [table.text(left=["variant"]), "", _conditions(result, lost, width), ""]
+    longest = max(len(variant.name) for variant in result.variants)
     for row in _in_order(result):
         name = row["variant"]
         sentence = result.observations.get(name) or "was not completely measured"
-        lines.append(_hanging(name.ljust(width), sentence))
+        lines.append(_hanging(name.ljust(longest), sentence, width))
         for remark in remarks(row):
-            lines.append(_hanging(" " * width, remark))
+            lines.append(_hanging(" " * longest, remark, width))
     for said in (
         [*_causes(result), *_disturbances(result)],
         [*ranking.sentences(result), *ranking.bytes_sentences(result)],
+        result.precision.sentences() if result.precision is not None else [],
     ):
-        lines += [""] * bool(said) + [_paragraph(text) for text in said]
-    if result.precision is not None:
-        lines += ["", *map(_paragraph, result.precision.sentences())]
+        lines += [""] * bool(said) + [_paragraph(text, width) for text in said]
     return "\n".join(lines)
 
 
@@ -144,20 +141,21 @@ def _prediction_remark(row: Mapping[str, Any], percent: float) -> str:
         else "server or library write less than the format needs, or messages did not get onto the wire"
     )
     return (
-        f"bytes above TCP, {words}: {found[words][0]:.5g} per delivery measured, {found[words][1]:.5g} predicted from "
+        f"bytes above TCP, {words}: {plain(found[words][0], 5)} per delivery measured, "
+        f"{plain(found[words][1], 5)} predicted from "
         f"the wire format ({percent:+.1f} %): {meaning}"
     )
 
 
-def _paragraph(text: str) -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def _paragraph(text: str, width: int) -> str:
+    return textwrap.fill(text, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _hanging(head: str, text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent=f"{head}  ", subsequent_indent=" " * (len(head) + 2))
+def _hanging(head: str, text: str, width: int) -> str:
+    return textwrap.fill(text, width, initial_indent=f"{head}  ", subsequent_indent=" " * (len(head) + 2))
 
 
-def _conditions(result: Comparison) -> list[str]:
+def _conditions(result: Comparison, lost: Sequence[str], width: int) -> str:
     w = result.workload
     trials = result.blocks
     text = (
@@ -173,7 +171,9 @@ def _conditions(result: Comparison) -> list[str]:
     )
     if result.missing:
         text = f"INCOMPLETE: {result.missing}. {text}"
-    return [textwrap.fill(text, WIDTH)]
+    if lost:
+        text += f" Left out, because the terminal is narrow: {', '.join(lost)}."
+    return textwrap.fill(text, width)
 
 
 def _implementations(result: Comparison) -> str:

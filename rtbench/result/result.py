@@ -20,7 +20,7 @@ from rtbench.plan.settings import Given
 from rtbench.plan.variant import Variant
 from rtbench.result import storage
 from rtbench.system.environment import describe
-from rtbench.table import Table
+from rtbench.table import WIDTH, Table
 
 if TYPE_CHECKING:
     from typing import Self
@@ -108,15 +108,22 @@ class Result(ABC, Generic[Trial]):
         return 0 if self.problem == UNFIT and not strict else self.problem
 
     @abstractmethod
-    def report(self) -> str:
-        """Return the table and the sentences that end the experiment."""
+    def report(self, width: int = WIDTH) -> str:
+        """Return the table and the sentences that end the experiment, at most `width` columns wide (60 or more)."""
+
+    @abstractmethod
+    def overview(self) -> Table:
+        """Return the table of the report: the most important columns, with short names."""
+
+    def _repr_html_(self) -> str:
+        return self.overview()._repr_html_()
 
     @abstractmethod
     def observe(self) -> dict[str, str]:
         """Return one sentence on each variant, by its name."""
 
     @abstractmethod
-    def draw(self, name: str, preset: str) -> Chart:
+    def draw(self, name: str, preset: str, notes: bool) -> Chart:
         """Draw one of `charts`."""
 
     def samples_of(self, trial: Trial) -> Mapping[str, NDArray[Any]]:
@@ -213,15 +220,15 @@ class Result(ABC, Generic[Trial]):
         if variant not in names:
             raise UsageError(f"no variant {variant!r} in this result; it has {', '.join(names)}")
 
-    def chart(self, name: str, preset: str = "slides") -> Chart:
-        """Draw one of the charts of this kind of result by its name.
+    def chart(self, name: str, preset: str = "slides", notes: bool = True) -> Chart:
+        """Draw one of the charts of this kind of result by its name, with notes below it or without.
 
         Raises:
             UsageError: no such chart or preset, or the result has nothing to draw in it.
         """
         if name not in self.charts:
             raise UsageError(f"no chart {name!r}; the charts are {', '.join(self.charts)}")
-        return self.draw(name, preset)
+        return self.draw(name, preset, notes)
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {', '.join(v.name for v in self.variants)}: {len(self.trials)} trials, {self.status}>"

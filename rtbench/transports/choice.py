@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -34,10 +35,10 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
     given = _client_options(settings)
     for_servers = _named_values("--server-option", _value(settings, "server_option"))
     if not everything:
-        _refuse_several({**given, **for_servers})
+        _refuse_several({"--transport": names, "--server": servers, **given, **for_servers})
     several = [name for name, values in given.items() if len(values) > 1]
     found: list[Variant] = []
-    for name in dict.fromkeys(names or (n for n in registry.installed() if not registry.client(n).control)):
+    for name in dict.fromkeys(names or _usable()):
         spoken = registry.client(name, client)
         concerned = {o: values for o, values in given.items() if _key(spoken, o) in spoken.options or not everything}
         for server in servers or [DEFAULT_SERVER]:
@@ -81,7 +82,8 @@ def _refuse_several(given: Mapping[str, Sequence[Any]]) -> None:
     for name, values in given.items():
         if len(values) > 1:
             raise UsageError(
-                f"a run measures one variant: give one value for {name}, not {', '.join(map(str, values))}"
+                f"a run measures one variant: give one value for {name}, not {', '.join(map(str, values))}; "
+                "`rtbench compare` takes several"
             )
 
 
@@ -147,8 +149,21 @@ def _check_tls(variants: Sequence[Variant]) -> None:
             raise UsageError(f"--tls: the server {v.server} of {v.transport} has no TLS (its `serve` takes no `tls`)")
 
 
+def _usable() -> list[str]:
+    """Return the installed transports that can be loaded, without controls; warn of those that cannot."""
+    found = []
+    for name in registry.installed():
+        try:
+            registry.server(name)
+            if not registry.client(name).control:
+                found.append(name)
+        except UsageError as error:
+            warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+    return found
+
+
 def _controls() -> list[Variant]:
-    controls = [name for name in registry.installed() if registry.client(name).control]
+    controls = [name for name in registry.installed() if registry.is_control(name)]
     return [v for name in controls for v in variants_of(name, DEFAULT_SERVER, DEFAULT_CLIENT, {})]
 
 

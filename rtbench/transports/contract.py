@@ -81,6 +81,7 @@ class Server:
 
     A server module may define, beside `serve`:
         software(): the program that runs, with its version; it stands in every result.
+        by_hand(url): lines for a terminal that try the server at a URL; `rtbench serve` prints them.
 
     `tls` says whether `serve` takes a TLS context (its parameter `tls`).
     """
@@ -91,6 +92,7 @@ class Server:
     options: Mapping[str, Option]
     tls: bool
     software: str
+    by_hand: Callable[[str], list[str]]
 
 
 @dataclass(frozen=True)

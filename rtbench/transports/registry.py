@@ -6,15 +6,18 @@ The bench knows no transport by name. See `rtbench.transports.contract` for what
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 from zlib import crc32
 
-from rtbench.errors import UsageError
+from rtbench.errors import Error, UsageError, did_you_mean
 from rtbench.plan.settings import SETTINGS, Setting
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
@@ -56,14 +59,51 @@ def _load(kind: str, transport: str, name: str) -> tuple[EntryPoint, Any]:
     points = _points(kind)
     if point := points.get((transport, name)):
         try:
-            return point, point.load()
-        except ImportError as error:
-            raise UsageError(f"the {kind} {name!r} of {transport} cannot be loaded: {error}") from error
+            with redirect_stdout(sys.stderr):  # what a module prints must not mix with results
+                return point, point.load()
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(f"the {kind} {name!r} of {transport} cannot be loaded: {described(error)}") from error
     transports = sorted({t for t, _ in points})
     if transport not in transports:
-        raise UsageError(f"unknown transport {transport!r}; installed: {', '.join(transports)}")
+        hint = _meant_variant(transport) or did_you_mean(transport, transports)
+        raise UsageError(f"unknown transport {transport!r}; installed: {', '.join(transports)}{hint}")
     names = sorted(n for t, n in points if t == transport)
-    raise UsageError(f"{transport} has no {kind} {name!r}; installed: {', '.join(names)}")
+    hint = did_you_mean(name, names)
+    raise UsageError(f"{transport} has no {kind} {name!r}; installed: {', '.join(names)}{hint}")
+
+
+def _meant_variant(word: str) -> str:
+    """Return the end of a sentence for a word that is the name of a variant: which flags ask for it."""
+    for transport in installed():
+        if not word.lower().startswith(f"{transport}-"):
+            continue
+        with suppress(UsageError):
+            for options in client(transport).variants:
+                if word.lower() == transport + "".join(f"-{key}{value}" for key, value in options.items()):
+                    flags = "".join(f" --{key} {value}" for key, value in options.items())
+                    return f"; did you mean --transport {transport}{flags}?"
+    return ""
+
+
+def described(error: BaseException) -> str:
+    """Return type and text of an error, with file and line of the transport that it came from.
+
+    Errors of the operating system and of the bench say what happened, not that a module is wrong: they have no place.
+    """
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, Error | OSError):
+        return text
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
+    modules = {point.module for kind in _GROUPS for point in _points(kind).values()}
+    places = [
+        f" ({Path(frame.f_code.co_filename).name}, line {line})"
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") in modules
+    ]
+    return text + (places[-1] if places else "")
 
 
 def _software(point: EntryPoint, module: Any) -> str:
@@ -85,7 +125,12 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
     """
     point, module = _load("server", transport, name)
     tls = _takes(module.serve, NOT_OPTIONS[0])
-    return Server(transport, name, module.serve, options_of(module.serve), tls, _software(point, module))
+    software, by_hand = _software(point, module), getattr(module, "by_hand", _nothing_by_hand)
+    return Server(transport, name, module.serve, options_of(module.serve), tls, software, by_hand)
+
+
+def _nothing_by_hand(_url: str) -> list[str]:
+    return []
 
 
 def _pushed(_rate_hz: float, **_options: Any) -> Steady:
@@ -126,6 +171,14 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         steady=getattr(module, "steady", _pushed),
         drain_timeout_s=getattr(module, "drain_timeout_s", _usual_drain_timeout_s),
     )
+
+
+def is_control(transport: str) -> bool:
+    """Return whether a transport is a control; one that cannot be loaded is none."""
+    try:
+        return client(transport).control
+    except UsageError:
+        return False
 
 
 def broken_servers() -> Iterator[tuple[str, str, str]]:

@@ -137,6 +137,6 @@ async def accounting(meter: Meter, usage: Usage, schedule_end_ns: int) -> AsyncI
 
 def note(usage: Usage, error: Exception) -> None:
     """Keep an error in `usage`: each text once, and not too many."""
-    text = f"{type(error).__name__}: {error}"
+    text = registry.described(error)
     if text not in usage.errors and len(usage.errors) < _MOST_ERRORS:
         usage.errors.append(text)

@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from rtbench.errors import TrialError
+from rtbench.transports import registry
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class FreshProcesses(Executor):
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         process = subprocess.Popen(
-            [sys.executable, "-m", "rtbench.trial.executor"],
+            [sys.executable, "-P", "-m", "rtbench.trial.executor"],  # -P: not from the working directory
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -86,7 +87,7 @@ def _picklable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return TrialError(f"{type(error).__name__}: {error}")
+        return TrialError(registry.described(error))
     return error
 
 

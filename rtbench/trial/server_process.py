@@ -3,6 +3,7 @@
 `python -m rtbench.trial.server_process` reads one JSON line from standard input (transport, server, host, port,
 options, tls), answers with one JSON line (`{"url": ..., "ca": ...}` or `{"error": ...}`), and serves until standard
 input ends. A pipe ends with the process that holds it, so a server never outlives the bench, however the bench ends.
+What a server prints does not mix with the answers: it goes to standard error.
 
 A newline on standard input asks when the server relayed each message. The answer is one JSON line (`{"bytes": N}`) and
 N bytes of `rtbench.transports.relay_log`.
@@ -18,12 +19,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
-from typing import Any
+from typing import Any, BinaryIO
 
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.system.tls import certificate_files, server_context
-from rtbench.transports import relay_log
+from rtbench.transports import registry, relay_log
 from rtbench.transports.serving import serve
 
 _START_WITHIN_S = 20.0
@@ -76,7 +78,7 @@ async def server_process(
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "rtbench.trial.server_process"),
+        *("-P", "-m", "rtbench.trial.server_process"),  # -P: not from the working directory
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -120,14 +122,15 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-async def _serve_until_end_of_input(request: Mapping[str, Any]) -> None:
+async def _serve_until_end_of_input(request: Mapping[str, Any], answers: BinaryIO) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for name in ("SIGTERM", "SIGINT"):
         with suppress(NotImplementedError):
             loop.add_signal_handler(getattr(signal, name), stop.set)
     relay_log.turn_on()
-    Thread(target=_answer_until_end_of_input, args=(lambda: loop.call_soon_threadsafe(stop.set),), daemon=True).start()
+    stopped = partial(loop.call_soon_threadsafe, stop.set)
+    Thread(target=_answer_until_end_of_input, args=(answers, stopped), daemon=True).start()
     try:
         async with AsyncExitStack() as stack:
             names = request["transport"], request["server"], request["host"], request["port"]
@@ -137,12 +140,18 @@ async def _serve_until_end_of_input(request: Mapping[str, Any]) -> None:
                     cert, key, authority = until_loaded.enter_context(certificate_files())
                     tls = server_context(cert, key)
                 url = await stack.enter_async_context(serve(*names, request["options"], tls))
-            print(json.dumps({"url": url, "ca": authority}), flush=True)
+            _answer(answers, {"url": url, "ca": authority})
             await stop.wait()
             if hasattr(signal, "alarm"):
                 signal.alarm(round(_STOP_WITHIN_S))  # ends the process, should closing hang and nobody else insist
-    except Error as error:
-        print(json.dumps({"error": str(error), "usage": isinstance(error, UsageError)}), flush=True)
+    except Exception as error:
+        text = str(error) if isinstance(error, Error) else registry.described(error)
+        _answer(answers, {"error": text, "usage": isinstance(error, UsageError)})
+
+
+def _answer(answers: BinaryIO, content: Mapping[str, Any], rows: bytes = b"") -> None:
+    answers.write(json.dumps(content).encode() + b"\n" + rows)
+    answers.flush()
 
 
 def _first_line() -> bytes:
@@ -153,15 +162,16 @@ def _first_line() -> bytes:
     return line
 
 
-def _answer_until_end_of_input(then: Callable[[], object]) -> None:
+def _answer_until_end_of_input(answers: BinaryIO, then: Callable[[], object]) -> None:
     while os.read(0, 1):
         with suppress(OSError):  # nobody reads any more: standard input is about to end
             rows = relay_log.rows()
-            sys.stdout.buffer.write(json.dumps({"bytes": len(rows)}).encode() + b"\n" + rows)
-            sys.stdout.buffer.flush()
+            _answer(answers, {"bytes": len(rows)}, rows)
     with suppress(RuntimeError):  # the loop is closed: somebody else stopped the server first
         then()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve_until_end_of_input(json.loads(_first_line())))
+    own_output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    asyncio.run(_serve_until_end_of_input(json.loads(_first_line()), own_output))

@@ -1,0 +1,22 @@
+"""`rtbench show`: print a saved result again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("show", short_help="Print a saved result again.")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def command(result: Path, as_json: bool) -> None:
+    """Print the table and the sentences of RESULT, as the command that measured it did.
+
+    Nothing is measured. RESULT is a directory that `rtbench run`, `compare` or `idle` wrote; an interrupted one is
+    printed as far as it goes.
+    """
+    from rtbench.cli.measuring import print_result
+    from rtbench.experiments import load
+
+    print_result(load(result), as_json)
