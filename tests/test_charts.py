@@ -570,7 +570,7 @@ def test_command_prints_each_path(saved: Path) -> None:
 def test_command_draws_what_was_asked_for(saved: Path) -> None:
     chosen = ["--chart", "server-cpu", "--preset", "paper", "--out", str(saved / "new" / "place")]
     ran = CliRunner().invoke(command, [str(saved), *chosen], catch_exceptions=False)
-    assert ran.stdout.splitlines() == [str(saved / "new" / "place" / f"server-cpu.{kind}") for kind in FORMATS]
+    assert ran.stdout.splitlines() == [str(saved / "new" / "place" / f"server-cpu-paper.{kind}") for kind in FORMATS]
 
 
 @pytest.mark.parametrize(

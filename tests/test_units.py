@@ -15,8 +15,8 @@ from rtbench.units import format_seconds, parse_seconds
     [
         pytest.param(2, 2.0, id="a whole number is seconds"),
         pytest.param(0.25, 0.25, id="a fraction is seconds"),
-        pytest.param("3", 3.0, id="a bare number in text is seconds"),
-        pytest.param(" 1.5 ", 1.5, id="space around it does not matter"),
+        pytest.param("3s", 3.0, id="a whole number"),
+        pytest.param(" 1.5 s ", 1.5, id="space around it does not matter"),
         pytest.param("0", 0.0, id="nothing is a time"),
         pytest.param("20ns", 20e-9, id="nanoseconds"),
         pytest.param("250us", 250e-6, id="microseconds"),
@@ -53,6 +53,7 @@ def test_a_time_is_read(text: str | float, seconds: float) -> None:
         pytest.param("2S", id="a capital unit"),
         pytest.param("nan", id="not a number"),
         pytest.param("inf", id="for ever"),
+        pytest.param("100", id="a number without a unit"),
     ],
 )
 def test_what_is_no_time_is_refused_in_one_line(text: str) -> None:

@@ -81,8 +81,8 @@ def _draw(result: Comparison, preset: Preset, name: str, column: str, of_law: st
     lowest = min(rates)
     at_lowest = {row["variant"]: row[column] for row in rows if row["rate_hz"] == lowest}
     of = "times the bytes of" if column.startswith("data") else "times the age of"
-    finding = words.finding(result, at_lowest, f"has at {lowest:g} messages/s", of)
-    page.frame(heading, notes, finding=finding)
+    finding = words.finding(result, at_lowest, "takes" if "bytes" in column else "has", of)
+    page.frame(heading, notes, finding=f"{finding} at {lowest:g} messages/s" if finding else "")
     room_on_the_right(page, low, high, list(points))
     ends = {}
     for variant_name, found in points.items():

@@ -66,5 +66,6 @@ def plain_log(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> 
     else:
         axes.set_yscale("log", nonpositive="clip")
         axes.set_ylim(low, high)
-    axis.set_ticks(minor_ticks(low, high, places), minor=True)
+    small = minor_ticks(low, high, places)
+    axis.set_ticks(small, [""] * len(small), minor=True)
     axis.set_ticks(places, [plain(place) for place in places])

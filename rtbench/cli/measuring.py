@@ -129,18 +129,21 @@ def result_directory(out: Path | None, kind: str) -> Iterator[Path]:
     if out is not None:
         yield out
         return
-    directory = _new_directory(kind)
+    above = Path("results")
+    made = [] if above.exists() else [above]
+    made = [_new_directory(above, kind), *made]
     try:
-        yield directory
+        yield made[0]
     finally:
         with suppress(OSError):  # it is not empty
-            directory.rmdir()
+            for directory in made:
+                directory.rmdir()
 
 
-def _new_directory(kind: str) -> Path:
+def _new_directory(above: Path, kind: str) -> Path:
     name = f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in itertools.count(1):
-        directory = Path("results") / (name if number == 1 else f"{name}-{number}")
+        directory = above / (name if number == 1 else f"{name}-{number}")
         try:
             directory.mkdir(parents=True)
         except FileExistsError:
