@@ -154,7 +154,20 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     names = group.list_commands(commands)
     assert names[:2] == ["run", "compare"]
     assert {*names} == {
-        *("run", "compare", "resume", "serve", "chart", "export", "diff", "rerun", "idle", "transports", "doctor")
+        *(
+            "run",
+            "compare",
+            "resume",
+            "serve",
+            "chart",
+            "show",
+            "export",
+            "diff",
+            "rerun",
+            "idle",
+            "transports",
+            "doctor",
+        )
     }
     for name in names:
         assert run_program([name, "--help"]) == 0

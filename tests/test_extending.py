@@ -156,7 +156,7 @@ def test_a_client_that_cannot_be_loaded_spoils_no_other_transport(copy: Copy) ->
     points = "[rtbench.servers]\nhalf = no_such_module\n[rtbench.clients]\nhalf = no_such_module\n"
     (info / "entry_points.txt").write_text(points, encoding="utf-8")
     assert "half" in copy.rtbench("run", "--help")
-    assert "cannot be loaded: No module named 'no_such_module'" in copy.rtbench("transports")
+    assert "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'" in copy.rtbench("transports")
     size = ("--trials", "1", "--duration", "300ms", "--warmup", "100ms", "--quiet")
     assert "tcp" in copy.rtbench("run", "--transport", "tcp", *size, "--out", "out")
 

@@ -53,13 +53,10 @@ def experiment_command(
         quiet: bool,
         **_settings: Any,
     ) -> int:
-        from rtbench.experiments import experiments
         from rtbench.experiments.runner import run
-        from rtbench.transports.registry import server_options
 
         chosen = experiment()
-        settings = {name for each in experiments().values() for name in each.settings()}
-        check_variables(ctx, settings | set(server_options()))
+        check_variables(ctx)
         given = settings_from(ctx, chosen.settings(), config)
         try:
             with result_directory(out, chosen.kind) as directory:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,16 +95,23 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def check_variables(ctx: click.Context, known: Collection[str]) -> None:
-    """Refuse an `RTBENCH_*` variable that is not the name of an option; `known` are the settings of all experiments.
+def check_variables(ctx: click.Context) -> None:
+    """Refuse an `RTBENCH_*` variable that is the name of no option of any experiment or server.
 
     Raises:
         UsageError: there is one.
     """
-    names = {f"RTBENCH_{name.upper()}" for name in known}
-    names |= {p.envvar for p in ctx.command.get_params(ctx) if isinstance(p.envvar, str)}
-    for variable in sorted(os.environ):
-        if variable.startswith("RTBENCH_") and variable not in names:
+    names = {p.envvar for p in ctx.command.get_params(ctx) if isinstance(p.envvar, str)}
+    given = sorted(name for name in os.environ if name.startswith("RTBENCH_"))
+    if names.issuperset(given):
+        return
+    from rtbench.experiments import experiments
+    from rtbench.transports.registry import server_options
+
+    known = {*server_options(), *(name for each in experiments().values() for name in each.settings())}
+    names |= {f"RTBENCH_{name.upper()}" for name in known}
+    for variable in given:
+        if variable not in names:
             raise UsageError(f"the variable {variable} is the name of no option{did_you_mean(variable, names)}")
 
 
