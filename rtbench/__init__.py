@@ -20,6 +20,7 @@ The map of the program, in reading order; the first lines of each package list i
     experiments/   what a user asks for, one file each, on one runner
     cli/           one file a command
     errors.py      every error, and what it means for the exit code
+    keywords.py    the types of the options in Python
     table.py       rows as text, HTML and CSV; units.py reads and writes times
 
 `servers/` and `clients/`, beside this folder in the repository, hold one file a transport. They are installed as
@@ -34,7 +35,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Unpack
+
     from rtbench.experiments.runner import AnyResult, Experiment
+    from rtbench.keywords import CompareKeywords, IdleKeywords, Names, RunKeywords
     from rtbench.result.comparison import Comparison
     from rtbench.result.idle import IdleResult
     from rtbench.result.result import Result
@@ -43,39 +48,44 @@ __version__ = "0.1.0"
 __all__ = ["compare", "idle", "load", "run"]
 
 
-def run(out: str | Path | None = None, **settings: Any) -> Comparison:
-    """Measure one variant: `rtbench.run(transport="mqtt", qos=2)`.
+def run(transport: str | None = None, *, out: str | Path | None = None, **settings: Unpack[RunKeywords]) -> Comparison:
+    """Measure one variant: `rtbench.run("mqtt", qos=2)`.
 
     Args:
+        transport: its name; `rtbench transports` lists the installed ones.
         out: a new or empty directory to save the result in; None keeps it in memory.
-        **settings: the options of `rtbench run`, e.g. `rate=100`, `duration="5s"`, `trials=5`.
+        **settings: the options of `rtbench run`, e.g. `rate=100`, `duration="5s"`, `trials=5` (`rtbench.keywords`).
 
     Raises:
         UsageError: an option that does not exist, or a value that is not possible.
     """
     from rtbench.experiments.compare import RUN
 
-    return _measure(RUN, out, settings)
+    return _measure(RUN, out, {"transport": transport, **settings})
 
 
-def compare(out: str | Path | None = None, **settings: Any) -> Comparison:
-    """Measure several variants, all by default: `rtbench.compare(transport=["sse", "websocket"])`.
+def compare(
+    transport: Names | None = None, *, out: str | Path | None = None, **settings: Unpack[CompareKeywords]
+) -> Comparison:
+    """Measure several variants, all by default: `rtbench.compare(["sse", "websocket"])`.
 
     Args and errors as those of `run`; `transport`, `qos` and `server` also take a list.
     """
     from rtbench.experiments.compare import COMPARISON
 
-    return _measure(COMPARISON, out, settings)
+    return _measure(COMPARISON, out, {"transport": transport, **settings})
 
 
-def idle(out: str | Path | None = None, **settings: Any) -> IdleResult:
-    """Measure what idle connections cost: `rtbench.idle(connections=500, transport=["sse", "mqtt"])`.
+def idle(
+    transport: Names | None = None, *, out: str | Path | None = None, **settings: Unpack[IdleKeywords]
+) -> IdleResult:
+    """Measure what idle connections cost: `rtbench.idle(["sse", "mqtt"], connections=500)`.
 
     Args and errors as those of `run`, with the options of `rtbench idle`.
     """
     from rtbench.experiments.idle import IDLE
 
-    return _measure(IDLE, out, settings)
+    return _measure(IDLE, out, {"transport": transport, **settings})
 
 
 def load(path: str | Path) -> Result[Any]:
@@ -89,7 +99,7 @@ def load(path: str | Path) -> Result[Any]:
     return load(path)
 
 
-def _measure(experiment: Experiment[AnyResult, Any], out: str | Path | None, settings: dict[str, Any]) -> AnyResult:
+def _measure(experiment: Experiment[AnyResult, Any], out: str | Path | None, settings: Mapping[str, Any]) -> AnyResult:
     from rtbench.experiments.runner import run
     from rtbench.plan.settings import resolve
 

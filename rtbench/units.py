@@ -60,6 +60,13 @@ def format_seconds(seconds: float) -> str:
     raise AssertionError
 
 
+def clock(seconds: float) -> str:
+    """Return a time as a clock shows it: `0:05`, `12:34`, `1:30:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def plain(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits, never with an exponent: `990`, `0.00005`."""
     return format(Decimal(f"{value:.{digits}g}"), "f")

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from click.testing import CliRunner
@@ -17,9 +18,12 @@ import rtbench as package
 from rtbench.cli import run_program
 from rtbench.cli.measuring import result_directory
 from rtbench.errors import did_you_mean
+from rtbench.experiments.compare import COMPARISON
+from rtbench.experiments.idle import IDLE
+from rtbench.keywords import CompareKeywords, IdleKeywords, RunKeywords
 from rtbench.result.result import Result
 from rtbench.table import LEAST_WIDTH, Table
-from rtbench.units import plain
+from rtbench.units import clock, plain
 from tests import builders
 from tests.builders import REFERENCE, idle_result, variant
 from tests.conftest import RTBENCH, Program
@@ -97,6 +101,44 @@ def test_default_directories_never_collide(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(("value", "text"), [(990.0, "990"), (0.00005, "0.00005"), (12345.6, "12300"), (0.5, "0.5")])
 def test_numbers_in_sentences_are_plain(value: float, text: str) -> None:
     assert plain(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.6, "0:05"), (754, "12:34"), (5400, "1:30:00"), (3600, "1:00:00")])
+def test_a_long_time_is_shown_with_hours(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("experiment", "keywords"),
+    [(COMPARISON, CompareKeywords), (IDLE, IdleKeywords)],
+    ids=["compare", "idle"],
+)
+def test_every_option_is_a_typed_keyword(experiment: Any, keywords: type) -> None:
+    assert {"transport", *get_type_hints(keywords)} == set(experiment.settings())
+    compared = {name for name, setting in COMPARISON.settings().items() if setting.compared}
+    assert set(get_type_hints(RunKeywords)) == set(get_type_hints(CompareKeywords)) - compared
+
+
+@pytest.mark.process
+def test_a_type_checker_finds_a_wrong_keyword(tmp_path: Path) -> None:
+    (tmp_path / "right.py").write_text('import rtbench\n\nrtbench.run("mqtt", qos=2, duration="5s").report()\n')
+    (tmp_path / "wrong.py").write_text(
+        'import rtbench\n\nrtbench.run("mqtt", trails=2)\nrtbench.run("mqtt", rate="x")\n'
+    )
+    command = [sys.executable, "-m", "mypy", "--config-file", "", "--cache-dir", str(tmp_path / "cache")]
+    environment = {**os.environ, "MYPYPATH": str(REFERENCE.parents[1])}
+    done = subprocess.run(
+        [*command, "right.py", "wrong.py", "--follow-imports", "silent"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "right.py" not in done.stdout, done.stdout
+    assert 'wrong.py:3: error: Unexpected keyword argument "trails"' in done.stdout, done.stdout + done.stderr
+    assert "wrong.py:4" in done.stdout
 
 
 def wide() -> Iterator[tuple[str, Result[Any]]]:

@@ -241,7 +241,7 @@ def test_the_limit_of_open_files_is_raised_and_put_back() -> None:
 
 def test_a_setting_that_does_not_concern_idle_connections_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"unknown option 'rate'; the options are .*connections, duration"):
-        package.idle(rate=5)
+        package.idle(rate=5)  # type: ignore[call-arg]
 
 
 REFUSED = [

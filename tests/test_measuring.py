@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_a_saved_result_gives_the_same_report_and_tables_again(comparison: Path,
     [("fan-out", 10 * 5 * 2), ("fan-in", 10 * 6), ("room", 10 * 4 * 4), ("pairs", 10 * 6)],
 )
 @pytest.mark.process
-def test_patterns_deliver_to_whom_they_say(pattern: str, expected: int) -> None:
+def test_patterns_deliver_to_whom_they_say(pattern: Any, expected: int) -> None:
     counts = {"fan-out": (2, 10), "fan-in": (6, 2), "room": (4, 4), "pairs": (6, 6)}[pattern]
     result = rtbench.run(
         transport="mqtt", qos=1, pattern=pattern, publishers=counts[0], subscribers=counts[1],

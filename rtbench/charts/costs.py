@@ -56,6 +56,7 @@ def bytes_per_delivery(result: Comparison, preset: Preset) -> Chart:
     part_names = {part: name for part, (_, name) in _PARTS.items()}
     totals = [float(row["wire_bytes_per_delivery"]) for row in rows]
     finding = words.finding(result, dict(zip(names(rows), totals, strict=True)), "takes", "times the bytes of")
+    finding += f" at {result.workload.rate_hz:g} messages/s" if finding else ""
     page.frame("Bytes on the wire for each delivery", notes, legend(page, part_names, tints), finding)
     write_values(page, totals, [f"{total:,.0f}" for total in totals])
     alt = words.alternative(

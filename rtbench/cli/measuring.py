@@ -18,6 +18,7 @@ import click
 
 from rtbench.cli.options import MeasuringCommand, check_variables, output_options, settings_from, with_sources
 from rtbench.errors import UsageError
+from rtbench.units import clock
 
 if TYPE_CHECKING:
     from rtbench.experiments.runner import Experiment, Progress
@@ -166,12 +167,11 @@ class ProgressLine:
         if not self._shown or (progress.note and now - self._last < self._EVERY_S):
             return
         self._last = now
-        minutes, seconds = divmod(round(progress.left_s), 60)
         open_ended = progress.most_steps > progress.steps
         text = (
             f"trial {progress.step}/{progress.steps}{f' (at most {progress.most_steps})' if open_ended else ''}  "
             f"{progress.name:<16} {progress.note:<18}  "
-            f"{'at least ' if open_ended else ''}{minutes}:{seconds:02d} left"
+            f"{'at least ' if open_ended else ''}{clock(progress.left_s)} left"
         )
         width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
         click.echo(f"\r\x1b[K{text[:width]}", err=True, nl=False)
