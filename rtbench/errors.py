@@ -13,12 +13,13 @@ The library raises these errors. Only the command line prints them and exits.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence on an unknown word: the known one that looks most like it, if one does."""
+    import difflib  # here, so that no server process has it in its memory
+
     by_folded = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), by_folded, n=1)
     return f"; did you mean {by_folded[close[0]]}?" if close else ""

@@ -4,7 +4,7 @@ A file of this package that defines `command` is a command. It is imported for `
 imports only what is quick to import, and the rest where it is used.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 fine, 1 a trial failed, 2 usage,
-3 a check did not hold, 4 measured but not fit to conclude, 130 interrupted.
+3 a check did not hold, 4 with --strict: measured but not fit to conclude, 130 interrupted.
 """
 
 from __future__ import annotations
