@@ -254,9 +254,7 @@ def test_a_module_that_prints_breaks_nothing(rtbench: Program) -> None:
     ],
     ids=["an import", "an exception", "no Python", "a server"],
 )
-def test_a_broken_plugin_is_named_with_its_line_and_left_out_of_a_comparison(
-    rtbench: Program, server: str, client: str, said: str
-) -> None:
+def test_a_broken_plugin_is_named_with_its_line(rtbench: Program, server: str, client: str, said: str) -> None:
     installed = rtbench.directory / "installed"
     install(installed, server, client)
     environment = {"PYTHONPATH": path_with(installed)}
@@ -265,6 +263,13 @@ def test_a_broken_plugin_is_named_with_its_line_and_left_out_of_a_comparison(
     assert said in alone.stderr
     listed = rtbench("transports", **environment)
     assert said in listed.stdout
+
+
+@pytest.mark.process
+def test_a_broken_plugin_is_left_out_of_a_comparison_of_everything(rtbench: Program) -> None:
+    installed, said = rtbench.directory / "installed", "ZeroDivisionError: division by zero (other_client.py, line 3)"
+    install(installed, SERVER, CLIENT + "\n1 / 0\n")
+    environment = {"PYTHONPATH": path_with(installed)}
     compared = rtbench("compare", "--no-sparse", *QUICK, "--out", "compared", **environment)
     assert compared.returncode == 0, compared.stderr
     assert "rtbench: other is left out: the " in compared.stderr
