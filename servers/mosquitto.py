@@ -27,6 +27,10 @@ from rtbench.errors import MissingProgram, TrialError
 from rtbench.transports import ServerContext
 from rtbench.transports.serving import address_url
 
+from .mqtt_broker import by_hand
+
+__all__ = ["by_hand", "serve", "software"]
+
 _PR_SET_PDEATHSIG = 1
 _START_WITHIN_S = 10.0
 _STOP_WITHIN_S = 1.0

@@ -98,6 +98,16 @@ def test_repetitions_are_resumed_where_they_were_interrupted() -> None:
     ]
 
 
+def test_what_an_interruption_left_is_said() -> None:
+    def left(steps: int, **flags: Any) -> str:
+        begun = COMPARISON.start(settings(**{**CHOSEN, "trials": 2, **flags}))
+        return go_on(begun, lambda plan: plan.index == 1, steps).missing
+
+    assert left(3) == "3 of 4 trials"
+    assert left(4) == "repetitions of disturbed trials are missing"
+    assert left(5, sparse=True) == "the sparse part is missing"
+
+
 def test_a_precision_asks_for_more_trials_only_after_the_disturbed_ones_were_repeated() -> None:
     result = compared(lambda plan: plan.index == 1, trials=3, precision=0.5, most_trials=6)
     assert (len(result.trials), result.blocks) == (11, 5)

@@ -28,13 +28,12 @@ from rtbench.analysis.metrics import COMPUTED
 from rtbench.analysis.statistics import Estimate, Pooled
 from rtbench.analysis.verdict import INVALID, VALID
 from rtbench.errors import UsageError
-from rtbench.table import Table, significant
+from rtbench.table import WIDTH, Table, significant
 
 if TYPE_CHECKING:
     from rtbench.analysis.view import Comparison
     from rtbench.plan.variant import Variant
 
-WIDTH = 100
 SAME = "no difference shown within 25 %"
 CANNOT_TELL = "cannot tell"
 NO_INTERVAL = "no interval: one trial, no value in a trial, or p99"

@@ -34,9 +34,7 @@ LEAST_LAG_MS = 1.0  # a lag below this is not reported
 MOST_LATE = 0.01  # of the messages may have such a lag
 FEW_LATE = 2  # so many messages may be late in any case: one pause of an idle machine delays them
 MOST_LAG_OF_FASTEST = 0.4  # of the smallest median among the variants
-MOST_LATE_BESIDE_FASTEST = (
-    0.4  # of the messages may have such a lag; at most 0.25 on an idle machine, at 20 messages a second
-)
+MOST_LATE_BESIDE_FASTEST = 0.4  # of the messages may have such a lag; at most 0.25 on an idle machine
 MOST_IO_STALL = 0.05  # of the time; 0.0006 on an idle machine, 0.2 to 0.45 if a program writes and syncs
 LEAST_STALL_MS = 100.0  # latency of a single delivery, and it must be
 LEAST_STALL = 10.0  # times the median or more
@@ -83,12 +81,12 @@ def judge(row: Row, trials: Trials, fastest_ms: float | None, sparse: Trials = (
     if not trials:
         return INVALID, [Finding(INVALID, "no trial was measured", "none was completed", "run it to its end")]
     figures = counted(trials)
-    disturbed = disturbed_trials(row, trials)
-    busy = disturbed is not None and disturbed.verdict == INVALID
-    checks = [check for check in CHECKS if not (busy and check in FOLLOW_FROM_A_BUSY_MACHINE)]
-    found = [check(row, trials if check in OF_ALL_TRIALS else figures) for check in checks]
-    if not busy:
-        found.append(late_beside_the_fastest(figures, fastest_ms))
+    by_check = {check: check(row, trials if check in OF_ALL_TRIALS else figures) for check in CHECKS}
+    disturbed = by_check[disturbed_trials]
+    if disturbed is not None and disturbed.verdict == INVALID:
+        found = [finding for check, finding in by_check.items() if check not in FOLLOW_FROM_A_BUSY_MACHINE]
+    else:
+        found = [*by_check.values(), late_beside_the_fastest(figures, fastest_ms)]
     found += in_the_sparse_part(row, sparse)
     findings = sorted(filter(None, found), key=lambda finding: finding.verdict != INVALID)
     return (findings[0].verdict if findings else VALID), findings

@@ -55,9 +55,9 @@ def bytes_per_delivery(result: Comparison, preset: Preset) -> Chart:
     notes += words.missing(result, names(rows), "because their bytes are not known")
     part_names = {part: name for part, (_, name) in _PARTS.items()}
     totals = [float(row["wire_bytes_per_delivery"]) for row in rows]
-    finding = words.finding(result, dict(zip(names(rows), totals, strict=True)), "takes", "times the bytes of")
-    finding += f" at {result.workload.rate_hz:g} messages/s" if finding else ""
-    page.frame("Bytes on the wire for each delivery", notes, legend(page, part_names, tints), finding)
+    headline = words.headline(result, dict(zip(names(rows), totals, strict=True)), "takes", "times the bytes of")
+    headline += f" at {result.workload.rate_hz:g} messages/s" if headline else ""
+    page.frame("Bytes on the wire for each delivery", notes, legend(page, part_names, tints), headline)
     write_values(page, totals, [f"{total:,.0f}" for total in totals])
     alt = words.alternative(
         result,
@@ -99,8 +99,8 @@ def server_cpu(result: Comparison, preset: Preset) -> Chart:
         "Bars: all trials together; dots: single trials.",
         *words.missing(result, names(rows), "because their CPU time is not known"),
     ]
-    finding = words.finding(result, {row["variant"]: row[column] for row in rows}, "takes", "times the CPU time of")
-    page.frame("Server CPU for each delivery", notes, finding=finding)
+    headline = words.headline(result, {row["variant"]: row[column] for row in rows}, "takes", "times the CPU time of")
+    page.frame("Server CPU for each delivery", notes, headline=headline)
     write_values(page, reach, [significant(float(row[column])) for row in rows])
     alt = words.alternative(
         result,

@@ -40,8 +40,8 @@ def idle_memory(result: Drawn, preset: Preset) -> Chart:
         "Lines: range of the two halves of the connections. Memory of the kernel for a socket is not included.",
         *words.missing(result, names(rows), "because their memory is not known"),
     ]
-    finding = words.finding(result, dict(zip(names(rows), values, strict=True)), "takes", "times the memory of")
-    page.frame("Server memory for each idle connection", notes, finding=finding)
+    headline = words.headline(result, dict(zip(names(rows), values, strict=True)), "takes", "times the memory of")
+    page.frame("Server memory for each idle connection", notes, headline=headline)
     write_values(page, reach, [significant(value) for value in values])
     alt = words.alternative(
         result,
@@ -65,8 +65,8 @@ def idle_bytes(result: Drawn, preset: Preset) -> Chart:
         "Extrapolated from the observed time: keep-alives outside it are not included.",
         *words.missing(result, names(rows), "because their bytes are not known"),
     ]
-    finding = words.finding(result, dict(zip(names(rows), values, strict=True)), "takes", "times the bytes of")
-    page.frame("Bytes of an idle connection in an hour", notes, finding=finding)
+    headline = words.headline(result, dict(zip(names(rows), values, strict=True)), "takes", "times the bytes of")
+    page.frame("Bytes of an idle connection in an hour", notes, headline=headline)
     write_values(page, values, [f"{value:,.0f}" for value in values])
     alt = words.alternative(
         result,

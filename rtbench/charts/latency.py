@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtbench.analysis import statistics
+from rtbench.analysis import ranking, statistics
 from rtbench.analysis.disturbance import counted
 from rtbench.charts import words
 from rtbench.charts.page import Page
@@ -53,11 +53,10 @@ def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
     notes = words.missing(result, curves, "because they have no delivery")
     if curves is arrived:
         notes.append("Thin lines: until the application had it.")
-    medians = {name: float(np.median(result.latency_ms(name))) for name in curves}
-    if curves is arrived:
-        medians = {name: float(np.median(_arrived_ms(result, name))) for name in curves}
-    finding = words.finding(result, medians, "takes", "times as long as")
-    page.frame("How soon messages arrive", ["Further left is faster.", *notes], finding=finding)
+    median = ranking.NETWORK if curves is arrived else ranking.APPLICATION
+    medians = {row["variant"]: row[median] for row in result.summary if row[median] is not None}
+    headline = words.headline(result, medians, "takes", "times as long as")
+    page.frame("How soon messages arrive", ["Further left is faster.", *notes], headline=headline)
     anchors = {name: _at_shares(curve) for name, curve in curves.items()}
     _mark(page, anchors)
     page.label({name: _for_label(page, curve, anchors[name]) for name, curve in curves.items()})

@@ -80,17 +80,17 @@ class Page:
         for setter, text in ((self.axes.set_xlabel, x), (self.axes.set_ylabel, y)):
             setter(text, fontsize=self.preset.text_pt, color=self.preset.ink, labelpad=self.preset.text_pt / 3)
 
-    def frame(self, heading: str, notes: Sequence[str], legend: Sequence[Artist] = (), finding: str = "") -> None:
+    def frame(self, heading: str, notes: Sequence[str], legend: Sequence[Artist] = (), headline: str = "") -> None:
         """Write the title at the top and notes and conditions at the bottom, and fit the axes between them.
 
-        The title is the finding, with the heading below; without a finding it is the heading. A preset without notes
-        has only the warnings at the bottom.
+        The title is the headline, with the heading below it; without a headline it is the heading. A preset without
+        notes has only the warnings at the bottom.
         """
         subject = words.subject(self.result)
         self.title = f"{heading}: {subject}"
-        if finding:
-            heading, subject = finding, self.title
-            self.title = f"{finding}. {self.title}"
+        if headline:
+            heading, subject = headline, self.title
+            self.title = f"{headline}. {self.title}"
         left, bottom, right, top = self._area
         p = self.preset
         head = self._paragraph([heading], p.title_pt, p.ink, left, top, va="top", weight="bold")

@@ -49,6 +49,10 @@ def age_against_rate(result: Comparison, preset: Preset) -> Chart:
     )
 
 
+_HEADLINES = {  # before and after the factor
+    "bytes-against-rate": ("takes", "times the bytes of"),
+    "age-against-rate": ("has", "times the age of"),
+}
 _NOTES = {
     "bytes-against-rate": "Lines: what the wire format needs in a steady state; points: measured. Both without "
     "segments that carry only a TCP acknowledgement, whose number depends on timing.",
@@ -80,9 +84,8 @@ def _draw(result: Comparison, preset: Preset, name: str, column: str, of_law: st
     notes = [_NOTES[name], *words.missing(result, points, "because the value is not known")]
     lowest = min(rates)
     at_lowest = {row["variant"]: row[column] for row in rows if row["rate_hz"] == lowest}
-    of = "times the bytes of" if column.startswith("data") else "times the age of"
-    finding = words.finding(result, at_lowest, "takes" if "bytes" in column else "has", of)
-    page.frame(heading, notes, finding=f"{finding} at {lowest:g} messages/s" if finding else "")
+    headline = words.headline(result, at_lowest, *_HEADLINES[name])
+    page.frame(heading, notes, headline=f"{headline} at {lowest:g} messages/s" if headline else "")
     room_on_the_right(page, low, high, list(points))
     ends = {}
     for variant_name, found in points.items():

@@ -56,8 +56,8 @@ def latency_against_bytes(result: Comparison, preset: Preset) -> Chart:
         *_interval_note(result),
         *words.missing(result, rows, "because a value is not known"),
     ]
-    finding = words.finding(result, {name: row[by] for name, row in rows.items()}, "takes", "times as long as")
-    page.frame("Latency against bytes", notes, finding=finding)
+    headline = words.headline(result, {name: row[by] for name, row in rows.items()}, "takes", "times as long as")
+    page.frame("Latency against bytes", notes, headline=headline)
     page.label({variant.name: _outline(page, rows[variant.name], by) for variant in variants})
     return page.chart("latency-against-bytes", _alt(result, list(rows.values()), by))
 

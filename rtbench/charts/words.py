@@ -85,7 +85,7 @@ def findings(result: Drawn) -> list[str]:
     return found
 
 
-def finding(result: Drawn, values: Mapping[str, float], takes: str, than: str) -> str:
+def headline(result: Drawn, values: Mapping[str, float], takes: str, than: str) -> str:
     """Return the difference between the largest and the smallest value as a sentence; empty if they are close.
 
     `takes` and `than` stand around the factor: "takes", "times as long as". Controls are not part of it, and neither

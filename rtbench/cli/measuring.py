@@ -58,7 +58,7 @@ def experiment_command(
 
         chosen = experiment()
         check_variables(ctx)
-        given = settings_from(ctx, chosen.settings(), config)
+        given = settings_from(ctx, chosen.settings(), config, many)
         try:
             with result_directory(out, chosen.kind) as directory:
                 return carry_out(lambda watch: run(chosen, given, directory, watch), chart, as_json, quiet, strict)

@@ -128,8 +128,10 @@ def with_sources(error: UsageError, given: Mapping[str, Given], config: Path | N
     return UsageError(f"{error} ({'; '.join(found)})") if found else error
 
 
-def settings_from(ctx: click.Context, known: Mapping[str, Setting], config: Path | None) -> dict[str, Given]:
-    """Return every setting with its value and its source.
+def settings_from(
+    ctx: click.Context, known: Mapping[str, Setting], config: Path | None, many: bool
+) -> dict[str, Given]:
+    """Return every setting with its value and its source; `many` as for `MeasuringCommand`.
 
     Raises:
         UsageError: an unknown key in the file, or a value that is not possible.
@@ -140,7 +142,9 @@ def settings_from(ctx: click.Context, known: Mapping[str, Setting], config: Path
     for name in known:
         source = ctx.get_parameter_source(name)
         if source in _SOURCES:
-            given[name] = (ctx.params[name], _SOURCES[source])
+            value = ctx.params[name]
+            one = isinstance(value, tuple) and len(value) == 1 and not (many or known[name].always_many)
+            given[name] = (value[0] if one else value, _SOURCES[source])
     try:
         return resolve(given, known)
     except UsageError as error:

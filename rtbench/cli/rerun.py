@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rtbench.table import WIDTH
+
 if TYPE_CHECKING:
     from rtbench.result.comparison import Comparison
-
-_WIDTH = 100
 
 
 @click.command("rerun", short_help="Measure a saved result again, and say whether it agrees.")
@@ -84,4 +84,4 @@ def _conclusion(agrees: list[str]) -> str:
 
 
 def _paragraph(text: str) -> None:
-    click.echo(textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False))
+    click.echo(textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False))

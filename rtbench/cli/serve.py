@@ -65,7 +65,8 @@ def command(
 ) -> None:
     """Run one server until SIGTERM or Ctrl-C; print its URL as one line of JSON.
 
-    On a terminal, the lines below it try the server: with curl, mosquitto_sub, or in the console of a browser."""
+    On a terminal, the lines below it try the server: with curl, mosquitto_sub, or in the console of a browser.
+    """
     import asyncio
 
     if (tls_cert is None) != (tls_key is None):

@@ -41,6 +41,11 @@ class Variant:
         return f"{self.label} ({', '.join(unusual)})" if unusual else self.label
 
 
+def label(transport: str, options: Mapping[str, Any]) -> str:
+    """Return a transport with options as users read it: `mqtt-qos1`."""
+    return transport + "".join(f"-{name}{value}" for name, value in options.items())
+
+
 def in_order(variants: Sequence[Variant]) -> list[Variant]:
     """Sort variants as tables and charts show them."""
     return sorted(variants, key=lambda v: (v.slot, v.transport, v.server != DEFAULT_SERVER, v.server, v.shade))

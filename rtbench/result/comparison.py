@@ -175,8 +175,10 @@ class Comparison(Result[Measured]):
         """What an interruption left, in words; empty if the result is complete."""
         if self.status == COMPLETE:
             return ""
-        done, planned = len(self.trials), self.planned_trials + self.repeated
-        return f"{done} of {planned} trials" if done < planned else "the sparse part is missing"
+        if len(self.trials) - self.repeated < self.planned_trials:
+            return f"{len(self.trials)} of {self.planned_trials + self.repeated} trials"
+        steps_left = self.steps[1] - self.steps[0]  # of the sparse part; repetitions are planned one by one
+        return "the sparse part is missing" if steps_left else "repetitions of disturbed trials are missing"
 
     def add_sparse(self, trials: Sequence[Measured]) -> None:
         """Take in the trials of all variants at a low rate, and save them."""

@@ -78,7 +78,7 @@ class IdleResult(Result[IdleTrial]):
 
     def overview(self) -> Table:
         """Return the table of the report."""
-        return Table([_shown(row) for row in self.summary])
+        return overview(self.summary)
 
     def draw(self, name: str, preset: str, notes: bool) -> Chart:
         """Draw one chart; see `rtbench.charts.IDLE_CHARTS`."""
@@ -98,12 +98,17 @@ class IdleResult(Result[IdleTrial]):
         return result
 
 
+def overview(table: Table) -> Table:
+    """Return the most important columns of summary.csv, with short names."""
+    return Table([_shown(row) for row in table])
+
+
 def report(table: Table, width: int = WIDTH) -> str:
     """Return the table and a sentence a variant."""
     width = max(width, LEAST_WIDTH)
     if not len(table):
         return "no variant was measured"
-    shown, lost = Table([_shown(row) for row in table]).fitted(width, _DROPPED)
+    shown, lost = overview(table).fitted(width, _DROPPED)
     lines = [shown.text(left=["variant"]), ""]
     observed_s = max((row["observed_s"] for row in table), default=0.0)
     first = table.rows[0]

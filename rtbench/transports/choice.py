@@ -9,7 +9,7 @@ from typing import Any
 
 from rtbench.errors import UsageError
 from rtbench.plan.settings import Given
-from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, Variant, in_order
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, Variant, in_order, label
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
 from rtbench.transports.options import Option
@@ -215,7 +215,7 @@ def variants_of(
         if all(given.get(key, value) == value for key, value in choice.items()):
             found.append(
                 Variant(
-                    label=name + "".join(f"-{key}{value}" for key, value in choice.items()) + extra,
+                    label=label(name, choice) + extra,
                     transport=name,
                     server=server,
                     client=client,

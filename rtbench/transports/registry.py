@@ -19,7 +19,7 @@ from zlib import crc32
 
 from rtbench.errors import Error, UsageError, did_you_mean
 from rtbench.plan.settings import SETTINGS, Setting
-from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, label
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
 from rtbench.transports.options import NOT_OPTIONS, Option, options_of
 from rtbench.wire.traffic import Steady
@@ -81,7 +81,7 @@ def _meant_variant(word: str) -> str:
             continue
         with suppress(UsageError):
             for options in client(transport).variants:
-                if word.lower() == transport + "".join(f"-{key}{value}" for key, value in options.items()):
+                if word.lower() == label(transport, options):
                     flags = "".join(f" --{key} {value}" for key, value in options.items())
                     return f"; did you mean --transport {transport}{flags}?"
     return ""

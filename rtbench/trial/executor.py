@@ -34,7 +34,7 @@ class FreshProcesses(Executor):
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "rtbench.trial.executor"],  # -P: not from the working directory
+            [sys.executable, "-P", "-m", "rtbench.trial.executor"],  # -P: no import from the working directory
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -78,7 +78,7 @@ async def server_process(
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-P", "-m", "rtbench.trial.server_process"),  # -P: not from the working directory
+        *("-P", "-m", "rtbench.trial.server_process"),  # -P: no import from the working directory
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
