@@ -1,4 +1,4 @@
-"""Parse times with units (`500ms`, `2s`, `1m30s`, `250us`), and format times, counts and numbers for sentences."""
+"""Parse times (`500ms`, `2s`, `1m30s`, `250us`) and sizes (`64MiB`), and format them and numbers for sentences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from decimal import Decimal
 from rtbench.errors import UsageError
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|min|m|h)")
 
 
@@ -35,6 +36,18 @@ def parse_seconds(text: str | float) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+def parse_bytes(text: str | int) -> int:
+    """Return a size in bytes. A text may have a unit: `4096`, `500kB`, `64MiB`.
+
+    Raises:
+        UsageError: the text is not a size.
+    """
+    found = re.fullmatch(r"([0-9]+)\s*([A-Za-z]*)", str(text).strip())
+    if found is None or found[2] not in _BYTES:
+        raise UsageError(f"{text!r} is not a size; write bytes, or a number with kB, MB, GB, KiB, MiB or GiB")
+    return int(found[1]) * _BYTES[found[2]]
+
+
 def parse_yes_or_no(text: str | bool) -> bool:
     """Return True for yes, true or 1, and False for no, false or 0 (in any case).
 
@@ -58,6 +71,14 @@ def format_seconds(seconds: float) -> str:
         if abs(seconds) >= size or unit == "us":
             return f"{plain(seconds / size)} {unit}"
     raise AssertionError
+
+
+def format_bytes(size: int) -> str:
+    """Return a size as `parse_bytes` reads it, in the largest binary unit that divides it: `64MiB`, `1500`."""
+    unit = next(
+        unit for unit in ("GiB", "MiB", "KiB", "") if (size >= _BYTES[unit] and size % _BYTES[unit] == 0) or not unit
+    )
+    return f"{size // _BYTES[unit]}{unit}"
 
 
 def clock(seconds: float) -> str:

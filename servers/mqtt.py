@@ -29,6 +29,7 @@ from rtbench.transports import BACKLOG, Option, ServerContext, server_url
 
 from .mqtt_broker import Broker, by_hand, software
 from .mqtt_connection import Connection
+from .mqtt_session import Limits
 
 __all__ = ["Broker", "by_hand", "serve", "software"]
 
@@ -37,6 +38,10 @@ TLS_HANDSHAKE_WITHIN_S = 10.0
 Username = Annotated[str | None, Option("the only user who may connect", metavar="NAME")]
 Password = Annotated[str | None, Option("that user's password", secret=True)]
 MaxQueued = Annotated[int, Option("messages queued for one client", metavar="N", above=0)]
+MaxQueuedBytes = Annotated[int, Option("bytes of these, and of those not yet acknowledged", metavar="BYTES", above=0)]
+MaxUnreleased = Annotated[int, Option("bytes of QoS 2 messages of one client before PUBREL", metavar="BYTES", above=0)]
+MaxSubscriptions = Annotated[int, Option("bytes of one client's topic filters", metavar="BYTES", above=0)]
+MaxRetained = Annotated[int, Option("bytes of all retained messages", metavar="BYTES", above=0)]
 
 
 @asynccontextmanager
@@ -46,6 +51,10 @@ async def serve(
     username: Username = None,
     password: Password = None,
     max_queued: MaxQueued = 100_000,
+    max_queued_bytes: MaxQueuedBytes = 64 * 2**20,
+    max_unreleased_bytes: MaxUnreleased = 32 * 2**20,
+    max_subscription_bytes: MaxSubscriptions = 8 * 2**20,
+    max_retained_bytes: MaxRetained = 256 * 2**20,
     tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay between MQTT clients until left; yield the URL.
@@ -56,6 +65,14 @@ async def serve(
         password: that user's password.
         max_queued: messages that may wait for one client while it is away or slow; the broker drops those above
             it, and counts them on `$SYS/broker/publish/messages/dropped`.
+        max_queued_bytes: bytes of these messages and of those that the client has not acknowledged; dropped and
+            counted likewise. A message is counted with its topic and 400 bytes.
+        max_unreleased_bytes: bytes of QoS 2 messages that one client may send without PUBREL. The broker closes the
+            connection of a client that sends more [MQTT-4.8.0-2]; one message is always taken.
+        max_subscription_bytes: bytes of the topic filters of one client, with 512 for each of their levels; SUBACK
+            says 128 to those above it, and to any filter of more than 200 levels.
+        max_retained_bytes: bytes of all retained messages; one too many is delivered, not retained, and counted
+            as dropped.
         tls: with it, every connection is TLS.
 
     Raises:
@@ -63,7 +80,8 @@ async def serve(
     """
     if (username is None) != (password is None):
         raise UsageError("--username and a password (--password-file or RTBENCH_PASSWORD) go together; one is missing")
-    broker = Broker(username=username, password=password, max_queued=max_queued)
+    limits = Limits(max_queued, max_queued_bytes, max_unreleased_bytes, max_subscription_bytes, max_retained_bytes)
+    broker = Broker(limits, username=username, password=password)
     try:
         server = await asyncio.get_running_loop().create_server(
             lambda: Connection(broker),

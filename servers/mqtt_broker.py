@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterator
 from hmac import compare_digest
 from importlib.metadata import version
 from typing import Protocol
@@ -14,7 +14,7 @@ from rtbench.transports import relayed
 from rtbench.wire import mqtt
 from rtbench.wire.topics import matches
 
-from .mqtt_session import Counters, Message, Session
+from .mqtt_session import Counters, Limits, Message, Session
 from .mqtt_topics import Subscriptions
 
 REPORT_EVERY_S = 10.0  # mosquitto's default
@@ -42,16 +42,17 @@ class OpenConnection(Protocol):
 class Broker:
     """What all connections and sessions share."""
 
-    def __init__(self, *, username: str | None, password: str | None, max_queued: int) -> None:
+    def __init__(self, limits: Limits, *, username: str | None = None, password: str | None = None) -> None:
+        self.limits = limits
         self.username = username
         self.password = password
-        self.max_queued = max_queued
         self.closed = False
         self.counters = Counters()
         self.connections: set[OpenConnection] = set()
         self.sessions: dict[str, Session] = {}
         self.subscriptions: Subscriptions[Session] = Subscriptions()
         self.retained: dict[str, Message] = {}
+        self.retained_bytes = 0
         self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY_S, self._report)
 
     async def close(self) -> None:
@@ -89,7 +90,7 @@ class Broker:
             return session, True
         if session is not None:
             self._forget(session)  # [MQTT-3.1.2-6]
-        session = Session(client_id, clean=packet.clean_session, max_queued=self.max_queued, counters=self.counters)
+        session = Session(client_id, clean=packet.clean_session, limits=self.limits, counters=self.counters)
         self.sessions[client_id] = session
         return session, False
 
@@ -106,38 +107,55 @@ class Broker:
 
     # Messages
 
-    def accept(self, packet: mqtt.Publish) -> None:
+    def accept(self, message: Message) -> None:
         """Take a message of a client."""
         self.counters.received += 1
-        relayed(packet.payload)  # a trial notes when: the way in ends here
-        self.publish(Message(packet.topic, packet.payload, packet.qos, packet.retain))
+        relayed(message.payload)  # a trial notes when: the way in ends here
+        self.publish(message)
 
     def publish(self, message: Message) -> None:
         """Give a message to every subscriber of its topic; keep a retained one for later subscribers."""
         if message.retain:
-            if message.payload:
-                self.retained[message.topic] = message
-            else:
-                self.retained.pop(message.topic, None)  # [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+            self._retain(message)
             message = Message(message.topic, message.payload, message.qos)  # [MQTT-3.3.1-9]
         for session, granted in self.subscriptions.matching(message.topic).items():
             session.deliver(message, granted)
 
-    def subscribe(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Add a subscription, or replace the one to the same filter [MQTT-3.8.4-3]."""
-        session.subscriptions.add(topic_filter)
+    def _retain(self, message: Message) -> None:
+        """Keep a message in the place of the last one of its topic; an empty one, or one too many, leaves none."""
+        old = self.retained.pop(message.topic, None)
+        if old is not None:
+            self.retained_bytes -= old.size
+        if not message.payload:
+            return  # [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+        if self.retained_bytes + message.size > self.limits.retained_bytes and not message.topic.startswith("$SYS/"):
+            self.counters.dropped += 1
+            return
+        self.retained[message.topic] = message
+        self.retained_bytes += message.size
+
+    def subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
+        """Add a subscription, or replace the one to the same filter [MQTT-3.8.4-3]; return the code for SUBACK."""
+        if not session.add_filter(topic_filter):
+            return mqtt.SUBSCRIPTION_FAILED
         self.subscriptions.add(topic_filter, session, qos)
+        session.replay(topic_filter, qos, self._retained_for(topic_filter))
+        return qos
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
         """Remove a subscription; what already waits is still delivered: section 3.10.4."""
-        session.subscriptions.discard(topic_filter)
+        session.discard_filter(topic_filter)
         self.subscriptions.remove(topic_filter, session)
 
-    def retained_for(self, topic_filter: str) -> Iterable[Message]:
-        """Return the retained messages that a new subscription must get [MQTT-3.3.1-6]."""
+    def _retained_for(self, topic_filter: str) -> Iterator[Message | None]:
+        """Yield the retained message of each topic that matches, and None for each other topic."""
         if topic_filter.startswith("$SYS/"):
             self._refresh_metrics()
-        return [message for topic, message in self.retained.items() if matches(topic_filter, topic)]
+        if "+" not in topic_filter and "#" not in topic_filter:
+            yield self.retained.get(topic_filter)
+            return
+        for topic in list(self.retained):
+            yield self.retained.get(topic) if matches(topic_filter, topic) else None
 
     # Metrics
 
@@ -154,7 +172,7 @@ class Broker:
 
     def _refresh_metrics(self) -> None:
         for topic, text in self.metrics().items():
-            self.retained[topic] = Message(topic, text.encode(), 0, retain=True)
+            self._retain(Message(topic, text.encode(), 0, retain=True))
 
     def _report(self) -> None:
         self._reporting = asyncio.get_running_loop().call_later(REPORT_EVERY_S, self._report)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sized
 from typing import Any, cast
 
 from rtbench.wire import mqtt
@@ -24,7 +24,11 @@ CLOSE_WITHIN_S = 10.0  # seconds for the client to read what is not yet sent
 KEEP_ALIVE_GRACE = 1.5  # [MQTT-3.1.2-24]
 MAX_CONNECT_BYTES = 512 * 1024  # a CONNECT can have five fields of 64 KiB; rounded up
 MAX_PACKET_BYTES = 16 * 1024 * 1024
+MAX_FILTERS_BYTES = 66_000  # of a SUBSCRIBE or UNSUBSCRIBE: any single filter fits
+MAX_FILTERS = 5_000  # in one of these
+TURN_S = 0.01  # time for the packets of one client; then it is the turn of the others
 MAX_ANSWERS_BYTES = 1024 * 1024  # unsent bytes above which the broker stops reading from a client that does not read
+_NOTHING: Iterator[tuple[int, bytes]] = iter(())
 
 
 class Violation(Exception):
@@ -42,6 +46,7 @@ class Connection(asyncio.Protocol):
         self.broker = broker
         self.loop = asyncio.get_running_loop()
         self.reader = mqtt.Reader(MAX_CONNECT_BYTES)
+        self.packets: Iterator[tuple[int, bytes]] = _NOTHING  # read, and not yet acted on
         self.session: Session | None = None
         self.will: mqtt.Will | None = None
         self.writable = True
@@ -66,20 +71,28 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Act on each packet that is now complete; a malformed one ends this connection only."""
         self.heard_s = self.loop.time()
+        self.packets = self.reader.feed(data)
+        self._act()
+
+    def _act(self) -> None:
+        """Act on the packets that were read: all of them, or as many as one turn has time for."""
+        if self.closed:
+            return
+        until_s = self.loop.time() + TURN_S
         try:
-            for first, body in self.reader.feed(data):
-                packet = mqtt.decode(first, body)
-                session = self.session
-                if session is None:
-                    self._on_first(packet)
-                else:
-                    _HANDLERS.get(type(packet), Connection._on_other)(self, session, packet)
+            for first, body in self.packets:
+                self._on_packet(first, body)
                 if self.closed:
+                    return
+                if self.loop.time() > until_s:
+                    self._stop_reading()
+                    self.loop.call_soon(self._act)
                     return
         except (mqtt.MalformedPacket, Violation) as error:
             self._refuse(error)
         else:
-            self._wait_for_reader()
+            self.packets = _NOTHING
+            self._read_on()
 
     def pause_writing(self) -> None:
         """Let messages wait in the session: the transport has enough unsent bytes."""
@@ -88,12 +101,14 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Send what has waited."""
         self.writable = True
-        if not self.reading:
-            self.reading = True
-            self.heard_s = self.loop.time()
-            self.transport.resume_reading()
+        if self.packets is _NOTHING:
+            self._read_on()
         if self.session is not None:
             self.session.catch_up()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call a function in the next turn of the event loop."""
+        self.loop.call_soon(call)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Leave the session, if this has not happened yet."""
@@ -136,10 +151,18 @@ class Connection(asyncio.Protocol):
         else:
             self.timer = self.loop.call_later(self.most_silence_s - silence, self._watch)
 
-    def _wait_for_reader(self) -> None:
+    def _stop_reading(self) -> None:
+        self.reading = False
+        self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        """Read what the client sends next, unless it does not read the answers."""
         if not self.writable and self.transport.get_write_buffer_size() > MAX_ANSWERS_BYTES:
-            self.reading = False
-            self.transport.pause_reading()
+            self._stop_reading()
+        elif not self.reading:
+            self.reading = True
+            self.heard_s = self.loop.time()
+            self.transport.resume_reading()
 
     def _refuse(self, error: mqtt.MalformedPacket | Violation) -> None:
         log.info("%s sent %s", self._name(), error)
@@ -160,6 +183,16 @@ class Connection(asyncio.Protocol):
 
     def _send(self, packet: mqtt.Packet) -> None:
         self.write(mqtt.encode(packet))
+
+    def _on_packet(self, first: int, body: bytes) -> None:
+        if first in _WITH_FILTERS and len(body) > MAX_FILTERS_BYTES:
+            raise Violation(f"filters of {len(body)} bytes, of which {MAX_FILTERS_BYTES} are allowed in one packet")
+        packet = mqtt.decode(first, body)
+        session = self.session
+        if session is None:
+            self._on_first(packet)
+        else:
+            _HANDLERS.get(type(packet), Connection._on_other)(self, session, packet)
 
     def _on_first(self, packet: mqtt.Packet) -> None:
         if not isinstance(packet, mqtt.Connect):
@@ -185,19 +218,21 @@ class Connection(asyncio.Protocol):
     def _on_publish(self, session: Session, packet: mqtt.Publish) -> None:
         if packet.topic.startswith("$SYS/"):
             raise Violation(f"PUBLISH on {packet.topic}, which is the broker's")  # [MQTT-3.3.5-2]
+        message = Message(packet.topic, packet.payload, packet.qos, packet.retain)
         if packet.qos == 2:
-            # Method A of section 4.3.3: keep it until PUBREL, to recognise a repetition
-            session.held.setdefault(cast(int, packet.packet_id), packet)
+            # Method A of section 4.3.3
+            if not session.hold(cast(int, packet.packet_id), message):
+                raise Violation("more bytes of QoS 2 messages without PUBREL than the broker keeps for a client")
             self._send(mqtt.Pubrec(cast(int, packet.packet_id)))
             return
-        self.broker.accept(packet)
+        self.broker.accept(message)
         if packet.qos == 1:
             self._send(mqtt.Puback(cast(int, packet.packet_id)))
 
     def _on_pubrel(self, session: Session, packet: mqtt.Pubrel) -> None:
-        held = session.held.pop(packet.packet_id, None)
-        if held is not None:
-            self.broker.accept(held)
+        message = session.release(packet.packet_id)
+        if message is not None:
+            self.broker.accept(message)
         self._send(mqtt.Pubcomp(packet.packet_id))  # [MQTT-4.3.3-2], for an unknown id too
 
     def _on_puback(self, session: Session, packet: mqtt.Puback) -> None:
@@ -211,17 +246,20 @@ class Connection(asyncio.Protocol):
         session.on_pubcomp(packet.packet_id)
 
     def _on_subscribe(self, session: Session, packet: mqtt.Subscribe) -> None:
-        for topic_filter, qos in packet.filters:
-            self.broker.subscribe(session, topic_filter, qos)
-        self._send(mqtt.Suback(packet.packet_id, tuple(qos for _, qos in packet.filters)))
-        for topic_filter, qos in packet.filters:
-            for message in self.broker.retained_for(topic_filter):
-                session.deliver(message, qos)
+        self._check_number(packet.filters)
+        codes = tuple(self.broker.subscribe(session, topic_filter, qos) for topic_filter, qos in packet.filters)
+        self._send(mqtt.Suback(packet.packet_id, codes))
+        session.catch_up()
 
     def _on_unsubscribe(self, session: Session, packet: mqtt.Unsubscribe) -> None:
+        self._check_number(packet.filters)
         for topic_filter in packet.filters:
             self.broker.unsubscribe(session, topic_filter)
         self._send(mqtt.Unsuback(packet.packet_id))  # [MQTT-3.10.4-5], for an unknown filter too
+
+    def _check_number(self, filters: Sized) -> None:
+        if len(filters) > MAX_FILTERS:
+            raise Violation(f"{len(filters)} filters, of which {MAX_FILTERS} are allowed in one packet")
 
     def _on_pingreq(self, _session: Session, _packet: mqtt.Pingreq) -> None:
         self._send(mqtt.Pingresp())
@@ -231,6 +269,7 @@ class Connection(asyncio.Protocol):
         self._close()
 
 
+_WITH_FILTERS = (0x82, 0xA2)  # the first bytes of SUBSCRIBE and UNSUBSCRIBE
 _HANDLERS: dict[type[Any], Callable[[Connection, Session, Any], None]] = {
     mqtt.Publish: Connection._on_publish,
     mqtt.Puback: Connection._on_puback,

@@ -6,22 +6,27 @@ QoS 1 and 2. On the way to a subscriber, a QoS 2 message is in one of three plac
     waiting ── PUBLISH ──> unacknowledged ── PUBREC ──> released ── PUBCOMP ──> gone
                            └────────── in flight: at most 20 ──────────┘
 
-and a QoS 1 message leaves `unacknowledged` on PUBACK. Nothing here reads a socket or a clock. Packets go to the
-session's `connection`, which is None while the client is away.
+and a QoS 1 message leaves `unacknowledged` on PUBACK. Retained messages for a new subscription are not queued: they are
+looked up one by one, when the client can take the next one. What is kept for one client is bounded by `Limits`.
+
+Nothing here reads a socket or a clock. Packets go to the `connection`, None while the client is away.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 from rtbench.wire import mqtt
 
+from .mqtt_topics import MAX_LEVELS, filter_bytes
+
 IN_FLIGHT_LIMIT = 20  # unfinished QoS 1 and 2 messages at once; the default of mosquitto and of paho
 MAX_PACKET_ID = 0xFFFF
+MESSAGES_A_TURN = 500  # of those that waited; then it is the turn of the other clients
 
 
 class Connection(Protocol):
@@ -35,6 +40,28 @@ class Connection(Protocol):
 
     def end(self) -> None:
         """Close the connection at once."""
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call a function in the next turn of the event loop."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a broker keeps at most: for one client, and in all (`retained_bytes`).
+
+    Attributes:
+        queued: messages that wait for a client while it is away or slow.
+        queued_bytes: bytes of these, and of those that it has not acknowledged.
+        unreleased_bytes: bytes of QoS 2 messages that a client has sent without PUBREL.
+        subscription_bytes: bytes of the filters of a client, as `filter_bytes` estimates them.
+        retained_bytes: bytes of all retained messages.
+    """
+
+    queued: int
+    queued_bytes: int
+    unreleased_bytes: int
+    subscription_bytes: int
+    retained_bytes: int
 
 
 @dataclass
@@ -54,6 +81,11 @@ class Message:
     payload: bytes
     qos: int = 0
     retain: bool = False
+
+    @cached_property
+    def size(self) -> int:
+        """About how many bytes the broker keeps for it."""
+        return 400 + len(self.topic) + len(self.payload)
 
     @cached_property
     def packet(self) -> bytes:
@@ -76,19 +108,64 @@ class Message:
 class Session:
     """One client id's subscriptions and unfinished messages."""
 
-    def __init__(self, client_id: str, *, clean: bool, max_queued: int, counters: Counters) -> None:
+    def __init__(self, client_id: str, *, clean: bool, limits: Limits, counters: Counters) -> None:
         self.client_id = client_id
         self.clean = clean
-        self.max_queued = max_queued
+        self.limits = limits
         self.counters = counters
         self.connection: Connection | None = None
         self.subscriptions: set[str] = set()
-        self.held: dict[int, mqtt.Publish] = {}  # QoS 2 from the client, until it sends PUBREL
+        self.subscription_bytes = 0
+        self.replays: dict[str, tuple[Iterator[Message | None], int]] = {}  # by filter: see `replay`
+        self.unreleased: dict[int, Message] = {}  # QoS 2 from the client, until it sends PUBREL
+        self.unreleased_bytes = 0
         self.stalled: deque[Message] = deque()  # QoS 0, until the connection is writable again
         self.waiting: deque[tuple[Message, int]] = deque()  # QoS 1 and 2 with their QoS, until fewer are in flight
         self.unacknowledged: dict[int, tuple[Message, int]] = {}
         self.released: dict[int, None] = {}  # an ordered set
+        self.queued_bytes = 0  # of `stalled`, `waiting` and `unacknowledged`
         self._last_id = 0
+        self._turn_is_due = False
+
+    # From the client
+
+    def add_filter(self, topic_filter: str) -> bool:
+        """Note a subscription; return False if the filter is too deep, or the client has enough of them."""
+        if topic_filter in self.subscriptions:
+            return True
+        size = filter_bytes(topic_filter)
+        if topic_filter.count("/") >= MAX_LEVELS or self.subscription_bytes + size > self.limits.subscription_bytes:
+            return False
+        self.subscriptions.add(topic_filter)
+        self.subscription_bytes += size
+        return True
+
+    def discard_filter(self, topic_filter: str) -> None:
+        """Forget a subscription, if there is one."""
+        if topic_filter in self.subscriptions:
+            self.subscriptions.remove(topic_filter)
+            self.subscription_bytes -= filter_bytes(topic_filter)
+            self.replays.pop(topic_filter, None)
+
+    def hold(self, packet_id: int, message: Message) -> bool:
+        """Keep a QoS 2 message until PUBREL, to recognise a repetition; return False if there is no room for it."""
+        if packet_id in self.unreleased:
+            return True
+        if self.unreleased and self.unreleased_bytes + message.size > self.limits.unreleased_bytes:
+            self.counters.dropped += 1
+            return False
+        self.unreleased[packet_id] = message
+        self.unreleased_bytes += message.size
+        return True
+
+    def release(self, packet_id: int) -> Message | None:
+        """Return the message that PUBREL lets go; None for an unknown id."""
+        message = self.unreleased.pop(packet_id, None)
+        if message is not None:
+            self.unreleased_bytes -= message.size
+        return message
+
+    # To the client
 
     def deliver(self, message: Message, granted: int) -> None:
         """Send a message with the lower of its own and the granted QoS [MQTT-3.8.4-6], now or later."""
@@ -100,15 +177,18 @@ class Session:
             if connection.writable and not self.stalled:
                 self.counters.sent += 1
                 connection.write(message.packet)
-            elif self._has_room():
+            elif self._take_room(message):
                 self.stalled.append(message)
-        elif connection is not None and connection.writable and not self.waiting and self._may_send():
-            self._send(connection, message, qos)
-        elif self._has_room():
-            self.waiting.append((message, qos))
+        elif self._take_room(message):
+            if connection is not None and connection.writable and not self.waiting and self._may_send():
+                self._send(connection, message, qos)
+            else:
+                self.waiting.append((message, qos))
 
-    def _has_room(self) -> bool:
-        if len(self.stalled) + len(self.waiting) < self.max_queued:
+    def _take_room(self, message: Message) -> bool:
+        queued_bytes = self.queued_bytes + message.size
+        if len(self.stalled) + len(self.waiting) < self.limits.queued and queued_bytes <= self.limits.queued_bytes:
+            self.queued_bytes = queued_bytes
             return True
         self.counters.dropped += 1
         return False
@@ -131,16 +211,56 @@ class Session:
                 self._last_id = packet_id
                 return packet_id
 
+    def replay(self, topic_filter: str, qos: int, retained: Iterator[Message | None]) -> None:
+        """Send the retained messages that a new subscription must get [MQTT-3.3.1-6], as `catch_up` comes to them.
+
+        `retained` has a message for each topic that matches and None for each other one. It takes the place of an
+        earlier replay for the same filter that has not ended: the client gets everything once more, not twice.
+        """
+        self.replays[topic_filter] = retained, qos
+
     def catch_up(self) -> None:
-        """Send what waits, as far as the connection and the in-flight limit allow."""
+        """Send what waits, as far as the connection and the in-flight limit allow; much of it in several turns."""
         connection = self.connection
-        if connection is None:
+        if connection is None or self._turn_is_due:
             return
-        while self.stalled and connection.writable:
+        for _ in range(MESSAGES_A_TURN):
+            if not connection.writable or not self._send_next(connection):
+                return
+        self._turn_is_due = True
+        connection.soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn_is_due = False
+        self.catch_up()
+
+    def _send_next(self, connection: Connection) -> bool:
+        """Send the next of what waits, or look at the next retained message; return False if neither is possible."""
+        if self.stalled:
+            message = self.stalled.popleft()
+            self.queued_bytes -= message.size
             self.counters.sent += 1
-            connection.write(self.stalled.popleft().packet)
-        while self.waiting and connection.writable and self._may_send():
+            connection.write(message.packet)
+        elif self.waiting:
+            if not self._may_send():
+                return False
             self._send(connection, *self.waiting.popleft())
+        elif self.replays:
+            self._replay_next()
+        else:
+            return False
+        return True
+
+    def _replay_next(self) -> None:
+        topic_filter = next(iter(self.replays))
+        retained, qos = self.replays[topic_filter]
+        try:
+            message = next(retained)
+        except StopIteration:
+            del self.replays[topic_filter]
+        else:
+            if message is not None:
+                self.deliver(message, qos)
 
     def resume(self, connection: Connection) -> None:
         """Continue with a client that is back: send unfinished messages again, in the old order [MQTT-4.4.0-1]."""
@@ -156,19 +276,26 @@ class Session:
         """Keep unfinished messages while the client is away; drop those of QoS 0."""
         self.connection = None
         self.counters.dropped += len(self.stalled)
+        self.queued_bytes -= sum(message.size for message in self.stalled)
         self.stalled.clear()
 
     def on_puback(self, packet_id: int) -> None:
         """Forget a QoS 1 message; ignore any other id."""
-        if self.unacknowledged.get(packet_id, (None, 0))[1] == 1:
-            del self.unacknowledged[packet_id]
+        if self._is_acknowledged(packet_id, 1):
             self.catch_up()
 
     def on_pubrec(self, packet_id: int) -> None:
         """Forget a QoS 2 message except its id: the receiver has it."""
-        if self.unacknowledged.get(packet_id, (None, 0))[1] == 2:
-            del self.unacknowledged[packet_id]
+        if self._is_acknowledged(packet_id, 2):
             self.released[packet_id] = None
+
+    def _is_acknowledged(self, packet_id: int, qos: int) -> bool:
+        message, of_qos = self.unacknowledged.get(packet_id, (None, 0))
+        if message is None or of_qos != qos:
+            return False
+        del self.unacknowledged[packet_id]
+        self.queued_bytes -= message.size
+        return True
 
     def on_pubcomp(self, packet_id: int) -> None:
         """Free the id of a QoS 2 message."""

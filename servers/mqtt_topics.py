@@ -7,13 +7,21 @@ from typing import Generic, TypeVar
 
 Who = TypeVar("Who")
 
-MAX_ROUTES = 10_000  # topics whose subscribers are remembered; above it all are forgotten, and found again
+MAX_ROUTE_CHARACTERS = 1024  # of a topic whose subscribers are remembered
+MAX_ROUTES_BYTES = 16 * 2**20  # of all these topics; above it they are forgotten, and found again
+MAX_LEVELS = 200  # of a filter; mosquitto's limit too. Section 4.7.3 sets none
+LEVEL_BYTES = 512  # what a level of a filter takes in the tree
 
 
 @dataclass(slots=True)
 class _Level(Generic[Who]):
     children: dict[str, _Level[Who]] = field(default_factory=dict)
     subscribers: dict[Who, int] = field(default_factory=dict)
+
+
+def filter_bytes(topic_filter: str) -> int:
+    """Return about how many bytes a filter takes whose levels no other filter has."""
+    return len(topic_filter) + LEVEL_BYTES * (topic_filter.count("/") + 1)
 
 
 class Subscriptions(Generic[Who]):
@@ -26,6 +34,7 @@ class Subscriptions(Generic[Who]):
     def __init__(self) -> None:
         self._root: _Level[Who] = _Level()
         self._routes: dict[str, dict[Who, int]] = {}
+        self._routes_bytes = 0
 
     def add(self, topic_filter: str, who: Who, qos: int) -> None:
         """Subscribe, or change the QoS of the same filter: [MQTT-3.8.4-3]."""
@@ -33,7 +42,7 @@ class Subscriptions(Generic[Who]):
         for name in topic_filter.split("/"):
             level = level.children.setdefault(name, _Level())
         level.subscribers[who] = qos
-        self._routes.clear()
+        self._forget_routes()
 
     def remove(self, topic_filter: str, who: Who) -> None:
         """Unsubscribe; remove levels that are empty now."""
@@ -50,7 +59,11 @@ class Subscriptions(Generic[Who]):
             if child.children or child.subscribers:
                 break
             del parent.children[name]
+        self._forget_routes()
+
+    def _forget_routes(self) -> None:
         self._routes.clear()
+        self._routes_bytes = 0
 
     def matching(self, topic: str) -> dict[Who, int]:
         """Return who gets a message on `topic`, and the highest QoS granted to each by a matching filter.
@@ -60,9 +73,14 @@ class Subscriptions(Generic[Who]):
         """
         found = self._routes.get(topic)
         if found is None:
-            if len(self._routes) >= MAX_ROUTES:
-                self._routes.clear()
-            found = self._routes[topic] = self._find(topic)
+            found = self._find(topic)
+            if len(topic) > MAX_ROUTE_CHARACTERS:
+                return found
+            size = 256 + len(topic) + 64 * len(found)  # two objects, and an entry for each subscriber
+            if self._routes_bytes + size > MAX_ROUTES_BYTES:
+                self._forget_routes()
+            self._routes[topic] = found
+            self._routes_bytes += size
         return found
 
     def _find(self, topic: str) -> dict[Who, int]:
@@ -76,6 +94,8 @@ class Subscriptions(Generic[Who]):
                 for level in here:
                     _take(found, level.children.get("#"))
             here = [child for level in here for n in names if (child := level.children.get(n))]
+            if not here:
+                break
         for level in here:
             _take(found, level)
             _take(found, level.children.get("#"))  # section 4.7.1.2: "sport/#" also matches "sport"

@@ -20,6 +20,7 @@ from _pytest.runner import runtestprotocol
 from rtbench.plan.settings import SETTINGS
 from tests import busy, programs
 from tests.guard import Guard
+from tests.mqtt_peers import Broker, serving
 from tests.sharing import made_once
 
 RTBENCH = [str(Path(sys.executable).with_name("rtbench"))]
@@ -201,3 +202,9 @@ def until(condition: Callable[[], bool], within_s: float = 30.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with serving() as running:
+        yield running

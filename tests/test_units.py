@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtbench.errors import UsageError
-from rtbench.units import format_seconds, parse_seconds
+from rtbench.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,22 @@ def test_a_time_is_written_with_its_unit(seconds: float, text: str) -> None:
 @given(st.floats(min_value=1e-6, max_value=1e6))
 def test_what_is_written_is_read_again_to_three_digits(seconds: float) -> None:
     assert math.isclose(parse_seconds(format_seconds(seconds)), seconds, rel_tol=0.005 * 1.001)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4096", 4096), (4096, 4096), ("500kB", 500_000), ("64MiB", 64 * 2**20), (" 2 GiB ", 2 * 2**30), ("1KiB", 1024)],
+)
+def test_a_size_may_have_a_unit(text: str | int, size: int) -> None:
+    assert parse_bytes(text) == size
+    assert parse_bytes(format_bytes(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5MiB", "64 mib", "MiB", "1 2", "١MiB", "nan"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a size; write bytes, or a number with kB"):
+        parse_bytes(text)
+
+
+def test_a_size_is_written_in_the_largest_unit_that_divides_it() -> None:
+    assert [format_bytes(size) for size in (1000, 1024, 3 * 2**20, 2**30, 0)] == ["1000", "1KiB", "3MiB", "1GiB", "0"]

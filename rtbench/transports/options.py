@@ -6,7 +6,7 @@
 
 The parameter gives the name, the type and the default; `Option` gives what the type cannot say. A parameter without it
 is an option too. The command line shows `interval_s` as `--interval`: `_s` at the end means seconds, and the value is
-written with a unit (`500ms`).
+written with a unit (`500ms`). `_bytes` at the end stays, and the value may have a unit (`64MiB`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from rtbench.errors import UsageError
-from rtbench.units import parse_seconds, parse_yes_or_no
+from rtbench.units import format_bytes, parse_bytes, parse_seconds, parse_yes_or_no
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class Option:
     def _typed(self, value: Any) -> Any:
         if self.name.endswith("_s"):
             return parse_seconds(value)
+        if self.name.endswith("_bytes"):
+            return parse_bytes(value)
         if isinstance(self.default, bool):
             return parse_yes_or_no(value)
         if isinstance(self.default, int):
@@ -83,6 +85,8 @@ class Option:
         """Return a value as a user writes it."""
         if self.name.endswith("_s"):
             return f"{value * 1000:g}ms" if value < 1 else f"{value:g}s"
+        if self.name.endswith("_bytes"):
+            return format_bytes(value)
         return str(value)
 
 

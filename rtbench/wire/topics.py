@@ -30,7 +30,10 @@ def matches(topic_filter: str, topic: str) -> bool:
     """Return whether a valid filter matches a valid topic name: MQTT 3.1.1 section 4.7."""
     if topic[0] == "$" and topic_filter[0] in "+#":
         return False  # [MQTT-4.7.2-1]
-    wanted, levels = topic_filter.split("/"), topic.split("/")
+    wanted = topic_filter.split("/")
+    levels = topic.split(
+        "/", len(wanted)
+    )  # a topic may have 65,535 levels; no more than the filter has are of interest
     if wanted[-1] == "#":
         wanted.pop()
         levels = levels[: len(wanted)]  # section 4.7.1.2: "sport/#" also matches "sport" itself
