@@ -75,9 +75,7 @@ def format_seconds(seconds: float) -> str:
 
 def format_bytes(size: int) -> str:
     """Return a size as `parse_bytes` reads it, in the largest binary unit that divides it: `64MiB`, `1500`."""
-    unit = next(
-        unit for unit in ("GiB", "MiB", "KiB", "") if (size >= _BYTES[unit] and size % _BYTES[unit] == 0) or not unit
-    )
+    unit = next((unit for unit in ("GiB", "MiB", "KiB") if size and size % _BYTES[unit] == 0), "")
     return f"{size // _BYTES[unit]}{unit}"
 
 

@@ -1,4 +1,4 @@
-"""What the three HTTP servers share: publishing, and where a subscriber starts. They differ in what GET does.
+"""What the three HTTP servers share: publishing, where a subscriber starts, who may ask. They differ in what GET does.
 
 POST /topic     204 No Content        the body is appended to the topic's feed
 HEAD /topic     ETag: "cursor"        where the feed ends now: a subscriber starts here
@@ -7,22 +7,39 @@ GET  /topic                           the messages: see polling.py, long_polling
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import unquote
 
 import aiohttp
 from aiohttp import web
 
 from rtbench.errors import UsageError
-from rtbench.transports import BACKLOG, Batch, Feed, Feeds, ServerContext, refuse_wildcards, server_url
+from rtbench.transports import BACKLOG, Batch, Feeds, ServerContext, refuse_wildcards, server_url
+from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username
+from rtbench.transports.feed import (
+    DEFAULT_CAPACITY,
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_TOPICS,
+    Capacity,
+    Full,
+    MaxFeedBytes,
+    MaxTopics,
+    Room,
+)
 from rtbench.wire import http
 
-MAX_PAYLOAD_BYTES = 64 * 2**20
+from .http_heads import TimedHeads
 
-Handler = Callable[[web.Request, Feeds, Feed[bytes]], Awaitable[web.StreamResponse]]
+MAX_PAYLOAD_BYTES = 16 * 2**20
+MAX_ANSWER_BYTES = 16 * 2**20  # of the payloads in one answer; the client gets the rest with its next request
+
+Answer = Callable[[web.Request, Feeds, str], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Check = Callable[[bytes], object]
+Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 
 def software() -> str:
@@ -42,75 +59,121 @@ def batch_response(request: web.Request, feeds: Feeds, batch: Batch[bytes]) -> w
     return web.Response(body=body, headers=headers)
 
 
-@asynccontextmanager
-async def relay(
-    listener: socket.socket,
-    get: Handler,
-    *,
-    capacity: int,
-    tls: ServerContext | None,
-    check: Check = len,
-) -> AsyncIterator[str]:
-    """Serve the feeds over HTTP until left; yield the URL.
+def relaying(get: Answer, check: Check = len) -> Serve:
+    """Return the `serve` of a server.
 
     Args:
-        listener: the listening socket.
         get: answers `GET /topic`.
-        capacity: messages that the feed of each topic holds.
-        tls: with it, the server speaks HTTPS.
         check: raises ValueError for a payload that `get` cannot carry; its publisher is answered with 422.
     """
-    feeds = Feeds(capacity)
 
-    def feed_of(request: web.Request) -> Feed[bytes]:
-        # the path as it was sent, not normalised: `..` in a topic is a name like any other
-        topic = unquote(request.raw_path.partition("?")[0].removeprefix("/"))
+    @asynccontextmanager
+    async def serve(
+        listener: socket.socket,
+        *,
+        capacity: Capacity = DEFAULT_CAPACITY,
+        max_feed_bytes: MaxFeedBytes = DEFAULT_MAX_BYTES,
+        max_topics: MaxTopics = DEFAULT_MAX_TOPICS,
+        username: Username = None,
+        password: Password = None,
+        allow_origin: AllowOrigin = None,
+        allow_host: AllowHost = None,
+        tls: ServerContext | None = None,
+    ) -> AsyncIterator[str]:
+        """Relay over HTTP until left; yield the URL. With `tls`, the server speaks HTTPS."""
+        access = Access(
+            listener, username=username, password=password, allow_origin=allow_origin, allow_host=allow_host
+        )
+        feeds = Feeds(capacity, Room(max_feed_bytes, max_topics))
+        connections: dict[object, TimedHeads] = {}
+        runner = web.AppRunner(
+            _application(feeds, get, check, access, connections),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=0.1,
+        )
+        await runner.setup()
         try:
-            refuse_wildcards("HTTP", topic)
-        except UsageError as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from None
-        return feeds[topic]
+            server = await asyncio.get_running_loop().create_server(
+                lambda: _connection(runner, connections), sock=listener, ssl=tls, backlog=BACKLOG
+            )
+            try:
+                yield server_url("http", listener, tls)
+            finally:
+                server.close()
+        finally:
+            await runner.cleanup()
 
+    return serve
+
+
+def _connection(runner: web.AppRunner, connections: dict[object, TimedHeads]) -> TimedHeads:
+    assert runner.server is not None
+    handler = runner.server()
+    connections[handler] = timed = TimedHeads(handler, lambda: connections.pop(handler))
+    return timed
+
+
+def _application(
+    feeds: Feeds, get: Answer, check: Check, access: Access, connections: dict[object, TimedHeads]
+) -> web.Application:
     async def post_topic(request: web.Request) -> web.Response:
-        payload = await request.read()
+        topic, payload = _topic(request), await request.read()
         try:
             check(payload)
         except ValueError as error:
             return web.Response(status=422, text=f"{error}\n")
-        feed_of(request).append(payload)
+        feeds[topic].append(payload)
         return web.Response(status=204)
 
     async def head_topic(request: web.Request) -> web.Response:
-        return batch_response(request, feeds, feed_of(request).after(0))  # aiohttp does not send the body
+        return batch_response(request, feeds, feeds.get(_topic(request)).after(0))  # aiohttp does not send the body
 
     async def get_topic(request: web.Request) -> web.StreamResponse:
-        return await get(request, feeds, feed_of(request))
+        return await get(request, feeds, _topic(request))
 
-    app = web.Application(client_max_size=MAX_PAYLOAD_BYTES)
-    app.on_response_prepare.append(_allow_other_origins)
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with connections[request.protocol].answering():
+            refusal = access.refusal(request.headers, preflight=request.method == "OPTIONS")
+            if refusal is not None:
+                return web.Response(status=refusal.status, text=refusal.text, headers=refusal.headers)
+            try:
+                return await handler(request)
+            except Full as error:
+                return web.Response(status=503, text=f"{error}\n")
+
+    async def allow_origin(request: web.Request, response: web.StreamResponse) -> None:
+        """Let the pages that may use this server see the answer; only browsers send Origin (Fetch, section 3.2)."""
+        origin = request.headers.get("Origin")
+        if origin is not None and access.is_allowed(origin, request.headers.get("Host", "")):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = f"ETag, {http.GAP_HEADER}"
+            response.headers["Vary"] = "Origin"
+
+    app = web.Application(client_max_size=MAX_PAYLOAD_BYTES, middlewares=[guard])
+    app.on_response_prepare.append(allow_origin)
     app.router.add_options("/{topic:.*}", _preflight)
     app.router.add_get("/", _front_page, allow_head=False)
     app.router.add_post("/{topic:.+}", post_topic)
     app.router.add_head("/{topic:.+}", head_topic)
     app.router.add_get("/{topic:.+}", get_topic, allow_head=False)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
+    return app
+
+
+def _topic(request: web.Request) -> str:
+    # the path as it was sent, not normalised: `..` in a topic is a name like any other
+    topic = unquote(request.raw_path.partition("?")[0].removeprefix("/"))
     try:
-        await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
-        yield server_url("http", listener, tls)
-    finally:
-        await runner.cleanup()
-
-
-async def _allow_other_origins(request: web.Request, response: web.StreamResponse) -> None:
-    """Let web pages of any origin use this server; only browsers send Origin (Fetch standard, section 3.2)."""
-    if "Origin" in request.headers:
-        response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["Access-Control-Expose-Headers"] = f"ETag, {http.GAP_HEADER}"
+        refuse_wildcards("HTTP", topic)
+    except UsageError as error:
+        raise web.HTTPBadRequest(text=f"{error}\n") from None
+    return topic
 
 
 async def _preflight(_: web.Request) -> web.Response:
-    allowed = {"Methods": "GET, HEAD, POST", "Headers": "Content-Type, If-None-Match, Last-Event-ID, Prefer"}
+    headers = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Prefer"
+    allowed = {"Methods": "GET, HEAD, POST", "Headers": headers}
     return web.Response(status=204, headers={f"Access-Control-Allow-{name}": text for name, text in allowed.items()})
 
 

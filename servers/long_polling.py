@@ -8,27 +8,26 @@ section 2).
 from __future__ import annotations
 
 import asyncio
-import socket
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 
 from aiohttp import web
 
-from rtbench.transports import Feed, Feeds, ServerContext
-from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
+from rtbench.transports import Feeds
 from rtbench.wire import http
 
-from .http_relay import batch_response, relay, software
+from .http_relay import MAX_ANSWER_BYTES, batch_response, relaying, software
 
 __all__ = ["by_hand", "serve", "software"]
 
 
-async def long_poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Response:
+async def long_poll(request: web.Request, feeds: Feeds, topic: str) -> web.Response:
     """Wait for a message after the client's cursor, no longer than it prefers; then answer as polling does."""
+    feed = feeds[topic]
     cursor = feeds.cursor(request.headers.get("If-None-Match"), default=0)
     with suppress(TimeoutError):
         async with asyncio.timeout(http.wait_s(", ".join(request.headers.getall("Prefer", [])))):
             await feed.beyond(cursor)
-    return batch_response(request, feeds, feed.after(cursor))
+    return batch_response(request, feeds, feed.after(cursor, MAX_ANSWER_BYTES))
 
 
 def by_hand(url: str) -> list[str]:
@@ -40,11 +39,4 @@ def by_hand(url: str) -> list[str]:
     ]
 
 
-def serve(
-    listener: socket.socket,
-    *,
-    capacity: Capacity = DEFAULT_CAPACITY,
-    tls: ServerContext | None = None,
-) -> AbstractAsyncContextManager[str]:
-    """Relay over HTTP long-polling until left; yield the URL."""
-    return relay(listener, long_poll, capacity=capacity, tls=tls)
+serve = relaying(long_poll)

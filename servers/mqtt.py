@@ -24,8 +24,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from rtbench.errors import UsageError
 from rtbench.transports import BACKLOG, Option, ServerContext, server_url
+from rtbench.transports.access import Password, Username, check_credentials
 
 from .mqtt_broker import Broker, by_hand, software
 from .mqtt_connection import Connection
@@ -35,8 +35,6 @@ __all__ = ["Broker", "by_hand", "serve", "software"]
 
 TLS_HANDSHAKE_WITHIN_S = 10.0
 
-Username = Annotated[str | None, Option("the only user who may connect", metavar="NAME")]
-Password = Annotated[str | None, Option("that user's password", secret=True)]
 MaxQueued = Annotated[int, Option("messages queued for one client", metavar="N", above=0)]
 MaxQueuedBytes = Annotated[int, Option("bytes of these, and of those not yet acknowledged", metavar="BYTES", above=0)]
 MaxUnreleased = Annotated[int, Option("bytes of QoS 2 messages of one client before PUBREL", metavar="BYTES", above=0)]
@@ -78,8 +76,7 @@ async def serve(
     Raises:
         UsageError: a user name without a password, or the other way round.
     """
-    if (username is None) != (password is None):
-        raise UsageError("--username and a password (--password-file or RTBENCH_PASSWORD) go together; one is missing")
+    check_credentials(username, password)
     limits = Limits(max_queued, max_queued_bytes, max_unreleased_bytes, max_subscription_bytes, max_retained_bytes)
     broker = Broker(limits, username=username, password=password)
     try:

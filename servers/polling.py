@@ -6,23 +6,19 @@ With `If-None-Match` a client says what it has. The answer has the messages sinc
 
 from __future__ import annotations
 
-import socket
-from contextlib import AbstractAsyncContextManager
-
 from aiohttp import web
 
-from rtbench.transports import Feed, Feeds, ServerContext
-from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
+from rtbench.transports import Feeds
 
-from .http_relay import batch_response, relay, software
+from .http_relay import MAX_ANSWER_BYTES, batch_response, relaying, software
 
 __all__ = ["by_hand", "serve", "software"]
 
 
-async def poll(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.Response:
+async def poll(request: web.Request, feeds: Feeds, topic: str) -> web.Response:
     """Answer at once: with the messages since the client's cursor, or with 304."""
     cursor = feeds.cursor(request.headers.get("If-None-Match"), default=0)
-    return batch_response(request, feeds, feed.after(cursor))
+    return batch_response(request, feeds, feeds.get(topic).after(cursor, MAX_ANSWER_BYTES))
 
 
 def by_hand(url: str) -> list[str]:
@@ -30,11 +26,4 @@ def by_hand(url: str) -> list[str]:
     return [f"curl --data hello {url}/room", f"curl --include {url}/room"]
 
 
-def serve(
-    listener: socket.socket,
-    *,
-    capacity: Capacity = DEFAULT_CAPACITY,
-    tls: ServerContext | None = None,
-) -> AbstractAsyncContextManager[str]:
-    """Relay over HTTP polling until left; yield the URL."""
-    return relay(listener, poll, capacity=capacity, tls=tls)
+serve = relaying(poll)

@@ -7,27 +7,26 @@ it gets the messages from now on.
 
 from __future__ import annotations
 
-import socket
-from contextlib import AbstractAsyncContextManager
-
 from aiohttp import web
 
-from rtbench.transports import Batch, Feed, Feeds, ServerContext
-from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
+from rtbench.transports import Batch, Feeds
 from rtbench.wire import sse
 
-from .http_relay import relay, software
+from .http_relay import relaying, software
 
 __all__ = ["by_hand", "serve", "software"]
 
+WRITE_BYTES = 2**20  # of the payloads that are written at once, to a client that reads slowly
 
-async def stream(request: web.Request, feeds: Feeds, feed: Feed[bytes]) -> web.StreamResponse:
+
+async def stream(request: web.Request, feeds: Feeds, topic: str) -> web.StreamResponse:
     """Write events until the client closes; to a client that reads slowly, write slowly."""
+    feed = feeds[topic]
     cursor = feeds.cursor(request.headers.get("Last-Event-ID"), default=feed.end)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await response.prepare(request)
     while True:
-        batch = feed.after(cursor)
+        batch = feed.after(cursor, WRITE_BYTES)
         if batch.messages:
             await response.write(events(feeds, batch))
         cursor = batch.cursor
@@ -48,15 +47,8 @@ def by_hand(url: str) -> list[str]:
     return [
         f"curl --no-buffer {url}/room",
         f"curl --data hello {url}/room",
-        f'new EventSource("{url}/room").onmessage = e => console.log(e.data)   // in the console of a browser',
+        f'new EventSource("/room").onmessage = e => console.log(e.data)   // in the console of a browser, at {url}/',
     ]
 
 
-def serve(
-    listener: socket.socket,
-    *,
-    capacity: Capacity = DEFAULT_CAPACITY,
-    tls: ServerContext | None = None,
-) -> AbstractAsyncContextManager[str]:
-    """Relay over an event stream until left; yield the URL."""
-    return relay(listener, stream, capacity=capacity, tls=tls, check=sse.check_payload)
+serve = relaying(stream, check=sse.check_payload)

@@ -4,6 +4,8 @@ A connection says once what it is for: `P topic` (it publishes) or `S topic` (it
 subscriber is answered with a newline. After that every message is its length (two bytes, network byte order; four for
 32,768 bytes and more: `rtbench/wire/lengths.py`) and the payload. The same feed and the same event loop serve it as
 every other transport, so what another transport needs beyond it is the cost of that transport's protocol.
+
+To a first line that is neither, and to one for which there is no room, the server says why, and closes.
 """
 
 from __future__ import annotations
@@ -18,9 +20,21 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from rtbench.transports import BACKLOG, Feed, Feeds, ServerContext, server_url
-from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
+from rtbench.transports.feed import (
+    DEFAULT_CAPACITY,
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_TOPICS,
+    Capacity,
+    Full,
+    MaxFeedBytes,
+    MaxTopics,
+    Room,
+)
 from rtbench.wire import lengths
 
+MAX_LINE_BYTES = 1024
+MAX_PAYLOAD_BYTES = 16 * 2**20
+LINE_WITHIN_S = 10.0  # seconds from the connection to the end of the first line
 SLOW_BYTES = 2**20  # unsent bytes of a connection above which it gets nothing, and later catches up from the feed
 
 
@@ -54,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._topic: str | None = None  # until the first line is there
         self._cursor: int | None = None  # of a subscriber that reads too slowly: what it gets next
+        self._line_in_time: asyncio.TimerHandle
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,12 +77,17 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(SLOW_BYTES)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._everyone.add(self)
+        self._line_in_time = asyncio.get_running_loop().call_later(LINE_WITHIN_S, self.transport.abort)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Forget this connection."""
+        """Forget this connection, and a topic that nobody subscribes to any more."""
+        self._line_in_time.cancel()
         self._everyone.discard(self)
-        if self._topic is not None:
-            self._subscribers[self._topic].discard(self)
+        others = self._subscribers.get(self._topic or "")
+        if others is not None:
+            others.discard(self)
+            if not others:
+                del self._subscribers[self._topic or ""]
 
     def data_received(self, data: bytes) -> None:
         """Take the first line, then messages."""
@@ -76,6 +96,9 @@ class Connection(asyncio.Protocol):
             return
         while head := lengths.decode(self._buffer):
             length, start = head
+            if length > MAX_PAYLOAD_BYTES:
+                self.transport.abort()
+                return
             if len(self._buffer) < start + length:
                 return
             self._publish(bytes(self._buffer[start : start + length]))
@@ -83,22 +106,33 @@ class Connection(asyncio.Protocol):
 
     def _introduce(self) -> bool:
         line, newline, rest = self._buffer.partition(b"\n")
-        if not newline:
+        if not newline and len(line) < MAX_LINE_BYTES:
             return False
+        self._line_in_time.cancel()
         role, _, topic = line.decode(errors="replace").partition(" ")
+        if not newline or len(line) > MAX_LINE_BYTES or role not in ("P", "S"):
+            self._refuse(f"the first line is `P topic` or `S topic`, of at most {MAX_LINE_BYTES} bytes")
+            return False
+        try:
+            self._feeds[topic]
+        except Full as error:
+            self._refuse(str(error))
+            return False
         self._topic, self._buffer = topic, bytearray(rest)
         if role == "S":
             self._subscribers[topic].add(self)
             self.transport.write(b"\n")
-        elif role != "P":
-            self.transport.abort()
         return True
+
+    def _refuse(self, why: str) -> None:
+        self.transport.write(f"{why}\n".encode())
+        self.transport.close()
 
     def _publish(self, payload: bytes) -> None:
         topic = cast(str, self._topic)
         self._feeds[topic].append(payload)
         message = frame(payload)
-        for subscriber in self._subscribers[topic]:
+        for subscriber in self._subscribers.get(topic, ()):
             subscriber.send(message)
 
     def send(self, message: bytes) -> None:
@@ -133,12 +167,14 @@ async def serve(
     listener: socket.socket,
     *,
     capacity: Capacity = DEFAULT_CAPACITY,
+    max_feed_bytes: MaxFeedBytes = DEFAULT_MAX_BYTES,
+    max_topics: MaxTopics = DEFAULT_MAX_TOPICS,
     tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay over bare TCP until left; yield the URL."""
     everyone: set[Connection] = set()
     subscribers: dict[str, set[Connection]] = defaultdict(set)
-    make = partial(Connection, Feeds(capacity), subscribers, everyone)
+    make = partial(Connection, Feeds(capacity, Room(max_feed_bytes, max_topics)), subscribers, everyone)
     server = await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG, ssl=tls)
     try:
         yield server_url("tcp", listener, tls)

@@ -7,6 +7,8 @@ A subscriber that reads too slowly is taken out of the broadcast, and gets the m
 until it has caught up. If the feed has dropped some of them, the server says so: to a client with the subprotocol
 `rtbench` in a text frame `{"missed": N}` (its payloads come in binary frames only), to any other by closing with code
 1013.
+
+Somebody who opens the URL in a browser gets this text, and can use the console there: the page has the right origin.
 """
 
 from __future__ import annotations
@@ -30,10 +32,20 @@ from websockets.typing import Subprotocol
 
 from rtbench.errors import UsageError
 from rtbench.transports import BACKLOG, Feed, ServerContext, refuse_wildcards, server_url
-from rtbench.transports.feed import DEFAULT_CAPACITY, Capacity
+from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username
+from rtbench.transports.feed import (
+    DEFAULT_CAPACITY,
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_TOPICS,
+    Capacity,
+    Full,
+    MaxFeedBytes,
+    MaxTopics,
+    Room,
+)
 
 SUBPROTOCOL = Subprotocol("rtbench")
-MAX_PAYLOAD_BYTES = 64 * 2**20
+MAX_PAYLOAD_BYTES = 16 * 2**20
 SLOW_BYTES = 2**20  # unsent bytes of a connection above which it is taken out of the broadcast
 
 
@@ -42,7 +54,7 @@ def by_hand(url: str) -> list[str]:
     return [
         f"python -m websockets {url}/room   # sends each line that you type",
         f's = new WebSocket("{url}/room"); s.onmessage = e => console.log(e.data); s.onopen = () => s.send("hello")'
-        "   // in the console of a browser",
+        f"   // in the console of a browser, at {url.replace('ws', 'http', 1)}/",
     ]
 
 
@@ -54,8 +66,9 @@ def software() -> str:
 class Topic:
     """The feed of one topic, and the connections that receive it."""
 
-    def __init__(self, capacity: int) -> None:
-        self.feed: Feed[str | bytes] = Feed(capacity)
+    def __init__(self, capacity: int, room: Room) -> None:
+        room.add_topic()
+        self.feed: Feed[str | bytes] = Feed(capacity, room)
         self._plain: set[ServerConnection] = set()  # subscribers that keep up, without the subprotocol
         self._binary: set[ServerConnection] = set()  # and with it
         self._catching_up: set[asyncio.Task[None]] = set()
@@ -112,9 +125,17 @@ async def serve(
     listener: socket.socket,
     *,
     capacity: Capacity = DEFAULT_CAPACITY,
+    max_feed_bytes: MaxFeedBytes = DEFAULT_MAX_BYTES,
+    max_topics: MaxTopics = DEFAULT_MAX_TOPICS,
+    username: Username = None,
+    password: Password = None,
+    allow_origin: AllowOrigin = None,
+    allow_host: AllowHost = None,
     tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay over WebSocket until left; yield the URL."""
+    access = Access(listener, username=username, password=password, allow_origin=allow_origin, allow_host=allow_host)
+    room = Room(max_feed_bytes, max_topics)
     topics: dict[str, Topic] = {}
     cursors: WeakKeyDictionary[ServerConnection, int] = WeakKeyDictionary()
     everyone: WeakSet[ServerConnection] = WeakSet()
@@ -128,7 +149,18 @@ async def serve(
         path, _, query = request.path.partition("?")
         name = unquote(path.removeprefix("/"))
         refuse_wildcards("websocket", name)
-        return topics.setdefault(name, Topic(capacity)), query
+        if name not in topics:
+            topics[name] = Topic(capacity, room)
+        return topics[name], query
+
+    def refuse(connection: ServerConnection, request: Request) -> Response | None:
+        """Answer a request that is not allowed, and one that asks for no WebSocket."""
+        refusal = access.refusal(request.headers)
+        if refusal is None:
+            return None if "Upgrade" in request.headers else connection.respond(HTTPStatus.OK, __doc__ or "")
+        response = connection.respond(refusal.status, refusal.text)
+        response.headers.update(refusal.headers)
+        return response
 
     def answer(connection: ServerConnection, request: Request, _: Response) -> Response | None:
         """Note where the subscription starts, before the client learns that it is connected."""
@@ -136,6 +168,8 @@ async def serve(
             cursors[connection] = address(request)[0].feed.end
         except UsageError as error:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{error}\n")
+        except Full as error:
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
         return None
 
     async def handle(connection: ServerConnection) -> None:
@@ -157,6 +191,7 @@ async def serve(
         ssl=tls,
         backlog=BACKLOG,
         create_connection=Connection,
+        process_request=refuse,
         process_response=answer,
         subprotocols=[SUBPROTOCOL],
         select_subprotocol=lambda _, offered: SUBPROTOCOL if SUBPROTOCOL in offered else None,

@@ -54,7 +54,10 @@ class Listener(socket.socket):
 
 
 class Broker:
-    def __init__(self, loop: type[asyncio.SelectorEventLoop] = SteppedLoop, **options: Any) -> None:
+    def __init__(
+        self, transport: str = "mqtt", loop: type[asyncio.SelectorEventLoop] = SteppedLoop, **options: Any
+    ) -> None:
+        self.transport = transport
         self.loop_class = loop
         self.options = options
         self.listener = Listener()
@@ -71,7 +74,7 @@ class Broker:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        async with registry.server("mqtt").serve(self.listener, **self.options) as self.url:
+        async with registry.server(self.transport).serve(self.listener, **self.options) as self.url:
             self._started.set()
             await self._stop.wait()
         self.leftovers = asyncio.all_tasks() - {asyncio.current_task()}
@@ -100,8 +103,8 @@ class Broker:
 
 
 @contextlib.contextmanager
-def serving(**options: Any) -> Iterator[Broker]:
-    broker = Broker(**options)
+def serving(transport: str = "mqtt", **options: Any) -> Iterator[Broker]:
+    broker = Broker(transport, **options)
     broker.start()
     try:
         yield broker

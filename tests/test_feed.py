@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtbench.transports.feed import Batch, Feed, Feeds
+from rtbench.transports.feed import MESSAGE_BYTES, Batch, Feed, Feeds, Full, Room
 
 
 def feed_of(count: int, capacity: int = 10_000) -> Feed[bytes]:
@@ -172,3 +172,49 @@ def test_a_cursor_of_another_run_of_the_server_stands_for_all_there_is() -> None
     assert len(texts) > 1
     before = next(feeds for feeds in runs if feeds.cursor_text(5) != runs[0].cursor_text(5))
     assert runs[0].cursor(before.cursor_text(5), default=7) == 0
+
+
+def test_feeds_share_a_room_and_the_idle_one_gives_way() -> None:
+    room = Room(max_bytes=10 * (100 + MESSAGE_BYTES))
+    feeds = Feeds(room=room)
+    for number in range(4):
+        feeds["idle"].append(b"%d" % number * 100)
+    for number in range(8):
+        feeds["busy"].append(b"%d" % number * 100)
+    assert (len(feeds["idle"]), len(feeds["busy"])) == (2, 8)
+    assert feeds["idle"].after(0).missed == 2
+    feeds["idle"].append(b"new")
+    assert (len(feeds["idle"]), len(feeds["busy"])) == (3, 7)
+    feeds["large"].append(bytes(10_000))  # the newest message stays, even if it is too large for the room
+    assert [len(feeds[name]) for name in ("idle", "busy", "large")] == [0, 0, 1]
+    feeds["idle"].append(b"y")
+    assert [len(feeds[name]) for name in ("idle", "large")] == [1, 0]
+    assert room.taken_bytes == 1 + MESSAGE_BYTES
+
+
+def test_a_room_knows_what_a_full_feed_drops() -> None:
+    room = Room()
+    feed: Feed[bytes] = Feed(3, room)
+    for number in range(20):
+        feed.append(bytes(number))
+    assert room.taken_bytes == 17 + 18 + 19 + 3 * MESSAGE_BYTES
+
+
+def test_a_server_takes_no_more_topics_than_it_may() -> None:
+    feeds = Feeds(room=Room(max_topics=2))
+    feeds["a"].append(b"x")
+    assert feeds.get("b").after(0).messages == []
+    assert feeds["b"] is feeds["b"]
+    with pytest.raises(Full, match="has 2 topics"):
+        feeds["c"]
+    assert feeds.get("a").after(0).messages == [b"x"]
+
+
+def test_a_reader_can_ask_for_a_part() -> None:
+    feed: Feed[bytes] = Feed()
+    for number in range(5):
+        feed.append(b"%d" % number * 10)
+    assert feed.after(1, most_bytes=25) == Batch([b"1" * 10, b"2" * 10], 3, 0)
+    assert feed.after(3, most_bytes=25) == Batch([b"3" * 10, b"4" * 10], 5, 0)
+    assert feed.after(4, most_bytes=1) == Batch([b"4" * 10], 5, 0)
+    assert feed.after(9, most_bytes=1) == Batch([], 5, 0)

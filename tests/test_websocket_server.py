@@ -61,7 +61,7 @@ class Raw:
         key = base64.b64encode(bytes(16)).decode()
         await loop.sock_sendall(
             self.socket,
-            f"GET /{topic} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /{topic} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{protocol}\r\n".encode(),
         )
         while b"\r\n\r\n" not in self.data:

@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -98,6 +100,23 @@ def _secret(option: Option, path: Path | None) -> str | None:
         raise UsageError(f"{option.flag}-file {path} cannot be read: {error.strerror}") from error
 
 
+def exposure(url: str, known: Collection[str], given: Collection[str], *, encrypted: bool) -> str:
+    """Return one line on who can use a server, and how openly; empty if only this machine or a known user can."""
+    place = urlsplit(url)
+    address = ip_address(place.hostname or "")
+    if address.is_loopback:
+        return ""
+    where = "any address of this machine" if address.is_unspecified else str(address)
+    open_to = [] if encrypted else ["nothing is encrypted (--tls-cert and --tls-key change that)"]
+    if "username" not in known:
+        open_to += ["this server cannot ask for a password"]
+    elif "username" not in given:
+        open_to += ["no password is asked for (--username and --password-file change that)"]
+    if not open_to:
+        return ""
+    return f"warning: everyone who reaches {where}, port {place.port}, can use this server: {', and '.join(open_to)}"
+
+
 async def _serve(
     transport: str, server: str, host: str, port: int, options: dict[str, Any], files: tuple[str, str] | None
 ) -> None:
@@ -113,6 +132,8 @@ async def _serve(
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
     tls = server_context(*files) if files is not None else None
     async with serve(transport, server, host, port, options, tls) as url:
+        if warning := exposure(url, registry.server(transport, server).options, options, encrypted=tls is not None):
+            click.echo(warning, err=True)
         click.echo(json.dumps({"transport": transport, "server": server, "url": url, "pid": os.getpid()}))
         if sys.stdout.isatty() and tls is None:
             for line in registry.server(transport, server).by_hand(url):
