@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections import Counter
@@ -15,9 +16,11 @@ import pytest
 
 from rtbench.cli import group, run_program
 from rtbench.result.result import Result
+from tests.builders import REFERENCE
 
 REPOSITORY = Path(__file__).parents[1]
 GUIDE = REPOSITORY / "docs" / "course-guide.md"
+ANSWERS = REPOSITORY / "docs" / "model-answers.md"
 DOCUMENTS = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "results/README.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
@@ -33,8 +36,13 @@ def text_of(path: Path) -> str:
     """A document; of a notebook, its cells of text."""
     if path.suffix != ".ipynb":
         return path.read_text(encoding="utf-8")
+    return "\n\n".join(cell.source for cell in cells_of(path))
+
+
+def cells_of(path: Path) -> list[Any]:
+    """The cells of text of a notebook."""
     notebook: Any = nbformat.read(path, as_version=nbformat.NO_CONVERT)  # type: ignore[no-untyped-call]
-    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
 
 
 def prose_of(path: Path) -> str:
@@ -87,6 +95,26 @@ def test_what_a_document_quotes_from_the_guide_stands_there() -> None:
 
 def commands() -> list[str]:
     return sorted({command.strip() for path in DOCUMENTS for command in COMMAND.findall(text_of(path))})
+
+
+def questions() -> dict[str, int]:
+    """How many numbered questions each cell of a lesson has that asks something; by the anchor of its answers."""
+    cells = [(path.stem[:2], cell) for path in DOCUMENTS if path.suffix == ".ipynb" for cell in cells_of(path)]
+    asking = [(lesson, cell) for lesson, cell in cells if re.search(r"^\*\*(Think|Try):", cell.source, re.M)]
+    return {f"{lesson}-{cell.id}": len(re.findall(r"^\d\. ", cell.source, re.M)) for lesson, cell in asking}
+
+
+def test_every_question_of_a_lesson_has_its_model_answer() -> None:
+    parts = re.split(r'^<a id="([\w-]+)"></a>', text_of(ANSWERS), flags=re.M)
+    answers = {name: re.findall(r"^\d\. |^- ", text, re.M) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    assert list(answers) == list(questions())
+    assert all(answers.values())
+    assert {name: len([line for line in lines if line != "- "]) for name, lines in answers.items()} == questions()
+
+
+def test_the_model_answers_are_on_the_reference_result_as_it_is() -> None:
+    created = json.loads((REFERENCE / "result.json").read_text(encoding="utf-8"))["created"]
+    assert f"`results/reference` (created {created})" in " ".join(text_of(ANSWERS).split())
 
 
 class Planned(Exception):
