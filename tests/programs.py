@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 PACKAGES = {  # program: the package of Debian that has it
+    "bash": "bash",
     "curl": "curl",
     "ip": "iproute2",
     "mosquitto": "mosquitto",

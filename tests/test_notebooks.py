@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import nbformat
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+LESSON = REPOSITORY / "notebooks" / "01-first-lesson.ipynb"
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 CHARTS = ("latency_ecdf", "latency_percentiles", "bytes_per_delivery", "server_cpu", "latency_against_bytes")
 
@@ -23,6 +26,7 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@cache
 def run(path: Path) -> Any:
     """Run a notebook from its own folder, on the interpreter that runs the tests."""
     with warnings.catch_warnings():
@@ -81,7 +85,14 @@ def test_it_runs(path: Path) -> None:
             assert "<img alt=" in shown(cell)["text/html"], f"{last} shows no picture"
 
 
+@pytest.mark.process
+def test_the_first_lesson_explains_the_columns_of_the_table_that_it_shows() -> None:
+    lesson = run(LESSON)
+    [text] = [cell.source for cell in lesson.cells if cell.id == "reading"]
+    explained = re.findall(r"^\| (.+?) \|", text.partition("| --- |")[2], re.M)
+    assert explained == re.findall("<th>(.*?)</th>", shown(code_cells(lesson)[0])["text/html"])
+
+
 def test_the_first_lesson_shows_every_chart() -> None:
-    lesson = read(REPOSITORY / "notebooks" / "01-first-lesson.ipynb")
-    source = "\n".join(cell.source for cell in code_cells(lesson))
+    source = "\n".join(cell.source for cell in code_cells(read(LESSON)))
     assert [chart for chart in CHARTS if f"\nresult.{chart}()" not in f"\n{source}"] == []
