@@ -21,6 +21,7 @@ import click
 from rtbench.errors import Error, UsageError, did_you_mean
 
 _FIRST = ("run", "compare")  # what a newcomer types first; the others follow by name
+_MOST_CHARACTERS = 1000  # of a line that says what was wrong: the value may be of any length
 _NO_COMMANDS = ("measuring", "options")
 
 
@@ -95,6 +96,8 @@ def _run_program(arguments: list[str] | None) -> int:
 
 
 def _print_error(text: str, code: int) -> int:
-    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    if len(line) > _MOST_CHARACTERS:
+        line = f"{line[: _MOST_CHARACTERS // 2]} ... {line[-_MOST_CHARACTERS // 2 :]}"
     click.echo(f"rtbench: {line}", err=True)
     return code

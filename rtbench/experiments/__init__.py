@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtbench.errors import ResultError
 from rtbench.result import storage
+from rtbench.result.schema import first_error, schema_of
 
 if TYPE_CHECKING:
     from rtbench.experiments.runner import Experiment
+    from rtbench.plan.settings import Setting
     from rtbench.result.result import Result
 
 
@@ -45,10 +48,11 @@ def load(path: str | Path) -> Result[Any]:
     content = storage.read_description(directory)
     known = experiments()
     try:
-        if content["kind"] not in known:
-            raise ResultError(
-                f"{directory} is of the kind {content['kind']!r}, and this rtbench has {', '.join(known)}"
-            )
+        kind = content["kind"]
+        if not isinstance(kind, str) or kind not in known:
+            raise ResultError(f"{directory} is of the kind {kind!r}, and this rtbench has {', '.join(known)}")
+        if wrong := first_error(_schema(), content):
+            raise ResultError(f"{directory}/result.json was not written by rtbench: {wrong}")
         result: Result[Any] = known[content["kind"]].result_type.load(content, directory)
         return result
     except storage.BROKEN as error:
@@ -57,9 +61,10 @@ def load(path: str | Path) -> Result[Any]:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of the result.json of every experiment."""
-    from rtbench.result.schema import schema
+    return _schema({name: setting for e in experiments().values() for name, setting in e.settings().items()})
 
+
+def _schema(settings: Mapping[str, Setting] | None = None) -> dict[str, Any]:
     known = experiments()
-    settings = {name: setting for experiment in known.values() for name, setting in experiment.settings().items()}
     kinds = {kind: experiment.result_type.counts for kind, experiment in known.items()}
-    return schema(settings, kinds, [kind for kind, e in known.items() if e.result_type.sampled])
+    return schema_of(settings, kinds, [kind for kind, e in known.items() if e.result_type.sampled])

@@ -24,6 +24,7 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {  # of a field's annotation
     "Predicted | None": {"anyOf": [{"$ref": "#/$defs/predicted"}, {"type": "null"}]},
     "Load | None": {"anyOf": [{"$ref": "#/$defs/load"}, {"type": "null"}]},
 }
+_TEXT = "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]*$"  # no control characters but tab and new line
 _SAMPLES = {
     "description": "File of its messages and deliveries, within the result",
     "type": "string",
@@ -31,15 +32,33 @@ _SAMPLES = {
 }
 
 
-def schema(settings: Mapping[str, Setting], kinds: Mapping[str, type[Any]], sampled: Iterable[str]) -> dict[str, Any]:
+def first_error(schema: Mapping[str, Any], content: Any) -> str:
+    """Return what is wrong with the content of a result.json, in one short sentence; empty if nothing is."""
+    from jsonschema import (
+        Draft202012Validator,
+    )  # here, since it is needed by whoever reads a result, and by nobody else
+
+    for error in Draft202012Validator(schema).iter_errors(content):
+        place = "/".join(str(part) for part in error.absolute_path) or "the file"
+        return f"{place}: {error.message}"
+    return ""
+
+
+def schema_of(
+    settings: Mapping[str, Setting] | None, kinds: Mapping[str, type[Any]], sampled: Iterable[str]
+) -> dict[str, Any]:
     """Return the schema (JSON Schema 2020-12).
 
     `kinds` are the experiments, each with the dataclass of what its trials count; those in `sampled` keep samples.
+    Without `settings` a result may have any, such as those of transports that are not installed here.
     """
     found: dict[str, Any] = json.loads(files("rtbench.result").joinpath("schema.json").read_text(encoding="utf-8"))
     properties = found["properties"]
     properties["kind"]["enum"] = list(kinds)
-    properties["settings"]["properties"] = {name: _setting(setting) for name, setting in settings.items()}
+    if settings is None:
+        properties["settings"]["additionalProperties"] = {"$ref": "#/$defs/given"}
+    else:
+        properties["settings"]["properties"] = {name: _setting(setting) for name, setting in settings.items()}
     counted = {kind: counts.__name__ for kind, counts in kinds.items()}
     with_samples = {counted[kind] for kind in sampled}
     for counts in kinds.values():
@@ -54,7 +73,23 @@ def schema(settings: Mapping[str, Setting], kinds: Mapping[str, type[Any]], samp
         }
         for kind, name in counted.items()
     ]
+    _bound(found)
     return found
+
+
+def _bound(part: Any) -> None:
+    """Let no text have control characters, which could write over what a terminal shows, and no number be too large."""
+    if isinstance(part, list):
+        for inner in part:
+            _bound(inner)
+    elif isinstance(part, dict):
+        kinds = part.get("type", ())
+        if "string" in kinds:
+            part.setdefault("pattern", _TEXT)
+        if "integer" in kinds:
+            part.setdefault("maximum", 2**63 - 1)
+        for inner in part.values():
+            _bound(inner)
 
 
 def _setting(setting: Setting) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -37,10 +38,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCHEMA = 4
+MAX_DESCRIPTION_BYTES = 256 * 2**20  # of result.json
+MAX_SAMPLES_BYTES = 4 * 2**30  # of a file of samples, unpacked
 
 _T = TypeVar("_T")
 _REMEDY = "copy the whole directory again, or measure again"
-BROKEN = (AttributeError, KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+BROKEN = (
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError, MemoryError),
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def write_description(path: Path, description: Mapping[str, Any]) -> None:
@@ -129,9 +135,11 @@ def read_description(directory: Path) -> dict[str, Any]:
     """
     file = directory / "result.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(_content(file, MAX_DESCRIPTION_BYTES).decode())
     except FileNotFoundError:
         raise ResultError(f"{directory} holds no result (no result.json in it)") from None
+    except RecursionError:
+        raise ResultError(f"{file} is nested too deeply for a result; {_REMEDY}") from None
     except (OSError, ValueError) as error:
         raise ResultError(f"{file} cannot be read: {error}; {_REMEDY}") from None
     if not isinstance(content, dict):
@@ -146,6 +154,21 @@ def read_description(directory: Path) -> dict[str, Any]:
     return content
 
 
+def _content(file: Path, most_bytes: int) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        ResultError: it is no regular file (a pipe would wait for ever), or larger than `most_bytes`.
+    """
+    with os.fdopen(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:
+        status = os.fstat(opened.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ResultError(f"{file} is no regular file; {_REMEDY}")
+        if status.st_size > most_bytes:
+            raise ResultError(f"{file} has {status.st_size} bytes; a result has at most {most_bytes}")
+        return opened.read()
+
+
 def damaged(directory: Path, error: Exception) -> ResultError:
     """Return the error that says that the content of a result makes no sense."""
     return ResultError(f"{directory} is damaged: {type(error).__name__}: {error}; {_REMEDY}")
@@ -157,7 +180,11 @@ def read_samples(directory: Path, name: str, files: Mapping[str, Any]) -> dict[s
     Raises:
         ResultError: the file is missing, or is not as it was written.
     """
-    with np.load(io.BytesIO(_checked(directory, name, files)), allow_pickle=False) as samples:
+    raw = io.BytesIO(_checked(directory, name, files))
+    unpacked = sum(member.file_size for member in zipfile.ZipFile(raw).infolist())
+    if unpacked > MAX_SAMPLES_BYTES:
+        raise ResultError(f"{directory / name} unpacks to {unpacked} bytes; a result has at most {MAX_SAMPLES_BYTES}")
+    with np.load(raw, allow_pickle=False) as samples:
         return dict(samples)
 
 
@@ -196,7 +223,7 @@ def _checked(directory: Path, name: str, files: Mapping[str, Any]) -> bytes:
     if ".." in Path(name).parts or Path(name).is_absolute():
         raise ResultError(f"{directory}/result.json names a file outside the result: {name}; do not use it")
     try:
-        raw = file.read_bytes()
+        raw = _content(file, MAX_SAMPLES_BYTES)
     except FileNotFoundError:
         raise ResultError(f"{file} is missing; {_REMEDY}") from None
     expected, found = files[name], _sum_of(raw)
