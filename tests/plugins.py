@@ -21,6 +21,81 @@ CACHED = (
     registry.server_options,
 )
 
+SERVER = """
+import asyncio, importlib.util, os, re, sys, threading, time
+
+spec = importlib.util.find_spec("rtbench.servers.tcp")
+tcp = importlib.util.module_from_spec(spec)  # one of its own, to change
+spec.loader.exec_module(tcp)
+
+def fail():
+    raise KeyError("room")
+
+async def later():
+    fail()
+
+TASKS = []
+
+class Connection(tcp.Connection):
+    def _publish(self, payload):
+        {server}
+        super()._publish(payload)
+
+tcp.Connection = Connection
+serve = tcp.serve
+"""
+CLIENT = """
+import asyncio, contextlib
+import rtbench.transports
+from contextlib import asynccontextmanager
+from rtbench.clients import tcp
+
+def fail():
+    raise KeyError("room")
+
+async def later():
+    fail()
+
+TASKS = []
+
+class Client(tcp.Tcp):
+    async def publish(self, topic, payload):
+        {publish}
+        return await super().publish(topic, payload)
+
+    async def subscribe(self, topic):
+        {subscribe}
+        return self._deliver(await super().subscribe(topic))
+
+    async def _deliver(self, stream):
+        async for message in stream:
+            {deliver}
+            yield message
+
+@asynccontextmanager
+async def connect(url, meter):
+    {connect}
+    yield Client(url, meter)
+
+def drain_timeout_s():
+    return 0.2
+"""
+
+
+def modules(server: str = "pass", connect: str = "pass", **methods: str) -> tuple[str, str]:
+    """Return a server and a client that work, as bare TCP does, with code put into some of their methods."""
+    code = dict.fromkeys(("publish", "subscribe", "deliver"), "pass") | methods
+    return SERVER.format(server=server), CLIENT.format(connect=connect, **code)
+
+
+def place(file: str, text: str) -> str:
+    """Return file and line of a text in one of the modules."""
+    source = SERVER if file == "other_server.py" else CLIENT
+    return f"{file}, line {source[: source.index(text)].count(chr(10)) + 1}"
+
+
+FAILS = {file: f"KeyError: 'room' ({place(file, 'raise')})" for file in ("other_server.py", "other_client.py")}
+
 
 def install(directory: Path, server: str, client: str) -> None:
     """Put a distribution with a transport `other` where Python finds it."""

@@ -13,74 +13,14 @@ import pytest
 from rtbench.errors import UsageError
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
 from rtbench.plan.workload import Workload
-from rtbench.transports import registry
+from rtbench.transports import Meter, registry
 from rtbench.transports.choice import variants_of
 from rtbench.trial.executor import FreshProcesses
+from rtbench.trial.server_process import server_process
 from rtbench.trial.trial import Trial, TrialPlan, conduct
 from rtbench.trial.uncaught import note, take_from_tasks, taken
-from tests.plugins import installed
-
-SERVER = """
-import asyncio, sys, threading
-from contextlib import asynccontextmanager
-from rtbench.servers import tcp
-
-def fail():
-    raise KeyError("room")
-
-async def later():
-    fail()
-
-TASKS = []
-
-class Connection(tcp.Connection):
-    def _publish(self, payload):
-        {server}
-        super()._publish(payload)
-
-@asynccontextmanager
-async def serve(listener):
-    tcp.Connection = Connection
-    async with tcp.serve(listener) as url:
-        yield url
-"""
-CLIENT = """
-import asyncio
-from contextlib import asynccontextmanager
-from rtbench.clients import tcp
-
-def fail():
-    raise KeyError("room")
-
-async def later():
-    fail()
-
-TASKS = []
-
-class Client(tcp.Tcp):
-    async def publish(self, topic, payload):
-        {publish}
-        return await super().publish(topic, payload)
-
-    async def subscribe(self, topic):
-        {subscribe}
-        return self._deliver(await super().subscribe(topic))
-
-    async def _deliver(self, stream):
-        async for message in stream:
-            {deliver}
-            yield message
-
-@asynccontextmanager
-async def connect(url, meter):
-    {connect}
-    yield Client(url, meter)
-
-def drain_timeout_s():
-    return 0.2
-"""
-NEVER = {"server": "None", "publish": "pass", "subscribe": "pass", "deliver": "pass", "connect": "pass"}
-AFTER_PROBE = "TASKS.append(payload); len(TASKS) < 3 or "
+from tests.connecting import connect
+from tests.plugins import FAILS, installed, modules, place
 
 
 @dataclass
@@ -93,19 +33,20 @@ class Case:
     marks: tuple[pytest.MarkDecorator, ...] = (pytest.mark.process,)
 
 
-IN_SERVER = "the server raised KeyError: 'room' (other_server.py, line 7)"
-IN_CLIENT = "a client process raised KeyError: 'room' (other_client.py, line 7)"
+IN_SERVER = f"the server raised {FAILS['other_server.py']}"
+IN_CLIENT = f"a client process raised {FAILS['other_client.py']}"
+AFTER_PROBE = "TASKS.append(payload); len(TASKS) < 3 or "
 BACKGROUND = "TASKS.append(asyncio.ensure_future(later()))"
 LONG = (pytest.mark.long,)  # the trial waits for the readiness probe first
 
 CASES = [
     Case("server", "fail()", IN_SERVER, LONG),
     Case("server", "threading.Thread(target=fail).start(); payload = b''", IN_SERVER, LONG),
-    Case("server", BACKGROUND, IN_SERVER),
+    Case("server", BACKGROUND, IN_SERVER, LONG),
     Case(
         "server",
         "sys.exit(3)",
-        "the server died in mid-trial (exit code 3); the server raised SystemExit: 3 (other_server.py, line 16)",
+        f"the server died in mid-trial (exit code 3); the server raised SystemExit: 3 ({place('other_server.py', '{server}')})",
     ),
     Case("connect", "fail()", IN_CLIENT),
     Case("subscribe", "fail()", IN_CLIENT),
@@ -118,9 +59,8 @@ CASES = [
 ]
 
 
-def trial_of(directory: Path, **broken: str) -> Trial:
-    code = NEVER | broken
-    with installed(directory, SERVER.format(**code), CLIENT.format(**code)):
+def trial_of(directory: Path, **code: str) -> Trial:
+    with installed(directory, *modules(**code)):
         (variant,) = variants_of("other", DEFAULT_SERVER, DEFAULT_CLIENT, {})
         plan = TrialPlan(0, 0, variant, Workload(duration_s=0.2, warmup_s=0.0), 1, set_up_within_s=2.0)
         return asyncio.run(conduct(plan, FreshProcesses()))
@@ -129,6 +69,20 @@ def trial_of(directory: Path, **broken: str) -> Trial:
 @pytest.mark.parametrize("case", [pytest.param(c, id=f"{c.where}: {c.code}", marks=c.marks) for c in CASES])
 def test_it_is_said(case: Case, tmp_path: Path) -> None:
     assert case.said in str(trial_of(tmp_path / "installed", **{case.where: case.code}).error)
+
+
+@pytest.mark.process
+def test_a_server_process_tells_of_what_nobody_caught(tmp_path: Path) -> None:
+    async def publish() -> list[str]:
+        async with server_process("other", DEFAULT_SERVER) as server, connect("other", server.url, Meter()) as client:
+            stream = await client.subscribe("topic")
+            await client.publish("topic", b"x")
+            await anext(stream)
+            await server.relay_log()
+            return server.errors
+
+    with installed(tmp_path / "installed", *modules(server=BACKGROUND)):
+        assert asyncio.run(publish()) == [FAILS["other_server.py"]]
 
 
 async def fails(error: BaseException) -> None:
@@ -172,11 +126,12 @@ def test_clients_that_leave_are_no_error_of_the_server(tmp_path: Path) -> None:
     assert trial.error is None
 
 
+WORKING = modules()[0]
 BROKEN = [
     ("def x(): pass", "", "the server 'embedded' of other cannot be loaded: AttributeError: module 'other_server' has no attribute 'serve'"),
-    (SERVER, "connect = print\ndef software(): return {}['x']", "the client 'library' of other cannot be loaded: KeyError: 'x' (other_client.py, line 2)"),
-    (SERVER, "", "the client 'library' of other (other_client) defines neither `connect` nor `publish` and `subscribe`"),
-    (SERVER, "connect = print\ndef steady(rate_hz): return {}['x']", "`steady` of the client 'library' of other fails: KeyError: 'x' (other_client.py, line 2)"),
+    (WORKING, "connect = print\ndef software(): return {}['x']", "the client 'library' of other cannot be loaded: KeyError: 'x' (other_client.py, line 2)"),
+    (WORKING, "", "the client 'library' of other (other_client) defines neither `connect` nor `publish` and `subscribe`"),
+    (WORKING, "connect = print\ndef steady(rate_hz): return {}['x']", "`steady` of the client 'library' of other fails: KeyError: 'x' (other_client.py, line 2)"),
 ]  # fmt: skip
 
 

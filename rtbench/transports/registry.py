@@ -111,13 +111,14 @@ def described(error: BaseException) -> str:
         return text
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
-    places = [place(frame, line) for frame, line in walk_tb(error.__traceback__) if _is_of_a_transport(frame)]
-    return f"{text} ({places[-1]})" if places else text
+    where = place(walk_tb(error.__traceback__))
+    return f"{text} ({where})" if where else text
 
 
-def place(frame: FrameType, line: int) -> str:
-    """Return file and line."""
-    return f"{Path(frame.f_code.co_filename).name}, line {line}"
+def place(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """Return file and line of the innermost of some frames that is of a transport; "" if none is."""
+    own = [(frame, line) for frame, line in frames if _is_of_a_transport(frame)]
+    return f"{Path(own[-1][0].f_code.co_filename).name}, line {own[-1][1]}" if own else ""
 
 
 def _is_of_a_transport(frame: FrameType) -> bool:
