@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from rtbench.conformance.case import Case, cases
 from rtbench.transports import registry
 
 CACHED = (
@@ -82,6 +83,12 @@ def drain_timeout_s():
 """
 
 
+def case_of(text: str) -> Case:
+    """Return the case of the contract with this sentence."""
+    (found,) = [case for case in cases() if case.text == text]
+    return found
+
+
 def modules(server: str = "pass", connect: str = "pass", **methods: str) -> tuple[str, str]:
     """Return a server and a client that work, as bare TCP does, with code put into some of their methods."""
     code = dict.fromkeys(("publish", "subscribe", "deliver"), "pass") | methods
@@ -97,13 +104,19 @@ def place(file: str, text: str) -> str:
 FAILS = {file: f"KeyError: 'room' ({place(file, 'raise')})" for file in ("other_server.py", "other_client.py")}
 
 
+def install_points(directory: Path, name: str, points: Mapping[str, Mapping[str, str]]) -> None:
+    """Put a distribution with entry points, by group and name, where Python finds it."""
+    info = directory / f"{name.replace('-', '_')}-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    lines = [line for group in points for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points[group].items()))]
+    (info / "entry_points.txt").write_text("\n".join([*lines, ""]))
+
+
 def install(directory: Path, server: str, client: str) -> None:
     """Put a distribution with a transport `other` where Python finds it."""
-    info = directory / "other-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
-    points = "[rtbench.servers]\nother = other_server\n[rtbench.clients]\nother = other_client\n"
-    (info / "entry_points.txt").write_text(points)
+    points = {"rtbench.servers": {"other": "other_server"}, "rtbench.clients": {"other": "other_client"}}
+    install_points(directory, "other", points)
     (directory / "other_server.py").write_text(server)
     (directory / "other_client.py").write_text(client)
 
@@ -114,16 +127,27 @@ def path_with(directory: Path) -> str:
 
 
 @contextmanager
-def installed(directory: Path, server: str, client: str) -> Iterator[None]:
-    """Have the transport `other` in this process and in those that it starts."""
-    install(directory, server, client)
+def importable(directory: Path) -> Iterator[None]:
+    """Have what is in a directory in this process and in those that it starts."""
+    before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(directory)
         patch.setenv("PYTHONPATH", path_with(directory))
         for cached in CACHED:
             cached.cache_clear()
+        try:
+            yield
+        finally:
+            for name in set(sys.modules) - before:
+                if str(getattr(sys.modules[name], "__file__", "")).startswith(str(directory)):
+                    del sys.modules[name]
+            for cached in CACHED:
+                cached.cache_clear()
+
+
+@contextmanager
+def installed(directory: Path, server: str, client: str) -> Iterator[None]:
+    """Have the transport `other` in this process and in those that it starts."""
+    install(directory, server, client)
+    with importable(directory):
         yield
-        for name in ("other_server", "other_client"):
-            sys.modules.pop(name, None)
-    for cached in CACHED:
-        cached.cache_clear()

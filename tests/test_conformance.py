@@ -14,11 +14,11 @@ import pytest
 import rtbench
 from rtbench.cli import run_program
 from rtbench.conformance import watching
-from rtbench.conformance.case import Broken, Case, cases
+from rtbench.conformance.case import Broken
 from rtbench.conformance.running import run
 from rtbench.conformance.subject import Subject
 from rtbench.conformance.watching import FAILED, NOT_RUN, PASSED, SKIPPED, Outcome, outcomes
-from tests.plugins import FAILS, installed, modules, place
+from tests.plugins import FAILS, case_of, installed, modules, place
 
 TCP, OTHER = (Subject(name, "embedded", "library") for name in ("tcp", "other"))
 LONG_S, SHORT_S = 15.0, 1.0  # for what must come; for what never comes
@@ -54,11 +54,6 @@ FAULTS = [
     Fault("connect", "meter = rtbench.transports.Meter(meter.tls)", "the meter has every connection and none waits for nagle", "the meter has 0 of "),
     Fault("connect", "TASKS.append(asyncio.ensure_future(asyncio.sleep(60)))", "a client that is left leaves no task and no connection", "not done within 1 s", SHORT_S),
 ]  # fmt: skip
-
-
-def case_of(text: str) -> Case:
-    (found,) = [case for case in cases() if case.text == text]
-    return found
 
 
 @pytest.fixture

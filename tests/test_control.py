@@ -189,6 +189,18 @@ def test_another_step_than_the_one_waited_for_calls_the_trial_off() -> None:
     lead(["one"], scenario)
 
 
+@pytest.mark.process
+def test_who_joins_after_the_trial_was_called_off_is_told_so() -> None:
+    async def scenario(coordinator: Coordinator, address: tuple[str, int]) -> None:
+        coordinator.announce(SERVER)
+        coordinator.tell("stop")
+        async with joined(plan_of(coordinator, address, "one")) as late:
+            with pytest.raises(ControlClosed, match="called off"):
+                await late.step("connect")
+
+    lead(["one"], scenario)
+
+
 @pytest.mark.parametrize(
     "changed",
     [

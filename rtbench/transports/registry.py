@@ -104,10 +104,10 @@ def _meant_variant(word: str) -> str:
 def described(error: BaseException) -> str:
     """Return type and text of an error, with file and line of the transport that it came from.
 
-    Errors of the operating system and of the bench say what happened, not that a module is wrong: they have no place.
+    A connection that ends and an error of the bench say what happened, not that a module is wrong: they have no place.
     """
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, Error | OSError):
+    if isinstance(error, Error | ConnectionError):
         return text
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"

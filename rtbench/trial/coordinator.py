@@ -52,6 +52,7 @@ class Coordinator:
         self.token = secrets.token_hex(8)
         self._report = report
         self._server: RunningServer | None = None
+        self._stopped = False
         self._server_is_known = asyncio.Event()
         self._clients: dict[str, _Client] = {}
         self._changed = asyncio.Condition()
@@ -110,7 +111,10 @@ class Coordinator:
         client.offset = await self._measured_offset(client)
         await self._server_is_known.wait()
         assert self._server is not None
-        client.channel.say(step="connect", url=self._server.url, ca=self._server.ca)
+        if self._stopped:  # meanwhile
+            client.channel.say(step="stop")
+        else:
+            client.channel.say(step="connect", url=self._server.url, ca=self._server.ca)
 
     async def _measured_offset(self, client: _Client) -> ClockOffset:
         """Measure the clock of a process by pings (as NTP does, RFC 5905 section 8).
@@ -191,7 +195,8 @@ class Coordinator:
                 return
 
     def tell(self, step: str, names: Iterable[str] | None = None, **fields: Any) -> None:
-        """Send a step to the processes `names`, to all without any."""
+        """Send a step to the processes `names`, to all without any: `stop` also to those that join later."""
+        self._stopped |= step == "stop"
         for name in self.names if names is None else names:
             if name in self._clients and not self._clients[name].gone:
                 self._clients[name].channel.say(step=step, **fields)
