@@ -24,6 +24,7 @@ CACHED = (
 
 SERVER = """
 import asyncio, importlib.util, os, re, sys, threading, time
+from contextlib import asynccontextmanager
 
 spec = importlib.util.find_spec("rtbench.servers.tcp")
 tcp = importlib.util.module_from_spec(spec)  # one of its own, to change
@@ -43,7 +44,14 @@ class Connection(tcp.Connection):
         super()._publish(payload)
 
 tcp.Connection = Connection
-serve = tcp.serve
+
+@asynccontextmanager
+async def serve(listener):
+    try:
+        async with tcp.serve(listener) as url:
+            yield url
+    finally:
+        await asyncio.gather(*TASKS, return_exceptions=True)
 """
 CLIENT = """
 import asyncio, contextlib

@@ -16,9 +16,11 @@ from rtbench.cli import run_program
 from rtbench.conformance import watching
 from rtbench.conformance.case import Broken
 from rtbench.conformance.running import run
-from rtbench.conformance.subject import Subject
+from rtbench.conformance.subject import Subject, subjects_of
 from rtbench.conformance.watching import FAILED, NOT_RUN, PASSED, SKIPPED, Outcome, outcomes
-from tests.plugins import FAILS, case_of, installed, modules, place
+from rtbench.errors import UsageError
+from tests import blocking
+from tests.plugins import FAILS, case_of, importable, installed, modules, place
 
 TCP, OTHER = (Subject(name, "embedded", "library") for name in ("tcp", "other"))
 LONG_S, SHORT_S = 15.0, 1.0  # for what must come; for what never comes
@@ -145,6 +147,12 @@ def test_what_is_not_installed_is_a_usage_error(
 ) -> None:
     assert run_program(["contract", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_client_with_a_loop_of_its_own_has_no_connections_to_test(tmp_path: Path) -> None:
+    blocking.install(tmp_path)
+    with importable(tmp_path), pytest.raises(UsageError, match="the client 'blocking' of tcp has no `connect`"):
+        subjects_of("tcp", client="blocking")
 
 
 @pytest.mark.process

@@ -17,6 +17,7 @@ from rtbench.trial.servers import RunningServer
 Report = Callable[[int], None]
 _PINGS = 8  # the fastest of them bounds the offset best
 _PING_WITHIN_S = 2.0
+LOOK_EVERY_S = 1.0  # for an error of the server, while the processes are set up
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,20 @@ class Coordinator:
         except TimeoutError:
             return False
         return all(self._has_done(n, step) for n in waited_for)
+
+    async def reached(self, step: str, names: Iterable[str], within_s: float) -> bool:
+        """As `done`, but do not wait in vain: False, too, once the server has raised what nobody caught."""
+        waited_for, end = tuple(names), time.monotonic() + within_s
+        while (left_s := end - time.monotonic()) > 0:
+            if await self.done(step, waited_for, min(left_s, LOOK_EVERY_S)):
+                return True
+            if any(map(self.is_gone, waited_for)):
+                break
+            if self._server is not None:
+                await self._server.relay_log()
+                if self._server.errors:
+                    break
+        return False
 
     async def drained(self, subscribers: Iterable[str], timeout_s: float) -> None:
         """Wait until all subscriber processes have what they can expect, or nothing new came for `timeout_s`."""

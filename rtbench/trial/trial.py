@@ -238,11 +238,11 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     subscribers = [name for name in coordinator.names if name.startswith("subscriber")]
     within_s = plan.set_up_within_s + plan.drain_timeout_s + 0.02 * workload.subscribers
     for role, names in (("subscriber", subscribers), ("publisher", publishers)):
-        if not await coordinator.done("connect", names, within_s):
+        if not await coordinator.reached("connect", names, within_s):
             raise TrialError(f"the {role} process did not get its connections to {server.url} open")
     coordinator.tell("probe", publishers)
     for names in (publishers, subscribers):
-        if not await coordinator.done("probe", names, within_s):
+        if not await coordinator.reached("probe", names, within_s):
             raise TrialError(
                 "a topic does not let messages through: a readiness probe was sent and not received "
                 "(an access-control list that denies looks like this)"
