@@ -41,11 +41,15 @@ class HttpSession:
 
         Raises:
             Refused: the server answers with an error.
+            ConnectionError: the connection ends before the answer.
         """
-        async with self.session.post(self.address(topic), data=payload) as response:
-            if response.status >= 400:
-                raise Refused(f"POST {topic}: {response.status} {(await response.text()).strip()}")
-            return True
+        try:
+            async with self.session.post(self.address(topic), data=payload) as response:
+                if response.status >= 400:
+                    raise Refused(f"POST {topic}: {response.status} {(await response.text()).strip()}")
+                return True
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from error
 
     async def validators(self, topic: str) -> dict[str, str]:
         """Return the request headers that ask for the messages after this moment.

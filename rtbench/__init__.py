@@ -18,6 +18,7 @@ The map of the program, in reading order; the first lines of each package list i
     charts/        the pictures
     result/        a result in memory and on disk, and what is printed of it
     experiments/   what a user asks for, one file each, on one runner
+    conformance/   whether a transport keeps its contract: the cases, and how they are run
     cli/           one file a command
     errors.py      every error, and what it means for the exit code
     keywords.py    the types of the options in Python
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
 
+    from rtbench.conformance.watching import Outcome
     from rtbench.experiments.runner import AnyResult, Experiment
     from rtbench.keywords import CompareKeywords, IdleKeywords, Names, RunKeywords
     from rtbench.result.comparison import Comparison
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from rtbench.result.result import Result
 
 __version__ = "0.1.0"
-__all__ = ["compare", "idle", "load", "run"]
+__all__ = ["compare", "contract", "idle", "load", "run"]
 
 
 def run(transport: str | None = None, *, out: str | Path | None = None, **settings: Unpack[RunKeywords]) -> Comparison:
@@ -86,6 +88,21 @@ def idle(
     from rtbench.experiments.idle import IDLE
 
     return _measure(IDLE, out, {"transport": transport, **settings})
+
+
+def contract(transport: str, *, server: str = "embedded", client: str = "library") -> list[Outcome]:
+    """Test whether a transport keeps its contract: `all(case.state == "passed" for case in rtbench.contract("sse"))`.
+
+    Each outcome has the sentence of the `case`, its `state` (`passed`, `failed`, `skipped`, `not run`) and the `reason`
+    for it.
+
+    Raises:
+        UsageError: no such transport, server or client, or it cannot be loaded.
+    """
+    from rtbench.conformance.subject import subjects_of
+    from rtbench.conformance.watching import outcomes
+
+    return [outcome for subject in subjects_of(transport, server, client) for outcome in outcomes(subject)]
 
 
 def load(path: str | Path) -> Result[Any]:

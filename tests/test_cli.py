@@ -158,6 +158,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
             "run",
             "compare",
             "resume",
+            "contract",
             "serve",
             "chart",
             "show",

@@ -14,6 +14,7 @@ import pytest
 
 from rtbench.transports.records import ProcessPlan
 from rtbench.trial import control
+from rtbench.trial import coordinator as coordinating
 from rtbench.trial.control import ControlClosed, joined, joined_blocking
 from rtbench.trial.coordinator import SAME_CLOCK, Coordinator
 from rtbench.trial.servers import RunningServer
@@ -185,6 +186,34 @@ def test_another_step_than_the_one_waited_for_calls_the_trial_off() -> None:
         coordinator.tell("stop")
         with pytest.raises(ControlClosed, match="called off"):
             await running
+
+    lead(["one"], scenario)
+
+
+@pytest.mark.process
+def test_nobody_waits_for_a_step_in_vain_once_the_server_has_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinating, "LOOK_EVERY_S", 0.01)
+
+    async def relay_log() -> None:
+        server.errors.append("KeyError: 'room'")
+
+    server = RunningServer(SERVER.url, relay_log=relay_log)
+
+    async def scenario(coordinator: Coordinator, address: tuple[str, int]) -> None:
+        coordinator.announce(server)
+        assert not await coordinator.reached("connect", ["one"], 2 * WITHIN_S)  # `lead` gives up before
+
+    lead(["one"], scenario)
+
+
+@pytest.mark.process
+def test_who_joins_after_the_trial_was_called_off_is_told_so() -> None:
+    async def scenario(coordinator: Coordinator, address: tuple[str, int]) -> None:
+        coordinator.announce(SERVER)
+        coordinator.tell("stop")
+        async with joined(plan_of(coordinator, address, "one")) as late:
+            with pytest.raises(ControlClosed, match="called off"):
+                await late.step("connect")
 
     lead(["one"], scenario)
 

@@ -27,6 +27,7 @@ from rtbench.units import clock, plain
 from tests import builders
 from tests.builders import REFERENCE, idle_result, variant
 from tests.conftest import RTBENCH, Program
+from tests.plugins import install, path_with
 
 QUICK = ("--duration", "200ms", "--warmup", "0", "--trials", "1", "--subscribers", "1")
 REFUSED = [
@@ -213,21 +214,6 @@ def test_nothing_is_imported_from_the_working_directory(rtbench: Program, transp
 
 
 PRINTS = "print('a word that nobody asked for')\n"
-
-
-def install(directory: Path, server: str, client: str) -> None:
-    """Put a distribution with a transport `other` where Python finds it."""
-    info = directory / "other-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
-    points = "[rtbench.servers]\nother = other_server\n[rtbench.clients]\nother = other_client\n"
-    (info / "entry_points.txt").write_text(points)
-    (directory / "other_server.py").write_text(server)
-    (directory / "other_client.py").write_text(client)
-
-
-def path_with(directory: Path) -> str:
-    return os.pathsep.join([str(directory), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 SERVER = "from rtbench.servers.tcp import serve\n"

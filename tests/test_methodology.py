@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+CASES = TESTS.parent / "rtbench" / "conformance"  # of the contract, which the package has
 TEXT = (TESTS.parent / "docs" / "methodology.md").read_text(encoding="utf-8")
-REFERENCE = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
+REFERENCE = re.compile(r"`(\w+\.py)::(\w+)`")
 UNCLAIMED = "## What is not measured"
 
 
@@ -23,8 +24,9 @@ def claims() -> list[str]:
 
 @cache
 def functions_of(file: str) -> set[str]:
-    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    path = (TESTS if file.startswith("test_") else CASES) / file
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 @pytest.mark.parametrize("claim", claims(), ids=lambda claim: claim[:50])

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from rtbench.conformance.running import run
+from rtbench.conformance.subject import Subject
+from tests import plugins
 from tests.sharing import made_once
 
 REPOSITORY = Path(__file__).parents[1]
@@ -64,12 +68,12 @@ class Reader:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     files = files_of(TUTORIAL.read_text(encoding="utf-8"))
-    assert sorted(files) == ["pyproject.toml", "rtbench_raw_tcp.py"]
+    assert sorted(files) == ["pyproject.toml", "rtbench_raw_tcp.py", "rtbench_zmq.py"]
 
     def make(directory: Path) -> None:
         (directory / "source").mkdir()
-        for name, content in files.items():
-            (directory / "source" / name).write_text(content, encoding="utf-8")
+        for name in ("pyproject.toml", "rtbench_raw_tcp.py"):
+            (directory / "source" / name).write_text(files[name], encoding="utf-8")
         pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         where = ("--target", str(directory / "installed"), str(directory / "source"))
         Reader(directory).runs(*pip, "--no-deps", "--no-build-isolation", *where)
@@ -94,12 +98,11 @@ def test_it_is_listed_as_server_and_as_client(reader: Reader) -> None:
 
 @pytest.mark.process
 def test_it_fulfils_the_contract(reader: Reader) -> None:
-    said = reader.runs(
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_contract.py", "-k", "raw-tcp")
-    )
-    passed = re.search(r"(\d+) passed", said)
-    assert passed, said
-    assert int(passed[1]) > 1, said
+    said = reader.runs_rtbench("contract", "raw-tcp")
+    shown = re.search(r"\n(raw-tcp \(.*\n.*\n.*\n)\.\.\.\n", TUTORIAL.read_text(encoding="utf-8"))
+    assert shown
+    assert said.startswith(shown[1])
+    assert ", 0 failed" in said.splitlines()[-1]
 
 
 @pytest.mark.process
@@ -141,3 +144,44 @@ def test_it_can_be_run_alone(reader: Reader, tmp_path: Path) -> None:
         *("run", "--transport", "raw-tcp", "--trials", "1", "--duration", "300ms", "--warmup", "100ms"),
         *("--out", str(tmp_path / "result")),
     )
+
+
+# The second example
+
+
+@pytest.fixture
+def zmq_installed(tmp_path: Path) -> Iterator[Reader]:
+    """Have the transport `zmq` in this process and in those that it starts."""
+    pytest.importorskip("zmq", reason="pyzmq is not installed (it is in the extra `dev`)")
+    files = files_of(TUTORIAL.read_text(encoding="utf-8"))
+    project = tomllib.loads(files["pyproject.toml"].replace("raw-tcp", "zmq").replace("raw_tcp", "zmq"))["project"]
+    plugins.install_points(tmp_path, project["name"], project["entry-points"])
+    (tmp_path / "rtbench_zmq.py").write_text(files["rtbench_zmq.py"], encoding="utf-8")
+    with plugins.importable(tmp_path):
+        yield Reader(tmp_path)
+
+
+@pytest.mark.process
+def test_the_second_example_has_its_sockets_counted_and_leaves_none(zmq_installed: Reader) -> None:
+    for text in (
+        "many subscriptions in a row are each ready when they say so",
+        "the meter has every connection and none waits for nagle",
+        "a client that is left leaves no task and no connection",
+        "a server that ends before its clients leaves no task and no listener",
+    ):
+        run(plugins.case_of(text), Subject("zmq", "embedded", "library"))
+
+
+@pytest.mark.long
+def test_the_second_example_fulfils_the_contract_and_is_measured(zmq_installed: Reader, tmp_path: Path) -> None:
+    assert ", 0 failed" in zmq_installed.runs_rtbench("contract", "zmq")
+    zmq_installed.runs_rtbench(
+        *("run", "--transport", "zmq", "--trials", "1", "--duration", "300ms", "--warmup", "100ms"),
+        *("--out", str(tmp_path / "result")),
+    )
+    with (tmp_path / "result" / "summary.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["delivered"] == row["expected"] != "0"
+    assert row["arrived_p50_ms"] == ""
+    if sys.platform == "linux":
+        assert float(row["wire_bytes_per_delivery"]) > 100

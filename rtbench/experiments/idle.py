@@ -220,9 +220,13 @@ async def _with_server(
         await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         if not death.done():
             await asyncio.wait([record], timeout=_RETURN_WITHIN_S)  # its error explains a step that was not taken
-        if death.done() or not server.is_alive:
-            raise TrialError("the server died while the connections were idle")
-        return await _outcome(record, steps)
+        try:
+            if death.done() or not server.is_alive:
+                raise TrialError("the server died while the connections were idle")
+            return await _outcome(record, steps)
+        except TrialError as error:
+            await server.relay_log()
+            raise TrialError("; ".join([str(error), *server.raised])) from error
 
 
 async def _outcome(record: asyncio.Future[IdleRecord], steps: asyncio.Future[None]) -> IdleRecord:

@@ -236,11 +236,11 @@ class Meter:
         return sock
 
     def adopt(self, sock: AnySocket) -> None:
-        """Count a connected socket that a library opened by itself."""
+        """Count a connected socket that a library opened by itself; its descriptor stays open until `forget`."""
         self._open[sock] = read_wire(sock) or Wire()
 
     def forget(self, sock: AnySocket) -> None:
-        """Close a connection, and continue to count it until both ends are closed."""
+        """End sending on a connection that is about to be closed; count it until both ends are closed."""
         last = self._open.pop(sock, Wire())
         try:
             seen = _another_descriptor(sock)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from traceback import walk_tb
+from types import FrameType
 from typing import Any
 from zlib import crc32
 
@@ -30,7 +31,8 @@ _GROUPS = {"server": ("rtbench.servers", DEFAULT_SERVER), "client": ("rtbench.cl
 
 
 @cache
-def _points(kind: str) -> dict[tuple[str, str], EntryPoint]:
+def points(kind: str) -> dict[tuple[str, str], EntryPoint]:
+    """Return the entry points of the installed servers ("server") or clients ("client") by transport and name."""
     group, default = _GROUPS[kind]
     found = {}
     for point in entry_points(group=group):
@@ -41,12 +43,12 @@ def _points(kind: str) -> dict[tuple[str, str], EntryPoint]:
 
 def server_names() -> list[tuple[str, str]]:
     """Return (transport, server) of every installed server; nothing is imported."""
-    return list(_points("server"))
+    return list(points("server"))
 
 
 def client_names() -> list[tuple[str, str]]:
     """Return (transport, client) of every installed client; nothing is imported."""
-    return list(_points("client"))
+    return list(points("client"))
 
 
 def installed() -> list[str]:
@@ -55,23 +57,35 @@ def installed() -> list[str]:
     return [n for n in dict.fromkeys(name for name, _ in server_names()) if n in clients]
 
 
-def _load(kind: str, transport: str, name: str) -> tuple[EntryPoint, Any]:
-    points = _points(kind)
-    if point := points.get((transport, name)):
-        try:
-            with redirect_stdout(sys.stderr):  # what a module prints must not mix with results
-                return point, point.load()
-        except UsageError:
-            raise
-        except Exception as error:
-            raise UsageError(f"the {kind} {name!r} of {transport} cannot be loaded: {described(error)}") from error
-    transports = sorted({t for t, _ in points})
+def _point(kind: str, transport: str, name: str) -> EntryPoint:
+    known = points(kind)
+    if point := known.get((transport, name)):
+        return point
+    transports = sorted({t for t, _ in known})
     if transport not in transports:
         hint = _meant_variant(transport) or did_you_mean(transport, transports)
         raise UsageError(f"unknown transport {transport!r}; installed: {', '.join(transports)}{hint}")
-    names = sorted(n for t, n in points if t == transport)
+    names = sorted(n for t, n in known if t == transport)
     hint = did_you_mean(name, names)
     raise UsageError(f"{transport} has no {kind} {name!r}; installed: {', '.join(names)}{hint}")
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Run code of a transport: an error says in what, and what it prints does not mix with results."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{what}: {described(error)}") from error
+
+
+def _named(module: Any, name: str, owner: str, default: Any) -> Any:
+    """Return a function of a module, in whose errors it is named, or the default."""
+    function = getattr(module, name, default)
+    return None if function is None else _naming(f"`{name}` of {owner} fails")(function)
 
 
 def _meant_variant(word: str) -> str:
@@ -90,20 +104,28 @@ def _meant_variant(word: str) -> str:
 def described(error: BaseException) -> str:
     """Return type and text of an error, with file and line of the transport that it came from.
 
-    Errors of the operating system and of the bench say what happened, not that a module is wrong: they have no place.
+    A connection that ends and an error of the bench say what happened, not that a module is wrong: they have no place.
     """
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, Error | OSError):
+    if isinstance(error, Error | ConnectionError):
         return text
     if isinstance(error, SyntaxError) and error.filename:
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename).name}, line {error.lineno})"
-    modules = {point.module for kind in _GROUPS for point in _points(kind).values()}
-    places = [
-        f" ({Path(frame.f_code.co_filename).name}, line {line})"
-        for frame, line in walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__") in modules
-    ]
-    return text + (places[-1] if places else "")
+    where = place(walk_tb(error.__traceback__))
+    return f"{text} ({where})" if where else text
+
+
+def place(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """Return file and line of the innermost of some frames that is of a transport; "" if none is."""
+    own = [(frame, line) for frame, line in frames if _is_of_a_transport(frame)]
+    return f"{Path(own[-1][0].f_code.co_filename).name}, line {own[-1][1]}" if own else ""
+
+
+def _is_of_a_transport(frame: FrameType) -> bool:
+    """Whether code is in a module behind an entry point, or in the same package as one."""
+    name = str(frame.f_globals.get("__name__"))
+    modules = {point.module for kind in _GROUPS for point in points(kind).values()}
+    return name in modules or name.rpartition(".")[0] in {m.rpartition(".")[0] for m in modules} - {""}
 
 
 def _software(point: EntryPoint, module: Any) -> str:
@@ -123,10 +145,17 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
     Raises:
         UsageError: no such transport, or no such server of it.
     """
-    point, module = _load("server", transport, name)
-    tls = _takes(module.serve, NOT_OPTIONS[0])
-    software, by_hand = _software(point, module), getattr(module, "by_hand", _nothing_by_hand)
-    return Server(transport, name, module.serve, options_of(module.serve), tls, software, by_hand)
+    point, owner = _point("server", transport, name), f"the server {name!r} of {transport}"
+    with _naming(f"{owner} cannot be loaded"):
+        module = point.load()
+        tls, options, software = (
+            _takes(module.serve, NOT_OPTIONS[0]),
+            options_of(module.serve),
+            _software(point, module),
+        )
+    return Server(
+        transport, name, module.serve, options, tls, software, _named(module, "by_hand", owner, _nothing_by_hand)
+    )
 
 
 def _nothing_by_hand(_url: str) -> list[str]:
@@ -148,28 +177,28 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
     Raises:
         UsageError: no such transport, or no such client of it, or its module is no client.
     """
-    point, module = _load("client", transport, name)
-    functions = {part: getattr(module, part, None) for part in ("connect", "publish", "subscribe", "hold")}
-    entry = functions["connect"] or functions["subscribe"]
-    if entry is None or (functions["connect"] is None and functions["publish"] is None):
-        raise UsageError(
-            f"the client {name!r} of {transport} ({point.value}) defines neither `connect` "
-            "nor `publish` and `subscribe`"
-        )
+    point, owner = _point("client", transport, name), f"the client {name!r} of {transport}"
+    with _naming(f"{owner} cannot be loaded"):
+        module = point.load()
+        functions = {part: getattr(module, part, None) for part in ("connect", "publish", "subscribe", "hold")}
+        entry = functions["connect"] or (functions["publish"] and functions["subscribe"])
+        if entry is None:
+            raise UsageError(f"{owner} ({point.value}) defines neither `connect` nor `publish` and `subscribe`")
+        options, software = options_of(entry), _software(point, module)
     return Client(
         transport,
         name,
         **functions,
-        options=options_of(entry),
-        software=_software(point, module),
+        options=options,
+        software=software,
         variants=tuple(getattr(module, "VARIANTS", ({},))),
         wildcards=bool(getattr(module, "WILDCARDS", False)),
         slot=getattr(module, "SLOT", None),
         control=bool(getattr(module, "CONTROL", False)),
-        observation=getattr(module, "observation", None),
-        predict=getattr(module, "predict", None),
-        steady=getattr(module, "steady", _pushed),
-        drain_timeout_s=getattr(module, "drain_timeout_s", _usual_drain_timeout_s),
+        observation=_named(module, "observation", owner, None),
+        predict=_named(module, "predict", owner, None),
+        steady=_named(module, "steady", owner, _pushed),
+        drain_timeout_s=_named(module, "drain_timeout_s", owner, _usual_drain_timeout_s),
     )
 
 

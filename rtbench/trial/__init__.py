@@ -8,5 +8,6 @@ publisher.py       a publisher process; pacer.py calls it when a message is due
 subscriber.py      a subscriber process
 idle_client.py     a process of connections on which nothing is sent
 connections.py     what the client processes share: opening connections, accounting
+uncaught.py        exceptions of servers and clients that nobody caught
 executor.py        where the client processes run
 """

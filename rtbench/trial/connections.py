@@ -6,10 +6,12 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
+from rtbench.errors import TrialError
 from rtbench.system import kernel, malloc
 from rtbench.system.clock import realtime_offset_ns
 from rtbench.system.meter import Meter
@@ -18,11 +20,11 @@ from rtbench.transports import registry
 from rtbench.transports.contract import Connection
 from rtbench.transports.records import PublisherPlan, SubscriberPlan, Usage
 from rtbench.trial.control import ControlChannel, ControlClosed
+from rtbench.trial.uncaught import note, take_from_tasks, taken
 
 _CONCURRENT_CONNECTS = 50
 _DELAYED_ACK_S = 0.045  # Linux delays an acknowledgement by at most 40 ms on a quiet connection (TCP_DELACK_MIN)
 _SETTLE_ROUNDS = 4
-_MOST_ERRORS = 10
 
 T = TypeVar("T")
 
@@ -39,11 +41,31 @@ async def open_connections(
     connect = registry.client(plan.transport, plan.client).connect
     assert connect is not None
     async with AsyncExitStack() as stack:
-        yield meter, [await stack.enter_async_context(connect(url, meter, **plan.options)) for _ in plan.topics]
+        with uncaught_in(usage.errors):
+            yield meter, [await stack.enter_async_context(connect(url, meter, **plan.options)) for _ in plan.topics]
     await meter.closing()
     total = meter.totals()
     if total is not None and usage.setup_wire is not None and usage.run_wire is not None:
         usage.closing_wire = total - usage.setup_wire - usage.run_wire
+
+
+@contextmanager
+def uncaught_in(errors: list[str]) -> Iterator[None]:
+    """Note in `errors` what nobody catches in this process; it is the reason for a trial that is called off meanwhile.
+
+    Raises:
+        TrialError: the trial was called off, and there is such a reason.
+    """
+    take = partial(note, errors)
+    with taken(take):
+        try:
+            yield
+        except ControlClosed:
+            take_from_tasks(take)
+            if errors:
+                raise TrialError(f"a client process raised {errors[0]}") from None
+            raise
+        take_from_tasks(take)
 
 
 async def gather_some(work: Iterable[Awaitable[T]], concurrent: int = _CONCURRENT_CONNECTS) -> list[T]:
@@ -69,8 +91,8 @@ async def until_told_to_stop(channel: ControlChannel, work: Coroutine[Any, Any, 
         await end([task, stop])
 
 
-async def unless_called_off(channel: ControlChannel, work: Coroutine[Any, Any, Any]) -> None:
-    """Do the work; any message of the coordinator before it is done means that the trial was called off.
+async def unless_called_off(channel: ControlChannel, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work, return its result; a message of the coordinator before means that the trial was called off.
 
     Raises:
         ControlClosed: it was.
@@ -81,7 +103,7 @@ async def unless_called_off(channel: ControlChannel, work: Coroutine[Any, Any, A
         if not task.done():
             await message
             raise ControlClosed("the trial was called off")
-        task.result()
+        return task.result()
     finally:
         await end([task, message])
 
@@ -133,10 +155,3 @@ async def accounting(meter: Meter, usage: Usage, schedule_end_ns: int) -> AsyncI
     usage.keep_alives, usage.keep_alive_bytes = meter.keep_alives - pings, meter.keep_alive_bytes - ping_bytes
     if total is not None and usage.setup_wire is not None:
         usage.run_wire = total - usage.setup_wire
-
-
-def note(usage: Usage, error: Exception) -> None:
-    """Keep an error in `usage`: each text once, and not too many."""
-    text = registry.described(error)
-    if text not in usage.errors and len(usage.errors) < _MOST_ERRORS:
-        usage.errors.append(text)

@@ -17,6 +17,7 @@ from rtbench.trial.servers import RunningServer
 Report = Callable[[int], None]
 _PINGS = 8  # the fastest of them bounds the offset best
 _PING_WITHIN_S = 2.0
+LOOK_EVERY_S = 1.0  # for an error of the server, while the processes are set up
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Coordinator:
         self.token = secrets.token_hex(8)
         self._report = report
         self._server: RunningServer | None = None
+        self._stopped = False
         self._server_is_known = asyncio.Event()
         self._clients: dict[str, _Client] = {}
         self._changed = asyncio.Condition()
@@ -110,7 +112,10 @@ class Coordinator:
         client.offset = await self._measured_offset(client)
         await self._server_is_known.wait()
         assert self._server is not None
-        client.channel.say(step="connect", url=self._server.url, ca=self._server.ca)
+        if self._stopped:  # meanwhile
+            client.channel.say(step="stop")
+        else:
+            client.channel.say(step="connect", url=self._server.url, ca=self._server.ca)
 
     async def _measured_offset(self, client: _Client) -> ClockOffset:
         """Measure the clock of a process by pings (as NTP does, RFC 5905 section 8).
@@ -179,6 +184,20 @@ class Coordinator:
             return False
         return all(self._has_done(n, step) for n in waited_for)
 
+    async def reached(self, step: str, names: Iterable[str], within_s: float) -> bool:
+        """As `done`, but do not wait in vain: False, too, once the server has raised what nobody caught."""
+        waited_for, end = tuple(names), time.monotonic() + within_s
+        while (left_s := end - time.monotonic()) > 0:
+            if await self.done(step, waited_for, min(left_s, LOOK_EVERY_S)):
+                return True
+            if any(map(self.is_gone, waited_for)):
+                break
+            if self._server is not None:
+                await self._server.relay_log()
+                if self._server.errors:
+                    break
+        return False
+
     async def drained(self, subscribers: Iterable[str], timeout_s: float) -> None:
         """Wait until all subscriber processes have what they can expect, or nothing new came for `timeout_s`."""
         names = tuple(subscribers)
@@ -191,7 +210,8 @@ class Coordinator:
                 return
 
     def tell(self, step: str, names: Iterable[str] | None = None, **fields: Any) -> None:
-        """Send a step to the processes `names`, to all without any."""
+        """Send a step to the processes `names`, to all without any: `stop` also to those that join later."""
+        self._stopped |= step == "stop"
         for name in self.names if names is None else names:
             if name in self._clients and not self._clients[name].gone:
                 self._clients[name].channel.say(step=step, **fields)

@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future
 from threading import Thread
 from typing import Any, TypeVar
 
-from rtbench.errors import TrialError
+from rtbench.errors import Error, TrialError
 from rtbench.transports import registry
 
 T = TypeVar("T")
@@ -77,18 +77,12 @@ def _work() -> None:
     fn, args, kwargs = pickle.loads(sys.stdin.buffer.read())
     try:
         answer = (True, fn(*args, **kwargs))
+    except Error as error:
+        answer = (False, error)
     except Exception as error:
-        answer = (False, _picklable(error))
+        answer = (False, TrialError(f"a client process raised {registry.described(error)}"))
     results.write(pickle.dumps(answer))
     results.close()
-
-
-def _picklable(error: Exception) -> Exception:
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return TrialError(registry.described(error))
-    return error
 
 
 if __name__ == "__main__":

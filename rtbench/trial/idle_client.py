@@ -14,8 +14,9 @@ from rtbench.system.tls import client_context
 from rtbench.transports import registry
 from rtbench.transports.contract import Client, Message
 from rtbench.transports.records import IdlePlan, IdleRecord
-from rtbench.trial.connections import end, gather_some
+from rtbench.trial.connections import end, gather_some, uncaught_in
 from rtbench.trial.control import ControlChannel, joined
+from rtbench.trial.uncaught import note
 from rtbench.wire.tcp import Wire, total
 
 _SETTLE_S = 0.15  # three times the longest delay of an acknowledgement on Linux (TCP_DELACK_MIN, 40 ms)
@@ -47,22 +48,25 @@ async def _hold(plan: IdlePlan) -> IdleRecord:
     readers: list[asyncio.Task[None]] = []
     async with joined(plan) as channel, AsyncExitStack() as stack:
         stack.push_async_callback(end, readers)
-        malloc.keep_freed()
-        server = await channel.step("connect")
-        url, tls = server["url"], client_context(server["ca"])
-        await _open(plan, url, [Meter(tls)], readers, stack)
-        channel.say(done="connect")
-        opening: list[Wire | None] = []
-        for i, number in enumerate(plan.batches):
-            await channel.step("open")
-            batch = [Meter(tls) for _ in range(number)]
-            opening += await _open(plan, url, batch, readers, stack)
-            meters += batch
-            channel.say(done=f"open {i}")
-        record.opening = total(opening)
-        await channel.step("start")
-        await _observe(channel, meters, record)
-        record.errors = [_text(reader) for reader in readers if reader.done()][:1]
+        with uncaught_in(record.errors):
+            malloc.keep_freed()
+            server = await channel.step("connect")
+            url, tls = server["url"], client_context(server["ca"])
+            await _open(plan, url, [Meter(tls)], readers, stack)
+            channel.say(done="connect")
+            opening: list[Wire | None] = []
+            for i, number in enumerate(plan.batches):
+                await channel.step("open")
+                batch = [Meter(tls) for _ in range(number)]
+                opening += await _open(plan, url, batch, readers, stack)
+                meters += batch
+                channel.say(done=f"open {i}")
+            record.opening = total(opening)
+            await channel.step("start")
+            await _observe(channel, meters, record)
+            for reader in readers:
+                if reader.done() and (error := reader.exception()):
+                    note(record.errors, error)
     return record
 
 
@@ -105,8 +109,3 @@ async def _observe(channel: ControlChannel, meters: list[Meter], record: IdleRec
     ]
     record.wire = total(each)
     record.active = None if record.wire is None else sum(wire is not None and wire.segments > 0 for wire in each)
-
-
-def _text(reader: asyncio.Task[None]) -> str:
-    error = reader.exception()
-    return str(error) or type(error).__name__

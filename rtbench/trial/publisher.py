@@ -12,9 +12,10 @@ from rtbench.plan.records import ACKED, FAILED, INDETERMINATE
 from rtbench.transports import registry
 from rtbench.transports.contract import Connection, in_flight
 from rtbench.transports.records import PublisherPlan, PublisherRecord
-from rtbench.trial.connections import accounting, gather_some, note, open_connections, until_told_to_stop
+from rtbench.trial.connections import accounting, gather_some, open_connections, unless_called_off, until_told_to_stop
 from rtbench.trial.control import ControlChannel, joined
 from rtbench.trial.pacer import pace
+from rtbench.trial.uncaught import note
 
 
 def publish(plan: PublisherPlan) -> PublisherRecord:
@@ -33,10 +34,11 @@ async def _publish(plan: PublisherPlan) -> PublisherRecord:
     ):
         channel.say(done="connect")
         await channel.step("probe")
-        await gather_some(
+        probing = gather_some(
             connection.publish(topic, payload.build(number, payload.PROBE, 0, plan.payload_bytes))
             for number, connection, topic in zip(plan.publishers, connections, plan.topics, strict=True)
         )
+        await unless_called_off(channel, probing)
         channel.say(done="probe")
         start_ns = int((await channel.step("start"))["at_ns"])
         async with accounting(meter, record.usage, start_ns):
@@ -68,11 +70,12 @@ async def _follow_schedule(
         try:
             acked = await connections[i].publish(plan.topics[i], content)
             record.status[position] = ACKED if acked else INDETERMINATE
-        except Refused as error:
+        except Refused:
             record.status[position] = FAILED
-            note(record.usage, error)
-        except Exception as error:  # of any library: the fate of the message is unknown, the run goes on
-            note(record.usage, error)
+        except OSError:  # the fate of the message is unknown, the run goes on
+            return
+        except Exception as error:
+            note(record.usage.errors, error)
             return
         record.done_ns[position] = time.monotonic_ns()
 

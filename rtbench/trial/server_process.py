@@ -6,7 +6,8 @@ input ends. A pipe ends with the process that holds it, so a server never outliv
 What a server prints does not mix with the answers: it goes to standard error.
 
 A newline on standard input asks when the server relayed each message. The answer is one JSON line (`{"bytes": N}`) and
-N bytes of `rtbench.transports.relay_log`.
+N bytes of `rtbench.transports.relay_log`. Before it, and before it ends, the process says one JSON line
+(`{"uncaught": ...}`) for each exception of the server that nobody caught.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Thread
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.system.tls import certificate_files, server_context
 from rtbench.transports import registry, relay_log
 from rtbench.transports.serving import serve
+from rtbench.trial.uncaught import Take, note, take_from_tasks, taken
 
 _START_WITHIN_S = 20.0
 _STOP_WITHIN_S = 2.0
@@ -35,11 +37,15 @@ ANSWER_WITHIN_S = 5.0
 
 @dataclass
 class ServerProcess:
-    """A server in a process of its own; `ca` (PEM) signed the certificate that it has, None without TLS."""
+    """A server in a process of its own; `ca` (PEM) signed the certificate that it has, None without TLS.
+
+    `errors` has the exceptions of the server that nobody caught, as far as they are known: see `relay_log`.
+    """
 
     url: str
     process: asyncio.subprocess.Process
     ca: str | None = None
+    errors: list[str] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -52,14 +58,17 @@ class ServerProcess:
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     async def relay_log(self) -> bytes | None:
-        """Return the rows of the server's `relay_log`; None if it does not answer in time, or something else."""
+        """Return the rows of the server's `relay_log`; None if it does not answer in time, or something else.
+
+        What else it has said until then is in `errors`, also if it has ended.
+        """
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 stdin.write(b"\n")
-                return await stdout.readexactly(json.loads(await stdout.readline())["bytes"])
+                return await stdout.readexactly((await _answer_of(stdout, self.errors))["bytes"])
         except (OSError, TimeoutError, EOFError, ValueError, TypeError, KeyError):
             return None
 
@@ -86,26 +95,35 @@ async def server_process(
     )
     try:
         request = {"transport": name, "server": server, "options": dict(options or {}), "tls": tls}
-        answer = await _ask_to_serve(process, {**request, "host": "127.0.0.1", "port": 0})
-        yield ServerProcess(answer["url"], process, answer["ca"])
+        errors: list[str] = []
+        answer = await _ask_to_serve(process, {**request, "host": "127.0.0.1", "port": 0}, errors)
+        yield ServerProcess(answer["url"], process, answer["ca"], errors)
     finally:
         await asyncio.shield(_end(process))
 
 
-async def _ask_to_serve(process: asyncio.subprocess.Process, request: Mapping[str, Any]) -> dict[str, Any]:
+async def _ask_to_serve(
+    process: asyncio.subprocess.Process, request: Mapping[str, Any], errors: list[str]
+) -> dict[str, Any]:
     assert process.stdin is not None
     assert process.stdout is not None
     name, server = request["transport"], request["server"]
     process.stdin.write(json.dumps(request).encode() + b"\n")
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), _START_WITHIN_S)
+        answer = await asyncio.wait_for(_answer_of(process.stdout, errors), _START_WITHIN_S)
     except TimeoutError:
         raise TrialError(f"the {name} server {server} did not start within {_START_WITHIN_S:.0f} s") from None
-    answer: dict[str, Any] = json.loads(line or b'{"error": "it ended without a word"}')
     if "url" in answer:
         return answer
     kind = UsageError if answer.get("usage") else TrialError
-    raise kind(f"the {name} server {server} did not start: {answer['error']}")
+    raise kind(f"the {name} server {server} did not start: {'; '.join([answer['error'], *errors])}")
+
+
+async def _answer_of(stdout: asyncio.StreamReader, errors: list[str]) -> dict[str, Any]:
+    """Return the next answer of a server process; add the exceptions that it tells of until then to `errors`."""
+    while "uncaught" in (answer := json.loads(await stdout.readline() or b'{"error": "it ended without a word"}')):
+        errors.append(answer["uncaught"])
+    return cast(dict[str, Any], answer)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -122,7 +140,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-async def _serve_until_end_of_input(request: Mapping[str, Any], answers: BinaryIO) -> None:
+async def _serve_until_end_of_input(request: Mapping[str, Any], answers: BinaryIO, take: Take) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for name in ("SIGTERM", "SIGINT"):
@@ -130,7 +148,7 @@ async def _serve_until_end_of_input(request: Mapping[str, Any], answers: BinaryI
             loop.add_signal_handler(getattr(signal, name), stop.set)
     relay_log.turn_on()
     stopped = partial(loop.call_soon_threadsafe, stop.set)
-    Thread(target=_answer_until_end_of_input, args=(answers, stopped), daemon=True).start()
+    Thread(target=_answer_until_end_of_input, args=(answers, take, stopped), daemon=True).start()
     try:
         async with AsyncExitStack() as stack:
             names = request["transport"], request["server"], request["host"], request["port"]
@@ -162,16 +180,34 @@ def _first_line() -> bytes:
     return line
 
 
-def _answer_until_end_of_input(answers: BinaryIO, then: Callable[[], object]) -> None:
+def _answer_until_end_of_input(answers: BinaryIO, take: Take, then: Callable[[], object]) -> None:
     while os.read(0, 1):
         with suppress(OSError):  # nobody reads any more: standard input is about to end
+            take_from_tasks(take)
             rows = relay_log.rows()
             _answer(answers, {"bytes": len(rows)}, rows)
     with suppress(RuntimeError):  # the loop is closed: somebody else stopped the server first
         then()
 
 
-if __name__ == "__main__":
-    own_output = os.fdopen(os.dup(1), "wb")
+def _main() -> None:
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    asyncio.run(_serve_until_end_of_input(json.loads(_first_line()), own_output))
+    errors: list[str] = []
+
+    def take(error: BaseException) -> None:
+        """Tell of an exception, unless it says that a connection has ended: clients leave."""
+        if not isinstance(error, ConnectionError | EOFError) and note(errors, error):
+            with suppress(OSError):  # nobody reads any more
+                _answer(answers, {"uncaught": errors[-1]})
+
+    with taken(take):
+        try:
+            asyncio.run(_serve_until_end_of_input(json.loads(_first_line()), answers, take))
+        except BaseException as error:
+            take(error)
+            raise
+
+
+if __name__ == "__main__":
+    _main()

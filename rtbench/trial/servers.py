@@ -29,7 +29,8 @@ class RunningServer:
     """A server that answers at `url`; `ca` (PEM text) signed its certificate, None without one made for the trial.
 
     `processes` are those that serve; none where they are not rtbench's to look at: then there is no server load.
-    `relay_log` returns the rows of `rtbench.transports.relay_log` in the server process, None where there are none.
+    `relay_log` returns the rows of `rtbench.transports.relay_log` in the server process, None where there are none;
+    after that, `errors` has the exceptions of the server that nobody caught.
     """
 
     url: str
@@ -37,11 +38,17 @@ class RunningServer:
     processes: list[psutil.Process] = field(default_factory=list)
     ended: asyncio.Future[str] | None = None
     relay_log: Callable[[], Awaitable[bytes | None]] = _no_relay_log
+    errors: list[str] = field(default_factory=list)
 
     @property
     def port(self) -> int:
         """The port that it listens on; 0 where the URL names none."""
         return urlsplit(self.url).port or 0
+
+    @property
+    def raised(self) -> list[str]:
+        """The first of the errors as a sentence, if there is one."""
+        return [f"the server raised {text}" for text in self.errors[:1]]
 
     @property
     def is_alive(self) -> bool:
@@ -81,7 +88,7 @@ class StartedServer:
             ended = asyncio.ensure_future(started.died())
             try:
                 serving = process.serving_processes(started.pid)
-                yield RunningServer(started.url, started.ca, serving, ended, started.relay_log)
+                yield RunningServer(started.url, started.ca, serving, ended, started.relay_log, started.errors)
             finally:
                 ended.cancel()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 
 from rtbench.plan import payload
@@ -21,6 +21,7 @@ from rtbench.trial.connections import (
     until_told_to_stop,
 )
 from rtbench.trial.control import ControlChannel, joined
+from rtbench.trial.uncaught import note
 
 _TICK_S = 0.05  # between two looks at whether everything has come
 _TICKS_A_REPORT = 5
@@ -41,19 +42,22 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
         open_connections(plan, channel, record.usage) as (meter, connections),
         AsyncExitStack() as stack,
     ):
-        streams = await gather_some(c.subscribe(t) for c, t in zip(connections, plan.topics, strict=True))
+        subscribing = gather_some(c.subscribe(t) for c, t in zip(connections, plan.topics, strict=True))
+        streams = await unless_called_off(channel, subscribing)
         ready = Readiness(plan.probes)
         readers = [
             asyncio.create_task(record_deliveries(i, stream, plan, record, ready)) for i, stream in enumerate(streams)
         ]
         stack.push_async_callback(end, readers)
         channel.say(done="connect")
-        await unless_called_off(channel, ready.reached())
+        await unless_called_off(channel, ready.reached(readers))
         channel.say(done="probe")
         start_ns = int((await channel.step("start"))["at_ns"])
         async with accounting(meter, record.usage, start_ns + plan.schedule_ns):
             await until_told_to_stop(channel, _report(plan, channel, record, len(record)))
-        record.usage.errors.extend(repr(t.exception()) for t in readers if t.done() and t.exception())
+        for reader in readers:
+            if reader.done() and (error := reader.exception()):
+                note(record.usage.errors, error)
     return record
 
 
@@ -76,9 +80,16 @@ class Readiness:
         if not any(self._missing):
             self._reached.set()
 
-    async def reached(self) -> None:
-        """Wait until all probes are there."""
-        await self._reached.wait()
+    async def reached(self, readers: Iterable[asyncio.Task[None]]) -> None:
+        """Wait until all probes are there; raise what ends one of the readers before."""
+        reached = asyncio.ensure_future(self._reached.wait())
+        try:
+            await asyncio.wait({reached, *readers}, return_when=asyncio.FIRST_COMPLETED)
+            for reader in readers:
+                if reader.done():
+                    reader.result()
+        finally:
+            reached.cancel()
 
 
 async def record_deliveries(

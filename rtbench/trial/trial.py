@@ -31,11 +31,16 @@ from rtbench.system.process import ServerEnds
 from rtbench.transports import registry
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord, Usage
 from rtbench.trial import merging, publisher, subscriber
+from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import ClockOffset, Coordinator, Report
 from rtbench.trial.servers import RunningServer, ServerSource, StartedServer
 
 _RETURN_WITHIN_S = 10.0
+_DEATH_WITHIN_S = 1.0
 _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
+
+ProcessPlans = Mapping[str, PublisherPlan | SubscriberPlan]
+Records = Mapping[str, "asyncio.Future[Any]"]
 
 
 @dataclass(frozen=True)
@@ -131,15 +136,11 @@ async def conduct(
     except UsageError:
         raise
     except (Error, OSError) as error:
-        trial.error = trial.error or str(error)
+        trial.error = str(error)
     finally:
         trial.listen_drops = kernel.grown(listen_drops, kernel.listen_drops())
         executor.shutdown(wait=False, cancel_futures=True)
     return trial
-
-
-ProcessPlans = Mapping[str, PublisherPlan | SubscriberPlan]
-Records = Mapping[str, "asyncio.Future[Any]"]
 
 
 def process_plans(
@@ -212,14 +213,19 @@ async def _with_server(trial: Trial, coordinator: Coordinator, server: RunningSe
     steps = asyncio.create_task(_steps(trial, coordinator, server))
     try:
         await asyncio.wait([steps, death, *records.values()], return_when=asyncio.FIRST_COMPLETED)
-        if death.done():
-            trial.error = f"the server died in mid-trial ({death.result()})"
+        relayed = await server.relay_log()  # before the clients leave: what fails then concerns no message
         coordinator.tell("stop")
-        if steps.done() and not steps.cancelled() and (error := steps.exception()):
-            trial.error = trial.error or str(error)
-        await _collect(trial, coordinator, server, records)
+        wrong = await _collect(trial, coordinator, relayed, records)
+        if wrong and await server.relay_log() is None:  # the server may be about to end, or may have said more
+            await asyncio.wait([death], timeout=_DEATH_WITHIN_S)
+        raised = [*server.raised, *wrong[:1]]
         if not server.is_alive:
-            trial.error = "the server died in mid-trial"
+            how = f" ({death.result()})" if death.done() else ""
+            trial.error = "; ".join([f"the server died in mid-trial{how}", *raised])
+        elif raised:
+            trial.error = "; ".join(raised)
+        elif steps.done() and (error := steps.exception()):
+            trial.error = str(error)
     finally:
         death.cancel()
         steps.cancel()
@@ -232,11 +238,11 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     subscribers = [name for name in coordinator.names if name.startswith("subscriber")]
     within_s = plan.set_up_within_s + plan.drain_timeout_s + 0.02 * workload.subscribers
     for role, names in (("subscriber", subscribers), ("publisher", publishers)):
-        if not await coordinator.done("connect", names, within_s):
+        if not await coordinator.reached("connect", names, within_s):
             raise TrialError(f"the {role} process did not get its connections to {server.url} open")
     coordinator.tell("probe", publishers)
     for names in (publishers, subscribers):
-        if not await coordinator.done("probe", names, within_s):
+        if not await coordinator.reached("probe", names, within_s):
             raise TrialError(
                 "a topic does not let messages through: a readiness probe was sent and not received "
                 "(an access-control list that denies looks like this)"
@@ -267,27 +273,28 @@ def _load(server: RunningServer) -> Load | None:
     return process.load(server.processes) if server.processes else None
 
 
-async def _collect(trial: Trial, coordinator: Coordinator, server: RunningServer, records: Records) -> None:
-    """Take the records of all processes, and of those that have one where others have none; then the server's log."""
+async def _collect(trial: Trial, coordinator: Coordinator, relayed: bytes | None, records: Records) -> list[str]:
+    """Take the records of all processes, and of those that have one where others have none; return what went wrong."""
     await asyncio.wait(records.values(), timeout=_RETURN_WITHIN_S)
     published: list[tuple[PublisherRecord, ClockOffset]] = []
     received: list[tuple[SubscriberRecord, ClockOffset]] = []
+    wrong: list[str] = []
     for name, future in records.items():
         clock = trial.clocks[name] = coordinator.offset(name)
         if not future.done():
-            trial.error = trial.error or "a client process did not return its record"
+            trial.error = "a client process did not return its record"
         elif error := future.exception():
-            trial.error = trial.error or str(error) or type(error).__name__
+            wrong += [str(error) or type(error).__name__] * (not isinstance(error, ControlClosed))
         elif isinstance(record := future.result(), PublisherRecord):
             published.append((record, clock))
             trial.publishers.append(record.usage)
         else:
             received.append((record, clock))
             trial.subscribers.append(record.usage)
-            if record.usage.errors:
-                trial.error = trial.error or f"a subscription broke: {record.usage.errors[0]}"
+    for usage in (*trial.publishers, *trial.subscribers):
+        wrong += [f"a client process raised {text}" for text in usage.errors]
     trial.missed_told = sum(record.missed for record, _ in received)
     schedule = due_times(trial.plan.workload, trial.plan.seed, trial.plan.block)
-    merged = merging.merged(published, received, schedule, await server.relay_log())
-    if merged is not None:
+    if merged := merging.merged(published, received, schedule, relayed):
         trial.publishes, trial.deliveries = merged
+    return wrong
