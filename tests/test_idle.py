@@ -218,11 +218,12 @@ def test_connections_that_are_refused_say_why() -> None:
 
 
 @pytest.mark.process
-def test_measuring_works_beside_a_running_event_loop() -> None:
+def test_measuring_works_beside_a_running_event_loop_and_shows_progress(capsys: pytest.CaptureFixture[str]) -> None:
     async def notebook() -> Table:
-        return package.idle(connections=2, transport="websocket", duration="100ms").summary
+        return package.idle(connections=2, transport="websocket", duration="300ms", progress=True).summary
 
     assert asyncio.run(notebook())["websocket"]["error"] is None
+    assert "left: websocket, observing 2 connections" in capsys.readouterr().err
 
 
 def test_the_limit_of_open_files_is_raised_and_put_back() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,20 +28,17 @@ def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     Exit 0: none disagrees; 1: a trial failed; 3: one does not agree; with --strict, 4: these trials cannot tell, or
     the new measurement is not fit to conclude from.
     """
-    from rtbench.cli.measuring import ProgressLine, result_directory
+    from rtbench.cli.measuring import result_directory
     from rtbench.experiments import experiments
     from rtbench.experiments.compare import load_comparison
+    from rtbench.experiments.progress import progress_line
     from rtbench.experiments.rerun import settings_of
     from rtbench.experiments.runner import run
 
     before = load_comparison(result)
     settings = settings_of(before)
-    line = ProgressLine(shown=not quiet and sys.stderr.isatty())
-    try:
-        with result_directory(out, "rerun") as directory:
-            after = run(experiments()[before.kind], settings, directory, line.show)
-    finally:
-        line.clear()
+    with result_directory(out, "rerun") as directory, progress_line(False if quiet else None) as watch:
+        after = run(experiments()[before.kind], settings, directory, watch)
     code = _say(before, after, strict)
     if not quiet:
         click.echo(f"saved in {after.path}", err=True)

@@ -13,11 +13,11 @@ gives such a value too; the range of the two shows how uncertain one is. What th
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rtbench.analysis.idle import IdleCounts, IdleTrial
@@ -34,6 +34,7 @@ from rtbench.transports.records import IdlePlan, IdleRecord
 from rtbench.trial import idle_client
 from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import Coordinator
+from rtbench.trial.phase import STARTING_S, Phase, closing_s, connecting_s, left_s, reporting
 from rtbench.trial.servers import RunningServer, StartedServer
 
 _NAME = "idle-client"
@@ -41,7 +42,7 @@ _TOPIC = "idle"
 _OPEN_WITHIN_S = 20.0
 _RETURN_WITHIN_S = 10.0
 _OTHER_FILES = 64  # descriptors of a server or a client beside its connections
-_TICK_S = 0.25
+_SETTLING_S = 1.5  # the pauses of the client process after each batch of connections
 
 _OWN_SETTINGS = {
     s.name: s
@@ -89,9 +90,14 @@ class Idle:
         return step.name
 
     def expected_s(self, result: IdleResult, step: Variant) -> float:
-        """Return about how long a variant takes: the time observed, and two seconds for processes and connections."""
+        """Return about how long a variant takes: its processes, its connections, and the time observed."""
         observed_s: float = result.settings["duration"].value
-        return observed_s + 2.0
+        processes_s = STARTING_S + connecting_s(result.connections) + _SETTLING_S + closing_s(result.connections)
+        return processes_s + observed_s
+
+    def following(self, result: IdleResult, step: Variant) -> Iterator[tuple[Variant, int]]:
+        """Yield the variants after one."""
+        yield from ((variant, 1) for variant in result.variants[len(result.trials) + 1 :])
 
     def most_steps(self, result: IdleResult) -> int:
         """Return the number of variants."""
@@ -111,10 +117,12 @@ class Idle:
         duration_s, tls = result.settings["duration"].value, result.settings["tls"].value
         record, loads, error, url = IdleRecord(), Loads(), None, ""
         try:
+            coordinator = Coordinator([_NAME])
             source = StartedServer(step.transport, step.server, step.server_options, tls)
-            async with source.running() as server:
+            phase = partial(_phase, coordinator, result.connections, duration_s)
+            async with reporting(phase, note), source.running() as server:
                 url = server.url
-                record = await _with_server(server, step, result.connections, duration_s, executor, loads, note)
+                record = await _with_server(server, step, coordinator, result.connections, duration_s, executor, loads)
             error = record.errors[0] if record.errors else None
         except UsageError:
             raise
@@ -185,16 +193,32 @@ class Loads:
     after: Load | None = None
 
 
+def _open_within_s(connections: int) -> float:
+    return _OPEN_WITHIN_S + 0.02 * connections
+
+
+def _phase(coordinator: Coordinator, connections: int, duration_s: float) -> Phase:
+    at, ending_s = coordinator.standing(), closing_s(connections)
+    if at.step == "stop":
+        return Phase("closing", max(ending_s - at.elapsed_s, 0.0))
+    if at.step == "start":
+        return Phase(f"observing {connections:,} connections", max(duration_s - at.elapsed_s, 0.0) + ending_s)
+    last_s = duration_s + ending_s
+    opening_s, limit_s = connecting_s(connections) + _SETTLING_S, _open_within_s(connections)
+    if at.step == "":
+        return Phase("starting", left_s(STARTING_S, at, limit_s) + opening_s + last_s)
+    return Phase("connecting", left_s(opening_s, at, limit_s, connections) + last_s, at.count, connections)
+
+
 async def _with_server(
     server: RunningServer,
     variant: Variant,
+    coordinator: Coordinator,
     connections: int,
     duration_s: float,
     executor: Executor,
     loads: Loads,
-    note: Note,
 ) -> IdleRecord:
-    coordinator = Coordinator([_NAME])
     coordinator.announce(server)
     batches = tuple(n for n in (connections // 2, connections - connections // 2) if n)
     async with AsyncExitStack() as stack:
@@ -212,7 +236,7 @@ async def _with_server(
         record = asyncio.wrap_future(executor.submit(idle_client.hold, plan))
         death = asyncio.create_task(server.died())
         stack.callback(death.cancel)
-        steps = asyncio.create_task(_steps(coordinator, server, batches, duration_s, loads, note))
+        steps = asyncio.create_task(_steps(coordinator, server, batches, duration_s, loads))
         stack.callback(steps.cancel)
         waited_for: list[asyncio.Future[Any]] = [steps, record, death]
         for future in waited_for:
@@ -237,17 +261,12 @@ async def _outcome(record: asyncio.Future[IdleRecord], steps: asyncio.Future[Non
 
 
 async def _steps(
-    coordinator: Coordinator,
-    server: RunningServer,
-    batches: tuple[int, ...],
-    duration_s: float,
-    loads: Loads,
-    note: Note,
+    coordinator: Coordinator, server: RunningServer, batches: tuple[int, ...], duration_s: float, loads: Loads
 ) -> None:
     """Take the client through the trial; note the server's load on the way."""
 
     async def taken(step: str, connections: int) -> None:
-        if not await coordinator.done(step, [_NAME], _OPEN_WITHIN_S + 0.02 * connections):
+        if not await coordinator.done(step, [_NAME], _open_within_s(connections)):
             raise TrialError(f"the client process did not get its connections to {server.url} open")
 
     try:
@@ -259,10 +278,7 @@ async def _steps(
             await taken(f"open {i}", number)
         coordinator.tell("start")
         loads.before = process.load(server.processes)
-        end = time.monotonic() + duration_s
-        while (left_s := end - time.monotonic()) > 0:
-            note(f"{sum(batches)} connections")
-            await asyncio.sleep(min(left_s, _TICK_S))
+        await asyncio.sleep(duration_s)
         loads.after = process.load(server.processes, pages=True)
     finally:
         coordinator.tell("stop")
