@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 import signal
 import socket
@@ -20,97 +19,6 @@ from rtbench.cli import group, run_program
 from tests.conftest import Program
 
 QUICK = ("--trials", "1", "--duration", "200ms", "--warmup", "50ms", "--rate", "50")
-
-REFUSED = [
-    ("a run without a transport", ["run"], "--transport is missing"),
-    ("an unknown transport", ["run", "--transport", "pigeon"], "unknown transport 'pigeon'; installed:"),
-    ("QoS for a transport that has none", ["run", "--transport", "websocket", "--qos", "2"], "websocket has no --qos; mqtt has it"),
-    ("an interval for a transport that has none", ["run", "--transport", "sse", "--interval", "1s"], "sse has no --interval; polling has it"),
-    ("a QoS that does not exist", ["run", "--transport", "mqtt", "--qos", "3"], "mqtt has no --qos 3; it has 0, 1, 2"),
-    ("rate 0", ["run", "--transport", "sse", "--rate", "0"], "--rate must be above 0"),
-    ("a rate that is no number", ["run", "--transport", "sse", "--rate", "fast"], "--rate must be a number: got 'fast'"),
-    ("a rate that is not finite", ["run", "--transport", "sse", "--rate", "nan"], "--rate must be a number: got 'nan'"),
-    ("a time without sense", ["run", "--transport", "sse", "--duration", "2 parsec"], "write it with a unit"),
-    ("an interval of 0", ["run", "--transport", "polling", "--interval", "0s"], "--interval must be above 0"),
-    ("a payload below its header", ["run", "--transport", "sse", "--payload", "10"], "--payload must be at least 39 bytes"),
-    ("nothing due in the duration", ["run", "--transport", "sse", "--rate", "0.1"], "sends nothing"),
-    ("more publishers than subscribers hear", ["run", "--transport", "sse", "--publishers", "9", "--subscribers", "2"], "at least as many --subscribers"),
-    ("an odd number in pairs", ["run", "--transport", "sse", "--pattern", "pairs", "--publishers", "3"], "even number"),
-    ("an unknown pattern", ["run", "--transport", "sse", "--pattern", "ring"], "--pattern must be one of fan-out"),
-    ("an unknown client", ["run", "--transport", "sse", "--client", "lean"], "sse has no client 'lean'; installed: library"),
-    ("an unknown server", ["run", "--transport", "sse", "--server", "nchan"], "sse has no server 'nchan'; installed: embedded"),
-    ("a server that no transport has", ["compare", "--server", "nchan"], "no transport has the server nchan"),
-    ("no trials", ["run", "--transport", "sse", "--trials", "0"], "--trials must be 1 to"),
-    ("a precision of 0", ["run", "--transport", "sse", "--precision", "0"], "--precision must be above 0 and below 100 %, such as 5% or 0.05: got '0'"),
-    ("a precision that may be percent or not", ["run", "--transport", "sse", "--precision", "5"], "as 5% or 0.05: got '5'"),
-    ("a precision that is no number", ["compare", "--precision", "abc"], "as 5% or 0.05: got 'abc'"),
-    ("most trials below the first", ["compare", "--precision", "5%", "--trials", "8", "--most-trials", "7"], "--most-trials must be 8 to 10000 (--trials 8): got 7"),
-    ("most trials for nothing", ["compare", "--most-trials", "7"], "--most-trials needs --precision"),
-    ("an unknown option", ["run", "--transport", "sse", "--colour", "red"], "No such option '--colour'"),
-    ("a control of a run", ["run", "--transport", "sse", "--no-control"], "No such option '--no-control'"),
-    ("an unknown command", ["walk"], "No such command 'walk'"),
-    ("an --out below a file", ["run", "--transport", "sse", "--out", "file/below"], "--out file/below cannot be written"),
-    ("an --out that is a file", ["run", "--transport", "sse", "--out", "file"], "--out file is a file"),
-    ("an --out that is not empty", ["run", "--transport", "sse", "--out", "full"], "--out full is not empty"),
-    ("a missing --config", ["run", "--transport", "sse", "--config", "none.toml"], "--config none.toml cannot be read"),
-    ("an unknown key in --config", ["run", "--config", "unknown.toml"], "unknown key 'colour'"),
-    ("a --config that is no TOML", ["run", "--config", "file"], "is not TOML"),
-    ("a result that is not there", ["chart", "nowhere"], "nowhere holds no result"),
-    ("a result that is damaged", ["export", "damaged"], "cannot be read"),
-]  # fmt: skip
-REFUSED_TO_SERVE = [
-    ("serving an unknown transport", ["serve", "pigeon"], "unknown transport 'pigeon'"),
-    ("a user without a password", ["serve", "mqtt", "--username", "u"], "--username and a password"),
-    ("an option that a server does not take", ["serve", "sse", "--max-queued", "5"], "takes no --max-queued"),
-    ("a certificate without its key", ["serve", "sse", "--tls-cert", "file"], "--tls-cert and --tls-key go together"),
-    ("a certificate that is none", ["serve", "sse", "--tls-cert", "file", "--tls-key", "file"], "cannot use file as a TLS certificate"),
-    ("an address that is not ours", ["serve", "sse", "--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
-]  # fmt: skip
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that the program is run in, without the variables of the user."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("RTBENCH_")]:
-        monkeypatch.delenv(name)
-    return tmp_path
-
-
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line that refuses some arguments."""
-    assert run_program(arguments) == 2
-    stdout, stderr = capsys.readouterr()
-    assert stdout == ""
-    assert stderr.count("\n") == 1
-    return stderr
-
-
-@pytest.mark.parametrize(("arguments", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_bad_input_gets_one_line_and_exit_code_2(
-    directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
-) -> None:
-    (directory / "file").write_text("something = of the user's\n")
-    (directory / "unknown.toml").write_text('colour = "red"\n')
-    (directory / "full").mkdir()
-    (directory / "full" / "kept").write_text("kept")
-    (directory / "damaged").mkdir()
-    (directory / "damaged" / "result.json").write_text('{"schema": 1')
-    before = sorted(path.name for path in directory.rglob("*"))
-    assert said in refused(arguments, capsys)
-    assert sorted(path.name for path in directory.rglob("*")) == before
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("arguments", "said"), [row[1:] for row in REFUSED_TO_SERVE], ids=[row[0] for row in REFUSED_TO_SERVE]
-)
-def test_a_server_that_cannot_be_started_is_refused_in_one_line(
-    directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
-) -> None:
-    (directory / "file").write_text("something = of the user's\n")
-    assert said in refused(arguments, capsys)
-    assert [path.name for path in directory.iterdir()] == ["file"]
 
 
 @pytest.mark.process

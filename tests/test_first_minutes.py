@@ -17,7 +17,6 @@ from click.testing import CliRunner
 import rtbench as package
 from rtbench.cli import run_program
 from rtbench.cli.measuring import result_directory
-from rtbench.errors import did_you_mean
 from rtbench.experiments.compare import COMPARISON
 from rtbench.experiments.idle import IDLE
 from rtbench.keywords import CompareKeywords, IdleKeywords, RunKeywords
@@ -29,65 +28,6 @@ from tests.builders import REFERENCE, idle_result, variant
 from tests.conftest import RTBENCH, Program
 
 QUICK = ("--duration", "200ms", "--warmup", "0", "--trials", "1", "--subscribers", "1")
-REFUSED = [
-    (["run", "--transport", "polling", "--interval", "100"], {}, "'100' has no unit; write 100ms, 100s or 100m"),
-    (["run", "--transport", "sse", "--duration", "5"], {}, "--duration: '5' has no unit; write 5ms, 5s or 5m"),
-    (["run", "--transport", "websockets"], {}, "did you mean websocket?"),
-    (["run", "--transport", "SSE"], {}, "did you mean sse?"),
-    (["run", "--transport", "mqtt-qos1"], {}, "did you mean --transport mqtt --qos 1?"),
-    (["run", "--transport", "mqtt", "--server", "mosquito"], {}, "did you mean mosquitto?"),
-    (["runn"], {}, "did you mean run?"),
-    (["run", "--transport", "sse", "--transport", "websocket"], {}, "give one value for --transport, not sse, websocket"),
-    (["run", "--transport", "sse"], {"RTBENCH_RAET": "5"}, "RTBENCH_RAET is the name of no option; did you mean RTBENCH_RATE?"),
-    (["run", "--transport", "sse"], {"RTBENCH_TRIALS": "0"}, "(--trials is from the variable RTBENCH_TRIALS)"),
-    (["run", "--transport", "sse"], {"RTBENCH_PAYLOAD": "3"}, "(--payload is from the variable RTBENCH_PAYLOAD)"),
-    (["run", "--transport", "sse"], {"RTBENCH_RATE": "fast"}, "(--rate is from the variable RTBENCH_RATE)"),
-]  # fmt: skip
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(("arguments", "variables", "said"), REFUSED, ids=[row[2][:40] for row in REFUSED])
-def test_what_is_wrong_is_said_with_what_would_be_right(
-    arguments: list[str],
-    variables: dict[str, str],
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert run_program(arguments) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert said in err
-    assert list(tmp_path.rglob("*.json")) == []
-    assert list(tmp_path.glob("results/*")) == []
-
-
-def test_a_wrong_value_of_a_file_names_file_and_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("bench.toml").write_text('transport = "sse"\nrate = -3\n')
-    assert run_program(["run", "--config", "bench.toml"]) == 2
-    assert "(--rate is from the key rate of bench.toml)" in capsys.readouterr().err
-
-
-@pytest.mark.process
-def test_a_variable_of_another_command_is_no_mistake(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RTBENCH_CONNECTIONS", "5")  # of `idle`
-    monkeypatch.setenv("RTBENCH_PASSWORD", "secret")  # of `serve`
-    assert run_program(["run", "--transport", "pigeon"]) == 2
-    assert "unknown transport" in capsys.readouterr().err
-
-
-def test_only_what_looks_alike_is_suggested() -> None:
-    assert did_you_mean("xyz", ["run", "compare"]) == ""
-    assert did_you_mean("COMPARE", ["run", "compare"]) == "; did you mean compare?"
 
 
 def test_default_directories_never_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

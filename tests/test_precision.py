@@ -192,7 +192,7 @@ def test_a_share_is_read_as_people_write_it(given: Any) -> None:
 
 @pytest.mark.parametrize("given", ["0", "abc", "200%", "100%", "5", 5, 1, True, "-5%", "nan", "", "%", "5%%"])
 def test_what_is_no_share_is_refused(given: Any) -> None:
-    with pytest.raises(UsageError, match=r"--precision must be above 0 and below 100 %, such as 5% or 0\.05: got "):
+    with pytest.raises(UsageError, match=r"--precision must be 0\.1% to 99%, such as 5% or 0\.05: got "):
         resolve({"precision": (given, "argument")}, SETTINGS)
 
 

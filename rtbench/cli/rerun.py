@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rtbench.cli.options import check_variables
+from rtbench.cli.paths import UserPath
 from rtbench.table import WIDTH
 
 if TYPE_CHECKING:
@@ -15,11 +17,12 @@ if TYPE_CHECKING:
 
 
 @click.command("rerun", short_help="Measure a saved result again, and say whether it agrees.")
-@click.argument("result", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="save here [results/rerun-TIME]")
+@click.argument("result", type=UserPath())
+@click.option("--out", type=UserPath(), metavar="DIR", help="save here [results/rerun-TIME]")
 @click.option("--strict", is_flag=True, help="exit 4 where nothing can be concluded")
 @click.option("--quiet", is_flag=True, help="no progress, no hints")
-def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
+@click.pass_context
+def command(ctx: click.Context, result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     """Measure RESULT again with its own settings, seed and schedule, and say of each variant whether it agrees.
 
     It agrees if as much was delivered, and the interval of the ratio of the medians contains 1 and is within 25 %. If
@@ -35,6 +38,7 @@ def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     from rtbench.experiments.rerun import settings_of
     from rtbench.experiments.runner import run
 
+    check_variables(ctx)
     before = load_comparison(result)
     settings = settings_of(before)
     with result_directory(out, "rerun") as directory, progress_line(False if quiet else None) as watch:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtbench.cli.paths import UserPath
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _option(option: Option, transports: list[str]) -> click.Option:
     if option.secret:
         return click.Option(
             [f"{option.flag}-file", f"{option.name}_file"],
-            type=click.Path(path_type=Path),
+            type=UserPath(),
             metavar="FILE",
             help=f"{option.help}: the first line of this file, or RTBENCH_{option.name.upper()} {where}",
         )
@@ -58,10 +59,10 @@ def _option(option: Option, transports: list[str]) -> click.Option:
     help="address to listen on; others can reach any but loopback",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one")
-@click.option("--tls-cert", type=click.Path(), help="listen with TLS: certificate chain, PEM")
-@click.option("--tls-key", type=click.Path(), help="its private key, PEM")
+@click.option("--tls-cert", type=UserPath(), metavar="FILE", help="listen with TLS: certificate chain, PEM")
+@click.option("--tls-key", type=UserPath(), metavar="FILE", help="its private key, PEM")
 def command(
-    transport: str, server: str, host: str, port: int, tls_cert: str | None, tls_key: str | None, **given: Any
+    transport: str, server: str, host: str, port: int, tls_cert: Path | None, tls_key: Path | None, **given: Any
 ) -> None:
     """Run one server until SIGTERM or Ctrl-C; print its URL as one line of JSON.
 
@@ -96,10 +97,12 @@ def _secret(option: Option, path: Path | None) -> str | None:
         return path.read_text(encoding="utf-8").split("\n", 1)[0]
     except OSError as error:
         raise UsageError(f"{option.flag}-file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"{option.flag}-file {path} is not a text in UTF-8") from None
 
 
 async def _serve(
-    transport: str, server: str, host: str, port: int, options: dict[str, Any], files: tuple[str, str] | None
+    transport: str, server: str, host: str, port: int, options: dict[str, Any], files: tuple[Path, Path] | None
 ) -> None:
     import asyncio
 
@@ -111,7 +114,7 @@ async def _serve(
     for name in ("SIGTERM", "SIGINT"):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
-    tls = server_context(*files) if files is not None else None
+    tls = server_context(*map(str, files)) if files is not None else None
     async with serve(transport, server, host, port, options, tls) as url:
         click.echo(json.dumps({"transport": transport, "server": server, "url": url, "pid": os.getpid()}))
         if sys.stdout.isatty() and tls is None:

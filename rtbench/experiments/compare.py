@@ -16,7 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
 from rtbench.system.environment import describe
+from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.trial.counting import measured
@@ -159,8 +160,9 @@ class Compare:
                 yield SparsePart(plans(result.variants, workload, 1, result.settings)), 1
 
     def limits(self, result: Comparison) -> AbstractContextManager[None]:
-        """Return a context that changes nothing."""
-        return nullcontext()
+        """Let this process and those it starts open enough files."""
+        publishers, subscribers = result.workload.publishers, result.workload.subscribers
+        return room_for(publishers + subscribers, f"{publishers} --publishers and {subscribers} --subscribers")
 
     async def measure(self, result: Comparison, step: Step, executor: Callable[[], Executor], note: Note) -> None:
         """Run a trial, or those of a sparse part all at once."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,10 +24,12 @@ from rtbench.analysis.idle import IdleCounts, IdleTrial
 from rtbench.errors import Error, ResultError, TrialError, UsageError
 from rtbench.experiments.runner import Note
 from rtbench.plan.settings import SETTINGS, Given, Setting, make_setting
+from rtbench.plan.values import LIMITS
 from rtbench.plan.variant import Variant
 from rtbench.result.idle import IdleResult
 from rtbench.system import process
 from rtbench.system.load import Load
+from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.transports.records import IdlePlan, IdleRecord
@@ -41,14 +43,13 @@ _NAME = "idle-client"
 _TOPIC = "idle"
 _OPEN_WITHIN_S = 20.0
 _RETURN_WITHIN_S = 10.0
-_OTHER_FILES = 64  # descriptors of a server or a client beside its connections
 _SETTLING_S = 1.5  # the pauses of the client process after each batch of connections
 
 _OWN_SETTINGS = {
     s.name: s
     for s in (
         make_setting("connections", int, 100, "N", "held at a time"),
-        replace(SETTINGS["duration"], default=10.0, shown_default="10s", help="time observed"),
+        replace(SETTINGS["duration"], default=10.0, shown_default="10s", help=f"time observed; {LIMITS['duration']}"),
     )
 }
 
@@ -66,10 +67,6 @@ class Idle:
 
     def start(self, settings: Mapping[str, Given]) -> IdleResult:
         """Return an empty result with the variants that the settings name, all without any."""
-        if settings["connections"].value < 1:
-            raise UsageError(f"--connections must be 1 or more: got {settings['connections'].value}")
-        if not settings["duration"].value > 0:
-            raise UsageError(f"--duration must be above 0: got {settings['duration'].value:g}s")
         variants = chosen_variants(settings, everything=True)
         for variant in variants:
             idle_client.check_can_hold(registry.client(variant.transport, variant.client))
@@ -103,11 +100,9 @@ class Idle:
         """Return the number of variants."""
         return result.planned_trials
 
-    @contextmanager
-    def limits(self, result: IdleResult) -> Iterator[None]:
+    def limits(self, result: IdleResult) -> AbstractContextManager[None]:
         """Let this process and those it starts open enough files."""
-        with files_for(result.connections):
-            yield
+        return room_for(result.connections, f"--connections {result.connections}")
 
     async def measure(self, result: IdleResult, step: Variant, executor: Callable[[], Executor], note: Note) -> None:
         """Measure a variant; what goes wrong stands in `IdleCounts.error`."""
@@ -152,35 +147,6 @@ class Idle:
 
 IDLE = Idle()
 EXPERIMENTS = (IDLE,)
-
-
-@contextmanager
-def files_for(connections: int) -> Iterator[None]:
-    """Let this process and those it starts open enough files, as far as the hard limit goes.
-
-    Raises:
-        UsageError: it does not go so far.
-    """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited, needed = resource.RLIM_INFINITY, connections + _OTHER_FILES
-    if hard not in (unlimited, -1) and needed > hard:
-        raise UsageError(
-            f"--connections {connections} needs {needed} open files, and the hard limit here is {hard} (ulimit -Hn); "
-            f"at most {max(hard - _OTHER_FILES, 0)} connections fit"
-        )
-    raised = soft not in (unlimited, -1) and needed > soft
-    if raised:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    try:
-        yield
-    finally:
-        if raised:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @dataclass
