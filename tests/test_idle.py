@@ -23,7 +23,6 @@ from rtbench.experiments import runner
 from rtbench.experiments.idle import IDLE
 from rtbench.plan.settings import resolve
 from rtbench.result.idle import report, sentence
-from rtbench.system.room import room_for
 from rtbench.table import Table
 from rtbench.transports.records import IdlePlan
 from rtbench.trial.coordinator import Coordinator
@@ -225,20 +224,6 @@ def test_measuring_works_beside_a_running_event_loop_and_shows_progress(capsys: 
 
     assert asyncio.run(notebook())["websocket"]["error"] is None
     assert "left: websocket, observing 2 connections" in capsys.readouterr().err
-
-
-def test_the_limit_of_open_files_is_raised_and_put_back() -> None:
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-    try:
-        with room_for(400, "--connections 400"):
-            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 400
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
-        with room_for(10, "--connections 10"):
-            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_setting_that_does_not_concern_idle_connections_is_an_error() -> None:
