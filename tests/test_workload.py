@@ -85,7 +85,7 @@ def test_counts_left_open_are_filled_in(
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@given(count=st.integers(1, 4_000))
+@given(count=st.integers(1, 99_999))
 def test_one_count_is_enough_for_every_pattern(pattern: str, count: int) -> None:
     even = 2 * (count // 2) or 2
     for given_counts in ((even, None), (None, even)):
@@ -119,9 +119,6 @@ def test_an_unknown_pattern_is_refused_before_any_count() -> None:
         pytest.param({"warmup_s": -0.1}, "--warmup", id="a negative warm-up"),
         pytest.param({"warmup_s": float("inf")}, "--warmup", id="an endless warm-up"),
         pytest.param({"rate_hz": 0.5, "duration_s": 1}, "sends nothing", id="not one message in the duration"),
-        pytest.param(
-            {"rate_hz": 1e6, "duration_s": 30}, "at most 20000000 fit into memory", id="more deliveries than memory"
-        ),
         pytest.param({"publishers": 2, "subscribers": 1}, "fan-out", id="fan-out with a publisher in vain"),
         pytest.param(
             {"pattern": "fan-in", "publishers": 1, "subscribers": 2}, "fan-in", id="fan-in with a subscriber in vain"
@@ -146,7 +143,9 @@ def test_what_cannot_be_measured_is_refused_in_one_line(asked: dict[str, Any], f
         pytest.param({"warmup_s": 0}, id="no warm-up"),
         pytest.param({"rate_hz": 1, "duration_s": 1}, id="one message"),
         pytest.param({"rate_hz": 1e6, "duration_s": 1}, id="the highest rate"),
-        pytest.param({"pattern": "room", "publishers": 2_500, "subscribers": 2_500, "rate_hz": 2}, id="a large room"),
+        pytest.param(
+            {"pattern": "room", "publishers": 99_999, "subscribers": 99_999, "rate_hz": 2}, id="the largest room"
+        ),
     ],
 )
 def test_what_lies_on_the_border_is_allowed(asked: dict[str, Any]) -> None:
