@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import signal
 import socket
@@ -14,9 +15,13 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from rtbench.cli import group, run_program
-from tests.conftest import Program
+from rtbench.cli.chart import command as chart
+from rtbench.cli.measuring import result_directory
+from tests.builders import REFERENCE
+from tests.conftest import RTBENCH, Program
 
 QUICK = ("--trials", "1", "--duration", "200ms", "--warmup", "50ms", "--rate", "50")
 
@@ -188,3 +193,76 @@ def test_a_port_in_use_is_said_in_one_line(rtbench: Program) -> None:
     assert done.stderr.count("\n") == 1
     assert f"port {port}" in done.stderr
     assert "in use" in done.stderr
+
+
+def test_default_directories_never_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with result_directory(None, "run") as first, result_directory(None, "run") as second:
+        assert first != second
+        (first / "result.json").write_text("{}")
+    assert (first.exists(), second.exists()) == (True, False)
+
+
+def test_presets_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    for preset in ("slides", "dark"):
+        one = ["--chart", "server-cpu", "--format", "svg", "--preset", preset, "--out", str(tmp_path)]
+        assert CliRunner().invoke(chart, [str(REFERENCE), *one]).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["server-cpu-dark.svg", "server-cpu.svg"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("transport", ["sse", "mqtt"])
+def test_nothing_is_imported_from_the_working_directory(rtbench: Program, transport: str) -> None:
+    for name in (
+        "queue",
+        "http",
+        "random",
+        "json",
+        "asyncio",
+        "socket",
+        "email",
+        "numpy",
+        "rtbench",
+        "servers",
+        "clients",
+    ):
+        (rtbench.directory / f"{name}.py").write_text(
+            f"raise SystemExit('{name}.py of the working directory was imported')"
+        )
+    done = rtbench("run", "--transport", transport, *QUICK, "--subscribers", "1", "--out", "out")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_names_of_transports_are_completed(rtbench: Program, shell: str) -> None:
+    words = {"COMP_WORDS": "rtbench run --transport web", "COMP_CWORD": "3" if shell != "fish" else "web"}
+    done = rtbench(_RTBENCH_COMPLETE=f"{shell}_complete", **words)
+    assert "websocket" in done.stdout
+    assert "polling" not in done.stdout
+    script = rtbench(_RTBENCH_COMPLETE=f"{shell}_source")
+    assert "_RTBENCH_COMPLETE" in script.stdout
+
+
+@pytest.mark.process
+def test_the_lines_to_try_a_server_with_are_printed_on_a_terminal_and_work(rtbench: Program) -> None:
+    ours, theirs = os.openpty()
+    serving = subprocess.Popen(
+        [*RTBENCH, "serve", "polling"], cwd=rtbench.directory, stdout=theirs, env=rtbench.environment
+    )
+    os.close(theirs)
+    try:
+        text = ""
+        while text.count("curl") < 2:
+            text += os.read(ours, 4096).decode()
+        lines = [line.strip() for line in text.splitlines()[1:]]
+        assert json.loads(text.splitlines()[0])["transport"] == "polling"
+        if shutil.which("curl"):
+            answers = [
+                subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=20).stdout for line in lines
+            ]
+            assert answers[1].endswith("hello")
+    finally:
+        serving.terminate()
+        serving.wait(20)
+        os.close(ours)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtbench.errors import UsageError
-from rtbench.units import format_seconds, parse_seconds
+from rtbench.units import clock, format_seconds, parse_seconds, plain
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,13 @@ def test_a_time_is_written_with_its_unit(seconds: float, text: str) -> None:
 @given(st.floats(min_value=1e-6, max_value=1e6))
 def test_what_is_written_is_read_again_to_three_digits(seconds: float) -> None:
     assert math.isclose(parse_seconds(format_seconds(seconds)), seconds, rel_tol=0.005 * 1.001)
+
+
+@pytest.mark.parametrize(("value", "text"), [(990.0, "990"), (0.00005, "0.00005"), (12345.6, "12300"), (0.5, "0.5")])
+def test_numbers_in_sentences_are_plain(value: float, text: str) -> None:
+    assert plain(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.6, "0:05"), (754, "12:34"), (5400, "1:30:00"), (3600, "1:00:00")])
+def test_a_long_time_is_shown_with_hours(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
