@@ -36,13 +36,12 @@ from rtbench.transports.records import IdlePlan, IdleRecord
 from rtbench.trial import idle_client
 from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import Coordinator
-from rtbench.trial.phase import STARTING_S, Phase, closing_s, connecting_s, left_s, reporting
+from rtbench.trial.phase import STARTING_S, Phase, closing_s, connecting_s, left_s, reporting, return_within_s
 from rtbench.trial.servers import RunningServer, StartedServer
 
 _NAME = "idle-client"
 _TOPIC = "idle"
 _OPEN_WITHIN_S = 20.0
-_RETURN_WITHIN_S = 10.0
 _SETTLING_S = 1.5  # the pauses of the client process after each batch of connections
 
 _OWN_SETTINGS = {
@@ -209,7 +208,9 @@ async def _with_server(
             future.add_done_callback(lambda f: f.cancelled() or f.exception())  # retrieved, whether or not it is needed
         await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         if not death.done():
-            await asyncio.wait([record], timeout=_RETURN_WITHIN_S)  # its error explains a step that was not taken
+            await asyncio.wait(
+                [record], timeout=return_within_s(connections)
+            )  # its error explains a step that was not taken
         if death.done() or not server.is_alive:
             raise TrialError("the server died while the connections were idle")
         return await _outcome(record, steps)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 STARTING_S = 0.5  # a process
 _OPENING_S, _CLOSING_S = 0.001, 0.0006  # a connection
+_DELIVERY_S = 0.0002
+_RETURN_WITHIN_S = 10.0
 _GRACE_S = 3.0  # a phase that takes longer than expected by this is expected to use up its time limit
 
 
@@ -50,6 +52,16 @@ class Standing:
 def connecting_s(connections: int) -> float:
     """Return about how long a process takes to start and to open so many connections."""
     return STARTING_S + _OPENING_S * connections
+
+
+def probing_s(publishers: int, probes: int) -> float:
+    """Return about how long it takes to open so many publishers and to deliver so many probes."""
+    return STARTING_S / 2 + _OPENING_S * publishers + _DELIVERY_S * probes
+
+
+def return_within_s(connections: int) -> float:
+    """Return how long a process may take to close so many connections and to return its record."""
+    return _RETURN_WITHIN_S + 0.02 * connections
 
 
 def closing_s(connections: int) -> float:
@@ -95,6 +107,7 @@ class Course:
     connecting and of probing, and `drain_timeout_s` how long draining waits for the next message.
     """
 
+    publishers: int
     subscribers: int
     probes: int
     deliveries: int
@@ -105,18 +118,18 @@ class Course:
 
     def phase(self, at: Standing) -> Phase:
         """Return the phase of a trial that stands there."""
-        ending_s = closing_s(self.subscribers)
+        ending_s = closing_s(self.publishers + self.subscribers)
         last_s = self.schedule_s + self.fetching_s + ending_s
-        probing_s = STARTING_S / 2 + self.fetching_s
+        probes_s = probing_s(self.publishers, self.probes) + self.fetching_s
         limit_s = self.set_up_within_s
         if at.step == "":
-            left = left_s(STARTING_S, at, limit_s) + connecting_s(self.subscribers) + probing_s + last_s
+            left = left_s(STARTING_S, at, limit_s) + connecting_s(self.subscribers) + probes_s + last_s
             return Phase("starting", left)
         if at.step == "connect":
-            left = left_s(connecting_s(self.subscribers), at, limit_s, self.subscribers) + probing_s + last_s
+            left = left_s(connecting_s(self.subscribers), at, limit_s, self.subscribers) + probes_s + last_s
             return Phase("connecting", left, at.count, self.subscribers)
         if at.step == "probe":
-            return Phase("probing", left_s(probing_s, at, limit_s, self.probes) + last_s, at.count, self.probes)
+            return Phase("probing", left_s(probes_s, at, limit_s, self.probes) + last_s, at.count, self.probes)
         if at.step == "stop":
             return Phase("closing", max(ending_s - at.elapsed_s, 0.0))
         if at.elapsed_s < self.schedule_s:

@@ -15,7 +15,7 @@ from rtbench.plan.workload import Workload
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
 from rtbench.transports.records import PublisherPlan, SubscriberPlan
-from rtbench.trial.phase import STARTING_S, Course, closing_s, connecting_s
+from rtbench.trial.phase import STARTING_S, Course, closing_s, connecting_s, probing_s, return_within_s
 
 ProcessPlans = Mapping[str, PublisherPlan | SubscriberPlan]
 
@@ -69,16 +69,23 @@ class TrialPlan:
         return self.set_up_within_s + self.drain_timeout_s + 0.02 * self.workload.subscribers
 
     @property
+    def return_within_s(self) -> float:
+        """The limit of closing all connections and returning the records."""
+        return return_within_s(self.workload.publishers + self.workload.subscribers)
+
+    @property
     def expected_s(self) -> float:
         """About how long the trial takes: its processes, its probes, its schedule, and its last messages."""
-        connections, waiting_s = self.workload.subscribers, 2 * self.fetching_s
-        processes_s = STARTING_S + connecting_s(connections) + closing_s(connections)
-        return processes_s + waiting_s + self.workload.schedule_ns / 1e9
+        publishers, subscribers = self.workload.publishers, self.workload.subscribers
+        set_up_s = STARTING_S + connecting_s(subscribers) + probing_s(publishers, subscribers)
+        waiting_s = 2 * self.fetching_s + self.workload.schedule_ns / 1e9
+        return set_up_s + waiting_s + closing_s(publishers + subscribers)
 
     def course(self, processes: ProcessPlans) -> Course:
         """Return what the phases of the trial are expected to take and to count."""
         subscribers = [p for p in processes.values() if isinstance(p, SubscriberPlan)]
         return Course(
+            publishers=self.workload.publishers,
             subscribers=self.workload.subscribers,
             probes=sum(sum(p.probes) for p in subscribers),
             deliveries=sum(p.expected for p in subscribers),

@@ -31,7 +31,6 @@ from rtbench.trial.phase import Report, reporting
 from rtbench.trial.planning import ProcessPlans, TrialPlan, process_plans
 from rtbench.trial.servers import RunningServer, ServerSource, StartedServer
 
-_RETURN_WITHIN_S = 10.0
 _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
 
 
@@ -178,7 +177,7 @@ def _load(server: RunningServer) -> Load | None:
 
 async def _collect(trial: Trial, coordinator: Coordinator, server: RunningServer, records: Records) -> None:
     """Take the records of all processes, and of those that have one where others have none; then the server's log."""
-    await asyncio.wait(records.values(), timeout=_RETURN_WITHIN_S)
+    await asyncio.wait(records.values(), timeout=trial.plan.return_within_s)
     published: list[tuple[PublisherRecord, ClockOffset]] = []
     received: list[tuple[SubscriberRecord, ClockOffset]] = []
     for name, future in records.items():
