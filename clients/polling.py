@@ -22,7 +22,9 @@ from .http_session import HttpSession, open_session, software
 __all__ = ["SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software", "steady"]
 
 SLOT = 0
-Interval = Annotated[float, Option("from one poll to the next", metavar="TIME", above=0)]
+Interval = Annotated[
+    float, Option("from one poll to the next, at most 86400s", metavar="TIME", above=0, most=24 * 3600)
+]
 predict = http_sizes.polling
 
 

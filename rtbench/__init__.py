@@ -50,12 +50,19 @@ __version__ = "0.1.0"
 __all__ = ["compare", "contract", "idle", "load", "run"]
 
 
-def run(transport: str | None = None, *, out: str | Path | None = None, **settings: Unpack[RunKeywords]) -> Comparison:
+def run(
+    transport: str | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **settings: Unpack[RunKeywords],
+) -> Comparison:
     """Measure one variant: `rtbench.run("mqtt", qos=2)`.
 
     Args:
         transport: its name; `rtbench transports` lists the installed ones.
         out: a new or empty directory to save the result in; None keeps it in memory.
+        progress: whether a line shows how far the measurement is; None shows it on a terminal and in a notebook.
         **settings: the options of `rtbench run`, e.g. `rate=100`, `duration="5s"`, `trials=5` (`rtbench.keywords`).
 
     Raises:
@@ -63,11 +70,15 @@ def run(transport: str | None = None, *, out: str | Path | None = None, **settin
     """
     from rtbench.experiments.compare import RUN
 
-    return _measure(RUN, out, {"transport": transport, **settings})
+    return _measure(RUN, out, progress, {"transport": transport, **settings})
 
 
 def compare(
-    transport: Names | None = None, *, out: str | Path | None = None, **settings: Unpack[CompareKeywords]
+    transport: Names | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **settings: Unpack[CompareKeywords],
 ) -> Comparison:
     """Measure several variants, all by default: `rtbench.compare(["sse", "websocket"])`.
 
@@ -75,11 +86,15 @@ def compare(
     """
     from rtbench.experiments.compare import COMPARISON
 
-    return _measure(COMPARISON, out, {"transport": transport, **settings})
+    return _measure(COMPARISON, out, progress, {"transport": transport, **settings})
 
 
 def idle(
-    transport: Names | None = None, *, out: str | Path | None = None, **settings: Unpack[IdleKeywords]
+    transport: Names | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **settings: Unpack[IdleKeywords],
 ) -> IdleResult:
     """Measure what idle connections cost: `rtbench.idle(["sse", "mqtt"], connections=500)`.
 
@@ -87,7 +102,7 @@ def idle(
     """
     from rtbench.experiments.idle import IDLE
 
-    return _measure(IDLE, out, {"transport": transport, **settings})
+    return _measure(IDLE, out, progress, {"transport": transport, **settings})
 
 
 def contract(transport: str, *, server: str = "embedded", client: str = "library") -> list[Outcome]:
@@ -116,9 +131,17 @@ def load(path: str | Path) -> Result[Any]:
     return load(path)
 
 
-def _measure(experiment: Experiment[AnyResult, Any], out: str | Path | None, settings: Mapping[str, Any]) -> AnyResult:
+def _measure(
+    experiment: Experiment[AnyResult, Any],
+    out: str | Path | None,
+    progress: bool | None,
+    settings: Mapping[str, Any],
+) -> AnyResult:
+    from rtbench.experiments.progress import progress_line
     from rtbench.experiments.runner import run
     from rtbench.plan.settings import resolve
 
     given = {name: (value, "argument") for name, value in settings.items()}
-    return run(experiment, resolve(given, experiment.settings()), Path(out) if out is not None else None)
+    directory = Path(out) if out is not None else None
+    with progress_line(progress) as watch:
+        return run(experiment, resolve(given, experiment.settings()), directory, watch)

@@ -16,12 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence on an unknown word: the known one that looks most like it, if one does."""
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return the end of a sentence on an unknown word: the known one that looks most like it, if one does.
+
+    All words begin with `prefix`, which is not compared.
+    """
     import difflib  # here, so that no server process has it in its memory
 
-    by_folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_folded, n=1)
+    folded = word.removeprefix(prefix).lower()
+    by_folded = {name.removeprefix(prefix).lower(): name for name in known}
+    begun = [name for name in by_folded if len(folded) > 2 and name.startswith(folded)]
+    close = difflib.get_close_matches(folded, by_folded, n=1) or begun
     return f"; did you mean {by_folded[close[0]]}?" if close else ""
 
 

@@ -5,34 +5,58 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
+from numbers import Real
+from typing import Any
 
 from rtbench.errors import UsageError
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _BYTES = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|min|m|h)")
+_PART = re.compile(r"([0-9]{1,18}(?:\.[0-9]+)?)\s*(ns|us|µs|ms|s|min|m|h)")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
-def parse_seconds(text: str | float) -> float:
+def parse_number(value: Any) -> float:
+    """Return a finite number, or a text of one in ASCII digits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    is_text = isinstance(value, str) and _NUMBER.fullmatch(value.strip()) is not None
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    try:
+        number = float(value) if is_text or is_number else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a number")
+    return number
+
+
+def parse_seconds(text: Any) -> float:
     """Return a time in seconds. A text needs a unit, unless it is zero; a number that is no text is in seconds.
 
     Raises:
         UsageError: the text is not a time.
     """
-    if isinstance(text, int | float):
-        return float(text)
-    stripped = text.strip()
     try:
-        number = float(stripped)
+        number = parse_number(text)
     except ValueError:
-        number = math.nan
-    if number == 0:
-        return 0.0
-    if math.isfinite(number):
+        return _sum_of_parts(text)
+    if isinstance(text, str) and number != 0:
+        stripped = text.strip()
         raise UsageError(f"{text!r} has no unit; write {stripped}ms, {stripped}s or {stripped}m")
+    return number
+
+
+def _sum_of_parts(text: Any) -> float:
+    stripped = text.strip() if isinstance(text, str) else ""
+    if stripped.startswith("-"):
+        raise UsageError(f"{text!r} is negative; a time is 0 or more")
     parts = _PART.findall(stripped)
-    if not parts or "".join(_PART.split(stripped)[::3]).strip():
-        raise UsageError(f"{text!r} is not a time; write it with a unit, such as 500ms, 2s or 1m30s")
+    sizes = [_SECONDS[unit] for _, unit in parts]
+    if not parts or "".join(_PART.split(stripped)[::3]).strip() or sizes != sorted(set(sizes), reverse=True):
+        raise UsageError(f"{text!r} is not a time; write it with ns, us, ms, s, m or h, such as 500ms, 2s or 1m30s")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 

@@ -181,6 +181,15 @@ def rtbench(tmp_path: Path) -> Iterator[Program]:
         process.kill()
 
 
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that the program is run in, without the variables of the user."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("RTBENCH_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small comparison of everything that needs nothing but the package, measured once for all tests."""

@@ -15,102 +15,15 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from rtbench.cli import group, run_program
-from tests.conftest import Program
+from rtbench.cli.chart import command as chart
+from rtbench.cli.measuring import result_directory
+from tests.builders import REFERENCE
+from tests.conftest import RTBENCH, Program
 
 QUICK = ("--trials", "1", "--duration", "200ms", "--warmup", "50ms", "--rate", "50")
-
-REFUSED = [
-    ("a run without a transport", ["run"], "--transport is missing"),
-    ("an unknown transport", ["run", "--transport", "pigeon"], "unknown transport 'pigeon'; installed:"),
-    ("QoS for a transport that has none", ["run", "--transport", "websocket", "--qos", "2"], "websocket has no --qos; mqtt has it"),
-    ("an interval for a transport that has none", ["run", "--transport", "sse", "--interval", "1s"], "sse has no --interval; polling has it"),
-    ("a QoS that does not exist", ["run", "--transport", "mqtt", "--qos", "3"], "mqtt has no --qos 3; it has 0, 1, 2"),
-    ("rate 0", ["run", "--transport", "sse", "--rate", "0"], "--rate must be above 0"),
-    ("a rate that is no number", ["run", "--transport", "sse", "--rate", "fast"], "--rate must be a number: got 'fast'"),
-    ("a rate that is not finite", ["run", "--transport", "sse", "--rate", "nan"], "--rate must be a number: got 'nan'"),
-    ("a time without sense", ["run", "--transport", "sse", "--duration", "2 parsec"], "write it with a unit"),
-    ("an interval of 0", ["run", "--transport", "polling", "--interval", "0s"], "--interval must be above 0"),
-    ("a payload below its header", ["run", "--transport", "sse", "--payload", "10"], "--payload must be at least 39 bytes"),
-    ("nothing due in the duration", ["run", "--transport", "sse", "--rate", "0.1"], "sends nothing"),
-    ("more publishers than subscribers hear", ["run", "--transport", "sse", "--publishers", "9", "--subscribers", "2"], "at least as many --subscribers"),
-    ("an odd number in pairs", ["run", "--transport", "sse", "--pattern", "pairs", "--publishers", "3"], "even number"),
-    ("an unknown pattern", ["run", "--transport", "sse", "--pattern", "ring"], "--pattern must be one of fan-out"),
-    ("an unknown client", ["run", "--transport", "sse", "--client", "lean"], "sse has no client 'lean'; installed: library"),
-    ("an unknown server", ["run", "--transport", "sse", "--server", "nchan"], "sse has no server 'nchan'; installed: embedded"),
-    ("a server that no transport has", ["compare", "--server", "nchan"], "no transport has the server nchan"),
-    ("no trials", ["run", "--transport", "sse", "--trials", "0"], "--trials must be 1 to"),
-    ("a precision of 0", ["run", "--transport", "sse", "--precision", "0"], "--precision must be above 0 and below 100 %, such as 5% or 0.05: got '0'"),
-    ("a precision that may be percent or not", ["run", "--transport", "sse", "--precision", "5"], "as 5% or 0.05: got '5'"),
-    ("a precision that is no number", ["compare", "--precision", "abc"], "as 5% or 0.05: got 'abc'"),
-    ("most trials below the first", ["compare", "--precision", "5%", "--trials", "8", "--most-trials", "7"], "--most-trials must be 8 to 10000 (--trials 8): got 7"),
-    ("most trials for nothing", ["compare", "--most-trials", "7"], "--most-trials needs --precision"),
-    ("an unknown option", ["run", "--transport", "sse", "--colour", "red"], "No such option '--colour'"),
-    ("a control of a run", ["run", "--transport", "sse", "--no-control"], "No such option '--no-control'"),
-    ("an unknown command", ["walk"], "No such command 'walk'"),
-    ("an --out below a file", ["run", "--transport", "sse", "--out", "file/below"], "--out file/below cannot be written"),
-    ("an --out that is a file", ["run", "--transport", "sse", "--out", "file"], "--out file is a file"),
-    ("an --out that is not empty", ["run", "--transport", "sse", "--out", "full"], "--out full is not empty"),
-    ("a missing --config", ["run", "--transport", "sse", "--config", "none.toml"], "--config none.toml cannot be read"),
-    ("an unknown key in --config", ["run", "--config", "unknown.toml"], "unknown key 'colour'"),
-    ("a --config that is no TOML", ["run", "--config", "file"], "is not TOML"),
-    ("a result that is not there", ["chart", "nowhere"], "nowhere holds no result"),
-    ("a result that is damaged", ["export", "damaged"], "cannot be read"),
-]  # fmt: skip
-REFUSED_TO_SERVE = [
-    ("serving an unknown transport", ["serve", "pigeon"], "unknown transport 'pigeon'"),
-    ("a user without a password", ["serve", "mqtt", "--username", "u"], "--username and a password"),
-    ("an option that a server does not take", ["serve", "sse", "--max-queued", "5"], "takes no --max-queued"),
-    ("a certificate without its key", ["serve", "sse", "--tls-cert", "file"], "--tls-cert and --tls-key go together"),
-    ("a certificate that is none", ["serve", "sse", "--tls-cert", "file", "--tls-key", "file"], "cannot use file as a TLS certificate"),
-    ("an address that is not ours", ["serve", "sse", "--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
-]  # fmt: skip
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that the program is run in, without the variables of the user."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("RTBENCH_")]:
-        monkeypatch.delenv(name)
-    return tmp_path
-
-
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line that refuses some arguments."""
-    assert run_program(arguments) == 2
-    stdout, stderr = capsys.readouterr()
-    assert stdout == ""
-    assert stderr.count("\n") == 1
-    return stderr
-
-
-@pytest.mark.parametrize(("arguments", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-def test_bad_input_gets_one_line_and_exit_code_2(
-    directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
-) -> None:
-    (directory / "file").write_text("something = of the user's\n")
-    (directory / "unknown.toml").write_text('colour = "red"\n')
-    (directory / "full").mkdir()
-    (directory / "full" / "kept").write_text("kept")
-    (directory / "damaged").mkdir()
-    (directory / "damaged" / "result.json").write_text('{"schema": 1')
-    before = sorted(path.name for path in directory.rglob("*"))
-    assert said in refused(arguments, capsys)
-    assert sorted(path.name for path in directory.rglob("*")) == before
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("arguments", "said"), [row[1:] for row in REFUSED_TO_SERVE], ids=[row[0] for row in REFUSED_TO_SERVE]
-)
-def test_a_server_that_cannot_be_started_is_refused_in_one_line(
-    directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
-) -> None:
-    (directory / "file").write_text("something = of the user's\n")
-    assert said in refused(arguments, capsys)
-    assert [path.name for path in directory.iterdir()] == ["file"]
 
 
 @pytest.mark.process
@@ -281,3 +194,76 @@ def test_a_port_in_use_is_said_in_one_line(rtbench: Program) -> None:
     assert done.stderr.count("\n") == 1
     assert f"port {port}" in done.stderr
     assert "in use" in done.stderr
+
+
+def test_default_directories_never_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with result_directory(None, "run") as first, result_directory(None, "run") as second:
+        assert first != second
+        (first / "result.json").write_text("{}")
+    assert (first.exists(), second.exists()) == (True, False)
+
+
+def test_presets_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    for preset in ("slides", "dark"):
+        one = ["--chart", "server-cpu", "--format", "svg", "--preset", preset, "--out", str(tmp_path)]
+        assert CliRunner().invoke(chart, [str(REFERENCE), *one]).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["server-cpu-dark.svg", "server-cpu.svg"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("transport", ["sse", "mqtt"])
+def test_nothing_is_imported_from_the_working_directory(rtbench: Program, transport: str) -> None:
+    for name in (
+        "queue",
+        "http",
+        "random",
+        "json",
+        "asyncio",
+        "socket",
+        "email",
+        "numpy",
+        "rtbench",
+        "servers",
+        "clients",
+    ):
+        (rtbench.directory / f"{name}.py").write_text(
+            f"raise SystemExit('{name}.py of the working directory was imported')"
+        )
+    done = rtbench("run", "--transport", transport, *QUICK, "--subscribers", "1", "--out", "out")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_names_of_transports_are_completed(rtbench: Program, shell: str) -> None:
+    words = {"COMP_WORDS": "rtbench run --transport web", "COMP_CWORD": "3" if shell != "fish" else "web"}
+    done = rtbench(_RTBENCH_COMPLETE=f"{shell}_complete", **words)
+    assert "websocket" in done.stdout
+    assert "polling" not in done.stdout
+    script = rtbench(_RTBENCH_COMPLETE=f"{shell}_source")
+    assert "_RTBENCH_COMPLETE" in script.stdout
+
+
+@pytest.mark.process
+def test_the_lines_to_try_a_server_with_are_printed_on_a_terminal_and_work(rtbench: Program) -> None:
+    ours, theirs = os.openpty()
+    serving = subprocess.Popen(
+        [*RTBENCH, "serve", "polling"], cwd=rtbench.directory, stdout=theirs, env=rtbench.environment
+    )
+    os.close(theirs)
+    try:
+        text = ""
+        while text.count("curl") < 2:
+            text += os.read(ours, 4096).decode()
+        lines = [line.strip() for line in text.splitlines()[1:]]
+        assert json.loads(text.splitlines()[0])["transport"] == "polling"
+        if shutil.which("curl"):
+            answers = [
+                subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=20).stdout for line in lines
+            ]
+            assert answers[1].endswith("hello")
+    finally:
+        serving.terminate()
+        serving.wait(20)
+        os.close(ours)

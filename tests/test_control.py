@@ -50,6 +50,7 @@ def test_a_blocking_process_is_led_through_its_steps() -> None:
     def process(plan: ProcessPlan) -> None:
         with joined_blocking(plan) as channel:
             server = channel.step("connect")
+            channel.say(count=3, of="connect")
             heard.append((server["url"], server["ca"]))
             channel.say(done="connect")
             heard.append(channel.step("start")["at_ns"])
@@ -61,10 +62,11 @@ def test_a_blocking_process_is_led_through_its_steps() -> None:
         running = asyncio.create_task(asyncio.to_thread(process, plan_of(coordinator, address, "one")))
         coordinator.announce(SERVER)
         assert await coordinator.done("connect", ["one"], WITHIN_S)
+        assert (coordinator.standing().step, coordinator.standing().count) == ("connect", 3)
         assert coordinator.offset("one") == SAME_CLOCK  # so its pings were answered
         coordinator.start(12345)
         assert await coordinator.done("start", ["one"], WITHIN_S)
-        assert coordinator.count == 9
+        assert coordinator.count() == coordinator.standing().count == 9
         coordinator.tell("stop")
         await running
         assert await coordinator.done("stop", ["one"], WITHIN_S) is False  # it has left

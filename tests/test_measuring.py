@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -202,11 +203,12 @@ def test_patterns_deliver_to_whom_they_say(pattern: Any, expected: int) -> None:
 
 
 @pytest.mark.process
-def test_poisson_arrivals_and_large_payloads_over_every_server_of_mqtt() -> None:
+def test_poisson_arrivals_and_large_payloads_over_every_server_of_mqtt(capsys: pytest.CaptureFixture[str]) -> None:
     result = rtbench.compare(
         transport="mqtt", control=False, sparse=False, server=["embedded"], qos=[0, 2], arrivals="poisson", payload=20_000, rate=40,
-        duration="300ms", warmup="50ms", trials=1,
+        duration="300ms", warmup="50ms", trials=1, progress=True,
     )  # fmt: skip
+    assert re.search(r"trial 1/2, 0:0\d left: mqtt-qos\d, measuring \d+ of \d+", capsys.readouterr().err)
     assert result.summary.column("variant") == ["mqtt-qos0", "mqtt-qos2"]
     assert result.summary.column("lost") == [0, 0]
     assert all(row["payload_share"] > 0.9 for row in result.summary)

@@ -19,7 +19,8 @@ from rtbench.transports.choice import variants_of
 from rtbench.trial import publisher, subscriber
 from rtbench.trial.coordinator import SAME_CLOCK
 from rtbench.trial.executor import FreshProcesses
-from rtbench.trial.trial import Trial, TrialPlan, conduct
+from rtbench.trial.planning import TrialPlan
+from rtbench.trial.trial import Trial, conduct
 from tests.sabotage import clocks
 from tests.sabotage.clients import Spoiled
 

@@ -13,7 +13,7 @@ from rtbench.analysis.verdict import INVALID, VALID
 from rtbench.experiments.compare import COMPARISON, SparsePart
 from rtbench.result.comparison import Comparison
 from rtbench.result.report import report
-from rtbench.trial.trial import TrialPlan
+from rtbench.trial.planning import TrialPlan
 from tests import builders
 from tests.builders import settings
 from tests.conftest import Program

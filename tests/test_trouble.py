@@ -19,7 +19,8 @@ from rtbench.plan.workload import Workload
 from rtbench.transports.choice import variants_of
 from rtbench.transports.records import SubscriberPlan
 from rtbench.trial.executor import FreshProcesses
-from rtbench.trial.trial import TrialPlan, conduct
+from rtbench.trial.planning import TrialPlan
+from rtbench.trial.trial import conduct
 from tests.conftest import Program, until
 from tests.programs import needs
 

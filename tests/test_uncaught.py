@@ -16,8 +16,9 @@ from rtbench.plan.workload import Workload
 from rtbench.transports import Meter, registry
 from rtbench.transports.choice import variants_of
 from rtbench.trial.executor import FreshProcesses
+from rtbench.trial.planning import TrialPlan
 from rtbench.trial.server_process import server_process
-from rtbench.trial.trial import Trial, TrialPlan, conduct
+from rtbench.trial.trial import Trial, conduct
 from rtbench.trial.uncaught import note, take_from_tasks, taken
 from tests.connecting import connect
 from tests.plugins import FAILS, installed, modules, place

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtbench.errors import UsageError
-from rtbench.units import format_bytes, format_seconds, parse_bytes, parse_seconds
+from rtbench.units import clock, format_bytes, format_seconds, parse_bytes, parse_seconds, plain
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,13 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 def test_a_size_is_written_in_the_largest_unit_that_divides_it() -> None:
     assert [format_bytes(size) for size in (1000, 1024, 3 * 2**20, 2**30, 0)] == ["1000", "1KiB", "3MiB", "1GiB", "0"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(990.0, "990"), (0.00005, "0.00005"), (12345.6, "12300"), (0.5, "0.5")])
+def test_numbers_in_sentences_are_plain(value: float, text: str) -> None:
+    assert plain(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.6, "0:05"), (754, "12:34"), (5400, "1:30:00"), (3600, "1:00:00")])
+def test_a_long_time_is_shown_with_hours(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

@@ -112,14 +112,13 @@ def test_an_unknown_pattern_is_refused_before_any_count() -> None:
         pytest.param({"rate_hz": float("nan")}, "--rate", id="a rate that is no number"),
         pytest.param({"rate_hz": float("inf")}, "--rate", id="an infinite rate"),
         pytest.param({"payload_bytes": HEADER_BYTES - 1}, "--payload", id="a payload smaller than its header"),
-        pytest.param({"payload_bytes": 16_000_001}, "--payload", id="a payload too large"),
+        pytest.param({"payload_bytes": 2**24}, "--payload", id="a payload too large"),
         pytest.param({"duration_s": 0}, "--duration", id="no duration"),
         pytest.param({"duration_s": -1}, "--duration", id="a negative duration"),
         pytest.param({"duration_s": float("nan")}, "--duration", id="a duration that is no number"),
         pytest.param({"warmup_s": -0.1}, "--warmup", id="a negative warm-up"),
         pytest.param({"warmup_s": float("inf")}, "--warmup", id="an endless warm-up"),
         pytest.param({"rate_hz": 0.5, "duration_s": 1}, "sends nothing", id="not one message in the duration"),
-        pytest.param({"rate_hz": 1e6, "duration_s": 30}, "20 million", id="more messages than memory"),
         pytest.param({"publishers": 2, "subscribers": 1}, "fan-out", id="fan-out with a publisher in vain"),
         pytest.param(
             {"pattern": "fan-in", "publishers": 1, "subscribers": 2}, "fan-in", id="fan-in with a subscriber in vain"
@@ -140,7 +139,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(asked: dict[str, Any], f
     "asked",
     [
         pytest.param({"payload_bytes": HEADER_BYTES}, id="a payload that is all header"),
-        pytest.param({"payload_bytes": 16_000_000}, id="the largest payload"),
+        pytest.param({"payload_bytes": 2**24 - 1024}, id="the largest payload"),
         pytest.param({"warmup_s": 0}, id="no warm-up"),
         pytest.param({"rate_hz": 1, "duration_s": 1}, id="one message"),
         pytest.param({"rate_hz": 1e6, "duration_s": 1}, id="the highest rate"),

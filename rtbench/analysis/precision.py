@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rtbench.analysis.statistics import CONFIDENCE, student_t
-from rtbench.plan.settings import LEAST_TRIALS_FOR_PRECISION, MOST_TRIALS
+from rtbench.plan.settings import LEAST_TRIALS_FOR_PRECISION
+from rtbench.plan.values import MOST_TRIALS
 from rtbench.table import significant
 from rtbench.units import plain
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
 import sys
 import warnings
 from typing import Any
@@ -21,8 +22,7 @@ import click
 from rtbench.errors import Error, UsageError, did_you_mean
 
 _FIRST = ("run", "compare")  # what a newcomer types first; the others follow by name
-_MOST_CHARACTERS = 1000  # of a line that says what was wrong: the value may be of any length
-_NO_COMMANDS = ("measuring", "options")
+_NO_COMMANDS = ("measuring", "options", "paths")
 
 
 class _Commands(click.Group):
@@ -73,7 +73,7 @@ def run_program(arguments: list[str] | None = None) -> int:
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"rtbench: {' '.join(str(message).split())}", err=True)
+    click.echo(f"rtbench: {_line(str(message))}", err=True)
 
 
 def _run_program(arguments: list[str] | None) -> int:
@@ -83,6 +83,8 @@ def _run_program(arguments: list[str] | None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
+    except click.NoSuchOption as error:
+        return _print_error(_no_such_option(error), 2)
     except click.ClickException as error:
         return _print_error(error.format_message(), 2)
     except Error as error:
@@ -96,8 +98,29 @@ def _run_program(arguments: list[str] | None) -> int:
 
 
 def _print_error(text: str, code: int) -> int:
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-    if len(line) > _MOST_CHARACTERS:
-        line = f"{line[: _MOST_CHARACTERS // 2]} ... {line[-_MOST_CHARACTERS // 2 :]}"
-    click.echo(f"rtbench: {line}", err=True)
+    click.echo(f"rtbench: {_line(text)}", err=True)
     return code
+
+
+def _line(text: str) -> str:
+    """Return a text as one line: no control character reaches the terminal, and no word of a user fills it."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    return re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}...", line)
+
+
+def _no_such_option(error: click.NoSuchOption) -> str:
+    """Say which option was meant, or which other commands have it."""
+    assert error.ctx is not None
+    own, others = _flags(error.ctx.command, error.ctx), []
+    if isinstance(group, click.Group) and error.ctx.command is not group:
+        for name in group.list_commands(error.ctx):
+            command = group.get_command(error.ctx, name)
+            if command is not None and error.option_name in _flags(command, error.ctx):
+                others.append(name)
+    have = f"; {', '.join(others)} {'has' if len(others) == 1 else 'have'} it"
+    hint = have if others else did_you_mean(error.option_name, own, "--")
+    return f"{error.ctx.command_path} has no {error.option_name}{hint or '; --help lists the options'}"
+
+
+def _flags(command: click.Command, ctx: click.Context) -> list[str]:
+    return [flag for p in command.get_params(ctx) for flag in (*p.opts, *p.secondary_opts) if flag.startswith("--")]

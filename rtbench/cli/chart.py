@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtbench.cli.paths import UserPath
+
 if TYPE_CHECKING:
     from rtbench.result.result import Result
 
@@ -16,7 +18,7 @@ USUAL_PRESET = "slides"
 
 
 @click.command("chart", short_help="Draw the charts of a saved result.")
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("result", type=UserPath())
 @click.option(
     "--chart",
     "charts",
@@ -32,7 +34,7 @@ USUAL_PRESET = "slides"
     default="below",
     help="conditions and explanations: below the picture, in NAME.txt beside it, or nowhere [below]; warnings stay",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="write here [RESULT/charts]")
+@click.option("--out", type=UserPath(), metavar="DIR", help="write here [RESULT/charts]")
 def command(
     result: Path, charts: tuple[str, ...], preset: str, formats: tuple[str, ...], notes: str, out: Path | None
 ) -> None:

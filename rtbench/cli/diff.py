@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rtbench.cli.paths import UserPath
+
 if TYPE_CHECKING:
     from rtbench.analysis.difference import Difference
 
 
 @click.command("diff", short_help="Compare two saved results, or the variants of one.")
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path), required=False)
+@click.argument("a", type=UserPath())
+@click.argument("b", type=UserPath(), required=False)
 @click.option("--baseline", metavar="VARIANT", help="compare the variants of A with this one")
 @click.option("--aa", is_flag=True, help="compare A with itself: the noise floor")
 @click.option("--anyway", is_flag=True, help="compare results that were not measured alike")

@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
+from rtbench.cli.paths import UserPath
 from rtbench.errors import UsageError
+
+_KINDS = {
+    "summary": "a row a variant (the default)",
+    "rates": "a row a variant and update rate: bytes, requests, age",
+    "trials": "a row a trial",
+    "deliveries": "a row a delivery, times in integer nanoseconds",
+    "schema": "the JSON Schema of every result.json; needs no RESULT",
+    "markdown": "the table of the report, for Markdown",
+}
+
+
+def _kinds(function: Callable[..., None]) -> Callable[..., None]:
+    for kind, help in reversed(_KINDS.items()):
+        function = click.option(f"--{kind}", kind, is_flag=True, help=help)(function)
+    return function
 
 
 @click.command("export", short_help="Print the data of a saved result.")
-@click.argument("result", type=click.Path(path_type=Path), required=False)
-@click.option("--summary", "what", flag_value="summary", default=True, help="a row a variant (the default)")
-@click.option("--rates", "what", flag_value="rates", help="a row a variant and update rate: bytes, requests, age")
-@click.option("--trials", "what", flag_value="trials", help="a row a trial")
-@click.option("--deliveries", "what", flag_value="deliveries", help="a row a delivery, times in integer nanoseconds")
-@click.option("--schema", "what", flag_value="schema", help="the JSON Schema of every result.json; needs no RESULT")
-@click.option("--markdown", "what", flag_value="markdown", help="the table of the report, for Markdown")
+@click.argument("result", type=UserPath(), required=False)
+@_kinds
 @click.option("--hgrm", metavar="VARIANT", help="the latencies of a variant in HdrHistogram's percentile format, ms")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="write here [standard output]",
-)
-@click.pass_context
-def command(ctx: click.Context, result: Path | None, what: str, hgrm: str | None, out: Path | None) -> None:
+@click.option("--out", type=UserPath(dir_okay=False), metavar="FILE", help="write here [standard output]")
+def command(result: Path | None, hgrm: str | None, out: Path | None, **kinds: bool) -> None:
     """Print the data of a saved result as CSV or Markdown, or a distribution of latencies for HdrHistogram."""
-    if hgrm is not None and ctx.get_parameter_source("what") is not ParameterSource.DEFAULT:
-        raise UsageError(f"--hgrm and --{what} are two files; ask for one at a time")
+    asked = [kind for kind, wanted in kinds.items() if wanted]
+    files = [f"--{kind}" for kind in (["hgrm"] if hgrm is not None else []) + asked]
+    if len(files) > 1:
+        raise UsageError(f"{' and '.join(files)} are {len(files)} files; ask for one at a time")
+    what = asked[0] if asked else "summary"
+    if what == "schema" and result is not None:
+        raise UsageError("--schema needs no RESULT: it describes every result")
     if result is None and what != "schema":
         raise UsageError("RESULT is missing: the directory of a saved result")
     _write(_lines(result, what, hgrm), out)

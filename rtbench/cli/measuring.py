@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -18,10 +16,10 @@ import click
 
 from rtbench.cli.options import MeasuringCommand, check_variables, output_options, settings_from, with_sources
 from rtbench.errors import UsageError
-from rtbench.units import clock
 
 if TYPE_CHECKING:
-    from rtbench.experiments.runner import Experiment, Progress
+    from rtbench.experiments.progress import Watch
+    from rtbench.experiments.runner import Experiment
     from rtbench.result.result import Result
 
 
@@ -68,22 +66,18 @@ def experiment_command(
     return command
 
 
-def carry_out(
-    measure: Callable[[Callable[[Progress], None]], Result[Any]], chart: bool, as_json: bool, quiet: bool, strict: bool
-) -> int:
+def carry_out(measure: Callable[[Watch], Result[Any]], chart: bool, as_json: bool, quiet: bool, strict: bool) -> int:
     """Measure with a progress line, print the result, draw its charts if asked to; return the exit code."""
+    from rtbench.experiments.progress import progress_line
     from rtbench.experiments.runner import Stopped
 
-    line = ProgressLine(shown=not quiet and sys.stderr.isatty())
     try:
-        result = measure(line.show)
+        with progress_line(False if quiet else None) as watch:
+            result = measure(watch)
     except Stopped as stopped:
-        line.clear()
         if stopped.result.trials:
             print_result(stopped.result, as_json)
         raise
-    finally:
-        line.clear()
     print_result(result, as_json)
     if chart:
         _draw(result, quiet)
@@ -150,33 +144,3 @@ def _new_directory(above: Path, kind: str) -> Path:
             raise UsageError(f"{directory} cannot be made: {error.strerror}; --out names another") from error
         return directory
     raise AssertionError
-
-
-class ProgressLine:
-    """One line on a terminal, written over as the measurement goes on."""
-
-    _EVERY_S = 0.1
-
-    def __init__(self, shown: bool) -> None:
-        self._shown = shown
-        self._last = 0.0
-
-    def show(self, progress: Progress) -> None:
-        """Show where the measurement stands."""
-        now = time.monotonic()
-        if not self._shown or (progress.note and now - self._last < self._EVERY_S):
-            return
-        self._last = now
-        open_ended = progress.most_steps > progress.steps
-        text = (
-            f"trial {progress.step}/{progress.steps}{f' (at most {progress.most_steps})' if open_ended else ''}  "
-            f"{progress.name:<16} {progress.note:<18}  "
-            f"{'at least ' if open_ended else ''}{clock(progress.left_s)} left"
-        )
-        width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
-        click.echo(f"\r\x1b[K{text[:width]}", err=True, nl=False)
-
-    def clear(self) -> None:
-        """Leave an empty line behind."""
-        if self._shown:
-            click.echo("\r\x1b[K", err=True, nl=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,11 +17,15 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from rtbench.cli.paths import UserPath
 from rtbench.errors import UsageError, did_you_mean
+from rtbench.units import parse_yes_or_no
 
 if TYPE_CHECKING:
     from rtbench.plan.settings import Given, Setting
 
+_OF_OUTPUT = {f"RTBENCH_{name}" for name in ("OUT", "CONFIG", "CHART", "JSON", "STRICT", "QUIET")}
+_MOST_CONFIG_BYTES = 2**20
 _SOURCES = {ParameterSource.COMMANDLINE: "flag", ParameterSource.ENVIRONMENT: "environment"}
 
 
@@ -47,18 +52,46 @@ def _option(setting: Setting, many: bool) -> click.Option:
     variable = f"RTBENCH_{setting.name.upper()}"
     if isinstance(setting.default, bool):
         flags = f"{setting.flag}/--no-{setting.name}"
-        return click.Option([flags, setting.name], default=setting.default, envvar=variable, help=setting.help)
+        return _Switch([flags, setting.name], default=setting.default, envvar=variable, help=setting.help)
     repeatable = setting.many and (many or setting.always_many)
-    multiple = setting.many or setting.always_many  # in a run, too, to say what is wrong with several
     shown = f" [{setting.shown_default}]" if setting.shown_default else ""
-    return click.Option(
+    return _SettingOption(
         [setting.flag, setting.name],
         metavar=setting.metavar,
-        multiple=multiple,
+        multiple=True,
+        takes_several=setting.many,
         envvar=variable,
         shell_complete=_names if setting.name == "transport" else None,
         help=f"{setting.help}{shown}{' (repeatable)' if repeatable else ''}",
     )
+
+
+class _Switch(click.Option):
+    """An option without a value, whose variable is yes or no."""
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Return the value of its variable; None if it is not set, or empty."""
+        value = self.resolve_envvar_value(ctx)
+        try:
+            return value if value is None else parse_yes_or_no(value)
+        except ValueError as error:
+            raise UsageError(f"the variable {self.envvar}: {error}") from None
+
+
+class _SettingOption(click.Option):
+    """An option that keeps all values it is given, to say what is wrong with several where one is taken.
+
+    A variable holds one value, which may have spaces in it, or several with spaces between them if it `takes_several`.
+    """
+
+    def __init__(self, *args: Any, takes_several: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.takes_several = takes_several
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Return the values that its variable has; None if it is not set, or empty."""
+        value = self.resolve_envvar_value(ctx)
+        return value if value is None else tuple(value.split()) if self.takes_several else (value,)
 
 
 def _names(_ctx: click.Context, _option: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -71,28 +104,21 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where a result goes and how it is shown."""
     for option in reversed(
         (
-            click.option(
-                "--out",
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                envvar="RTBENCH_OUT",
-                help="save here [results/KIND-TIME]",
-            ),
-            click.option(
-                "--config",
-                type=click.Path(path_type=Path),
-                metavar="FILE",
-                envvar="RTBENCH_CONFIG",
-                help="options from a TOML file",
-            ),
-            click.option("--chart", is_flag=True, envvar="RTBENCH_CHART", help="draw the charts too"),
-            click.option("--json", "as_json", is_flag=True, envvar="RTBENCH_JSON", help="print the result as JSON"),
-            click.option("--strict", is_flag=True, envvar="RTBENCH_STRICT", help="exit code 4 if a variant is invalid"),
-            click.option("--quiet", is_flag=True, envvar="RTBENCH_QUIET", help="no progress, no hints"),
+            _output_option("--out", type=UserPath(), metavar="DIR", help="save here [results/KIND-TIME]"),
+            _output_option("--config", type=UserPath(), metavar="FILE", help="options from a TOML file, at most 1 MiB"),
+            _output_option("--chart", is_flag=True, help="draw the charts too"),
+            _output_option("--json", "as_json", is_flag=True, help="print the result as JSON"),
+            _output_option("--strict", is_flag=True, help="exit code 4 if a variant is invalid"),
+            _output_option("--quiet", is_flag=True, help="no progress, no hints"),
         )
     ):
         function = option(function)
     return function
+
+
+def _output_option(flag: str, *names: str, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    variable = f"RTBENCH_{flag[2:].upper()}"
+    return click.option(flag, *names, cls=_Switch if "is_flag" in kwargs else None, envvar=variable, **kwargs)
 
 
 def check_variables(ctx: click.Context) -> None:
@@ -101,7 +127,7 @@ def check_variables(ctx: click.Context) -> None:
     Raises:
         UsageError: there is one.
     """
-    names = {p.envvar for p in ctx.command.get_params(ctx) if isinstance(p.envvar, str)}
+    names = {p.envvar for p in ctx.command.get_params(ctx) if isinstance(p.envvar, str)} | _OF_OUTPUT
     given = sorted(name for name in os.environ if name.startswith("RTBENCH_"))
     if names.issuperset(given):
         return
@@ -112,7 +138,8 @@ def check_variables(ctx: click.Context) -> None:
     names |= {f"RTBENCH_{name.upper()}" for name in known}
     for variable in given:
         if variable not in names:
-            raise UsageError(f"the variable {variable} is the name of no option{did_you_mean(variable, names)}")
+            hint = did_you_mean(variable, names, "RTBENCH_")
+            raise UsageError(f"the variable {variable} is the name of no option{hint}")
 
 
 def with_sources(error: UsageError, given: Mapping[str, Given], config: Path | None) -> UsageError:
@@ -143,7 +170,8 @@ def settings_from(
         source = ctx.get_parameter_source(name)
         if source in _SOURCES:
             value = ctx.params[name]
-            one = isinstance(value, tuple) and len(value) == 1 and not (many or known[name].always_many)
+            several = known[name].many and (many or known[name].always_many)
+            one = isinstance(value, tuple) and len(value) == 1 and not several
             given[name] = (value[0] if one else value, _SOURCES[source])
     try:
         return resolve(given, known)
@@ -152,15 +180,26 @@ def settings_from(
         raise with_sources(error, sources, config) from None
 
 
+def _text_of(config: Path) -> str:
+    if not stat.S_ISREG(config.stat().st_mode):
+        raise UsageError(f"--config {config} is no file")
+    if config.stat().st_size > _MOST_CONFIG_BYTES:
+        raise UsageError(f"--config {config} is larger than {_MOST_CONFIG_BYTES} bytes, the most for a file of options")
+    return config.read_text(encoding="utf-8-sig")
+
+
 def _read(config: Path | None, known: Mapping[str, Setting]) -> dict[str, Any]:
     if config is None:
         return {}
     try:
-        content = tomllib.loads(config.read_text(encoding="utf-8"))
+        text = _text_of(config)
+        content = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"--config {config} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, ValueError) as error:
         raise UsageError(f"--config {config} is not TOML: {error}") from error
+    except RecursionError:
+        raise UsageError(f"--config {config} is nested too deep; it needs lines such as rate = 50") from None
     unknown = [key for key in content if key not in known]
     if unknown:
         raise UsageError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from rtbench.cli.options import check_variables
+from rtbench.cli.paths import UserPath
 from rtbench.table import WIDTH
 
 if TYPE_CHECKING:
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 
 
 @click.command("rerun", short_help="Measure a saved result again, and say whether it agrees.")
-@click.argument("result", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="save here [results/rerun-TIME]")
+@click.argument("result", type=UserPath())
+@click.option("--out", type=UserPath(), metavar="DIR", help="save here [results/rerun-TIME]")
 @click.option("--strict", is_flag=True, help="exit 4 where nothing can be concluded")
 @click.option("--quiet", is_flag=True, help="no progress, no hints")
-def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
+@click.pass_context
+def command(ctx: click.Context, result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     """Measure RESULT again with its own settings, seed and schedule, and say of each variant whether it agrees.
 
     It agrees if as much was delivered, and the interval of the ratio of the medians contains 1 and is within 25 %. If
@@ -29,20 +31,18 @@ def command(result: Path, out: Path | None, strict: bool, quiet: bool) -> int:
     Exit 0: none disagrees; 1: a trial failed; 3: one does not agree; with --strict, 4: these trials cannot tell, or
     the new measurement is not fit to conclude from.
     """
-    from rtbench.cli.measuring import ProgressLine, result_directory
+    from rtbench.cli.measuring import result_directory
     from rtbench.experiments import experiments
     from rtbench.experiments.compare import load_comparison
+    from rtbench.experiments.progress import progress_line
     from rtbench.experiments.rerun import settings_of
     from rtbench.experiments.runner import run
 
+    check_variables(ctx)
     before = load_comparison(result)
     settings = settings_of(before)
-    line = ProgressLine(shown=not quiet and sys.stderr.isatty())
-    try:
-        with result_directory(out, "rerun") as directory:
-            after = run(experiments()[before.kind], settings, directory, line.show)
-    finally:
-        line.clear()
+    with result_directory(out, "rerun") as directory, progress_line(False if quiet else None) as watch:
+        after = run(experiments()[before.kind], settings, directory, watch)
     code = _say(before, after, strict)
     if not quiet:
         click.echo(f"saved in {after.path}", err=True)

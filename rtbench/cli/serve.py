@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from rtbench.cli.paths import UserPath
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _option(option: Option, transports: list[str]) -> click.Option:
     if option.secret:
         return click.Option(
             [f"{option.flag}-file", f"{option.name}_file"],
-            type=click.Path(path_type=Path),
+            type=UserPath(),
             metavar="FILE",
             help=f"{option.help}: the first line of this file, or RTBENCH_{option.name.upper()} {where}",
         )
@@ -60,10 +61,10 @@ def _option(option: Option, transports: list[str]) -> click.Option:
     help="address to listen on; others can reach any but loopback",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one")
-@click.option("--tls-cert", type=click.Path(), help="listen with TLS: certificate chain, PEM")
-@click.option("--tls-key", type=click.Path(), help="its private key, PEM")
+@click.option("--tls-cert", type=UserPath(), metavar="FILE", help="listen with TLS: certificate chain, PEM")
+@click.option("--tls-key", type=UserPath(), metavar="FILE", help="its private key, PEM")
 def command(
-    transport: str, server: str, host: str, port: int, tls_cert: str | None, tls_key: str | None, **given: Any
+    transport: str, server: str, host: str, port: int, tls_cert: Path | None, tls_key: Path | None, **given: Any
 ) -> None:
     """Run one server until SIGTERM or Ctrl-C; print its URL as one line of JSON.
 
@@ -98,6 +99,8 @@ def _secret(option: Option, path: Path | None) -> str | None:
         return path.read_text(encoding="utf-8").split("\n", 1)[0]
     except OSError as error:
         raise UsageError(f"{option.flag}-file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"{option.flag}-file {path} is not a text in UTF-8") from None
 
 
 def exposure(url: str, known: Collection[str], given: Collection[str], *, encrypted: bool) -> str:
@@ -118,7 +121,7 @@ def exposure(url: str, known: Collection[str], given: Collection[str], *, encryp
 
 
 async def _serve(
-    transport: str, server: str, host: str, port: int, options: dict[str, Any], files: tuple[str, str] | None
+    transport: str, server: str, host: str, port: int, options: dict[str, Any], files: tuple[Path, Path] | None
 ) -> None:
     import asyncio
 
@@ -130,7 +133,7 @@ async def _serve(
     for name in ("SIGTERM", "SIGINT"):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
-    tls = server_context(*files) if files is not None else None
+    tls = server_context(*map(str, files)) if files is not None else None
     async with serve(transport, server, host, port, options, tls) as url:
         if warning := exposure(url, registry.server(transport, server).options, options, encrypted=tls is not None):
             click.echo(warning, err=True)

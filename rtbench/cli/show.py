@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from rtbench.cli.paths import UserPath
+
 
 @click.command("show", short_help="Print a saved result again.")
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("result", type=UserPath())
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def command(result: Path, as_json: bool) -> None:
     """Print the table and the sentences of RESULT, as the command that measured it did.

@@ -1,6 +1,7 @@
 """What a user asks for, one file an experiment, all on one runner.
 
     runner.py    runs the steps of an experiment: order, progress, interruption, saving, resuming
+    progress.py  how far an experiment is, and the line that shows it
     compare.py   run and compare: the trials of one variant or of several
     idle.py      what connections cost while nothing is sent
     rerun.py     a saved result measured again, and whether the two agree

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,12 +32,14 @@ from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
 from rtbench.system.environment import describe
+from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
-from rtbench.trial.coordinator import Report
 from rtbench.trial.counting import measured
+from rtbench.trial.phase import Phase, Report
+from rtbench.trial.planning import TrialPlan
 from rtbench.trial.servers import AnsweringServer, check_url
-from rtbench.trial.trial import TrialPlan, conduct
+from rtbench.trial.trial import conduct
 
 _LEAST_IN_VAIN = 3
 
@@ -137,22 +141,48 @@ class Compare:
         return step.variant.name
 
     def expected_s(self, result: Comparison, step: Step) -> float:
-        """Return how long a step takes: its schedule, and a second for its processes."""
-        first = step.trials[0] if isinstance(step, SparsePart) else step
-        return first.workload.schedule_ns / 1e9 + 1.0
+        """Return about how long a step takes; a sparse part as long as its longest trial."""
+        return max(plan.expected_s for plan in (step.trials if isinstance(step, SparsePart) else [step]))
+
+    def following(self, result: Comparison, step: Step) -> Iterator[tuple[Step, int]]:
+        """Yield the trials of each variant that are planned after a step, and each sparse part."""
+        places = {(trial.counts.block, trial.counts.variant) for trial in result.trials}
+        rates = {trial.workload.rate_hz for trial in result.sparse}
+        if isinstance(step, SparsePart):
+            rates.add(step.trials[0].workload.rate_hz)
+        else:
+            places.add((step.block, step.variant.name))
+        measured = Counter(name for _, name in places)
+        for plan in plans(result.variants, result.workload, 1, result.settings):
+            yield plan, result.blocks - measured[plan.variant.name]
+        for workload in result.sparse_workloads:
+            if workload.rate_hz not in rates:
+                yield SparsePart(plans(result.variants, workload, 1, result.settings)), 1
 
     def limits(self, result: Comparison) -> AbstractContextManager[None]:
-        """Return a context that changes nothing."""
-        return nullcontext()
+        """Let this process and those it starts open enough files."""
+        publishers, subscribers = result.workload.publishers, result.workload.subscribers
+        return room_for(publishers + subscribers, f"{publishers} --publishers and {subscribers} --subscribers")
 
     async def measure(self, result: Comparison, step: Step, executor: Callable[[], Executor], note: Note) -> None:
         """Run a trial, or those of a sparse part all at once."""
         if isinstance(step, SparsePart):
-            note("bytes and age")
-            trials = [_trial(plan, executor(), lambda _: None) for plan in step.trials]
+            slowest = _slowest(note)
+            trials = [_trial(plan, executor(), partial(slowest, plan.index)) for plan in step.trials]
             result.add_sparse(await asyncio.gather(*trials))
         else:
-            result.add(await _trial(step, executor(), lambda count: note(f"{count:>8} messages")))
+            result.add(await _trial(step, executor(), note))
+
+
+def _slowest(note: Note) -> Callable[[int, Phase], None]:
+    """Return a function that takes the phases of trials that run at once, and notes that of the slowest."""
+    phases: dict[int, Phase] = {}
+
+    def take(index: int, phase: Phase) -> None:
+        phases[index] = phase
+        note(max(phases.values(), key=lambda each: each.left_s))
+
+    return take
 
 
 async def _trial(plan: TrialPlan, executor: Executor, report: Report) -> Measured:

@@ -13,41 +13,42 @@ gives such a value too; the range of the two shows how uncertain one is. What th
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rtbench.analysis.idle import IdleCounts, IdleTrial
 from rtbench.errors import Error, ResultError, TrialError, UsageError
 from rtbench.experiments.runner import Note
 from rtbench.plan.settings import SETTINGS, Given, Setting, make_setting
+from rtbench.plan.values import LIMITS
 from rtbench.plan.variant import Variant
 from rtbench.result.idle import IdleResult
 from rtbench.system import process
 from rtbench.system.load import Load
+from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.transports.records import IdlePlan, IdleRecord
 from rtbench.trial import idle_client
 from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import Coordinator
+from rtbench.trial.phase import STARTING_S, Phase, closing_s, connecting_s, left_s, reporting, return_within_s
 from rtbench.trial.servers import RunningServer, StartedServer
 
 _NAME = "idle-client"
 _TOPIC = "idle"
 _OPEN_WITHIN_S = 20.0
-_RETURN_WITHIN_S = 10.0
-_OTHER_FILES = 64  # descriptors of a server or a client beside its connections
-_TICK_S = 0.25
+_SETTLING_S = 1.5  # the pauses of the client process after each batch of connections
 
 _OWN_SETTINGS = {
     s.name: s
     for s in (
         make_setting("connections", int, 100, "N", "held at a time"),
-        replace(SETTINGS["duration"], default=10.0, shown_default="10s", help="time observed"),
+        replace(SETTINGS["duration"], default=10.0, shown_default="10s", help=f"time observed; {LIMITS['duration']}"),
     )
 }
 
@@ -65,10 +66,6 @@ class Idle:
 
     def start(self, settings: Mapping[str, Given]) -> IdleResult:
         """Return an empty result with the variants that the settings name, all without any."""
-        if settings["connections"].value < 1:
-            raise UsageError(f"--connections must be 1 or more: got {settings['connections'].value}")
-        if not settings["duration"].value > 0:
-            raise UsageError(f"--duration must be above 0: got {settings['duration'].value:g}s")
         variants = chosen_variants(settings, everything=True)
         for variant in variants:
             idle_client.check_can_hold(registry.client(variant.transport, variant.client))
@@ -89,19 +86,22 @@ class Idle:
         return step.name
 
     def expected_s(self, result: IdleResult, step: Variant) -> float:
-        """Return about how long a variant takes: the time observed, and two seconds for processes and connections."""
+        """Return about how long a variant takes: its processes, its connections, and the time observed."""
         observed_s: float = result.settings["duration"].value
-        return observed_s + 2.0
+        processes_s = STARTING_S + connecting_s(result.connections) + _SETTLING_S + closing_s(result.connections)
+        return processes_s + observed_s
+
+    def following(self, result: IdleResult, step: Variant) -> Iterator[tuple[Variant, int]]:
+        """Yield the variants after one."""
+        yield from ((variant, 1) for variant in result.variants[len(result.trials) + 1 :])
 
     def most_steps(self, result: IdleResult) -> int:
         """Return the number of variants."""
         return result.planned_trials
 
-    @contextmanager
-    def limits(self, result: IdleResult) -> Iterator[None]:
+    def limits(self, result: IdleResult) -> AbstractContextManager[None]:
         """Let this process and those it starts open enough files."""
-        with files_for(result.connections):
-            yield
+        return room_for(result.connections, f"--connections {result.connections}")
 
     async def measure(self, result: IdleResult, step: Variant, executor: Callable[[], Executor], note: Note) -> None:
         """Measure a variant; what goes wrong stands in `IdleCounts.error`."""
@@ -111,10 +111,12 @@ class Idle:
         duration_s, tls = result.settings["duration"].value, result.settings["tls"].value
         record, loads, error, url = IdleRecord(), Loads(), None, ""
         try:
+            coordinator = Coordinator([_NAME])
             source = StartedServer(step.transport, step.server, step.server_options, tls)
-            async with source.running() as server:
+            phase = partial(_phase, coordinator, result.connections, duration_s)
+            async with reporting(phase, note), source.running() as server:
                 url = server.url
-                record = await _with_server(server, step, result.connections, duration_s, executor, loads, note)
+                record = await _with_server(server, step, coordinator, result.connections, duration_s, executor, loads)
             error = record.errors[0] if record.errors else None
         except UsageError:
             raise
@@ -146,35 +148,6 @@ IDLE = Idle()
 EXPERIMENTS = (IDLE,)
 
 
-@contextmanager
-def files_for(connections: int) -> Iterator[None]:
-    """Let this process and those it starts open enough files, as far as the hard limit goes.
-
-    Raises:
-        UsageError: it does not go so far.
-    """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        yield
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited, needed = resource.RLIM_INFINITY, connections + _OTHER_FILES
-    if hard not in (unlimited, -1) and needed > hard:
-        raise UsageError(
-            f"--connections {connections} needs {needed} open files, and the hard limit here is {hard} (ulimit -Hn); "
-            f"at most {max(hard - _OTHER_FILES, 0)} connections fit"
-        )
-    raised = soft not in (unlimited, -1) and needed > soft
-    if raised:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    try:
-        yield
-    finally:
-        if raised:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 @dataclass
 class Loads:
     """The server's load with no connection but the warm-up one, with half of them, and around the time observed."""
@@ -185,16 +158,32 @@ class Loads:
     after: Load | None = None
 
 
+def _open_within_s(connections: int) -> float:
+    return _OPEN_WITHIN_S + 0.02 * connections
+
+
+def _phase(coordinator: Coordinator, connections: int, duration_s: float) -> Phase:
+    at, ending_s = coordinator.standing(), closing_s(connections)
+    if at.step == "stop":
+        return Phase("closing", max(ending_s - at.elapsed_s, 0.0))
+    if at.step == "start":
+        return Phase(f"observing {connections:,} connections", max(duration_s - at.elapsed_s, 0.0) + ending_s)
+    last_s = duration_s + ending_s
+    opening_s, limit_s = connecting_s(connections) + _SETTLING_S, _open_within_s(connections)
+    if at.step == "":
+        return Phase("starting", left_s(STARTING_S, at, limit_s) + opening_s + last_s)
+    return Phase("connecting", left_s(opening_s, at, limit_s, connections) + last_s, at.count, connections)
+
+
 async def _with_server(
     server: RunningServer,
     variant: Variant,
+    coordinator: Coordinator,
     connections: int,
     duration_s: float,
     executor: Executor,
     loads: Loads,
-    note: Note,
 ) -> IdleRecord:
-    coordinator = Coordinator([_NAME])
     coordinator.announce(server)
     batches = tuple(n for n in (connections // 2, connections - connections // 2) if n)
     async with AsyncExitStack() as stack:
@@ -212,14 +201,15 @@ async def _with_server(
         record = asyncio.wrap_future(executor.submit(idle_client.hold, plan))
         death = asyncio.create_task(server.died())
         stack.callback(death.cancel)
-        steps = asyncio.create_task(_steps(coordinator, server, batches, duration_s, loads, note))
+        steps = asyncio.create_task(_steps(coordinator, server, batches, duration_s, loads))
         stack.callback(steps.cancel)
         waited_for: list[asyncio.Future[Any]] = [steps, record, death]
         for future in waited_for:
             future.add_done_callback(lambda f: f.cancelled() or f.exception())  # retrieved, whether or not it is needed
         await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         if not death.done():
-            await asyncio.wait([record], timeout=_RETURN_WITHIN_S)  # its error explains a step that was not taken
+            # the error of the record explains a step that was not taken
+            await asyncio.wait([record], timeout=return_within_s(connections))
         try:
             if death.done() or not server.is_alive:
                 raise TrialError("the server died while the connections were idle")
@@ -241,17 +231,12 @@ async def _outcome(record: asyncio.Future[IdleRecord], steps: asyncio.Future[Non
 
 
 async def _steps(
-    coordinator: Coordinator,
-    server: RunningServer,
-    batches: tuple[int, ...],
-    duration_s: float,
-    loads: Loads,
-    note: Note,
+    coordinator: Coordinator, server: RunningServer, batches: tuple[int, ...], duration_s: float, loads: Loads
 ) -> None:
     """Take the client through the trial; note the server's load on the way."""
 
     async def taken(step: str, connections: int) -> None:
-        if not await coordinator.done(step, [_NAME], _OPEN_WITHIN_S + 0.02 * connections):
+        if not await coordinator.done(step, [_NAME], _open_within_s(connections)):
             raise TrialError(f"the client process did not get its connections to {server.url} open")
 
     try:
@@ -263,10 +248,7 @@ async def _steps(
             await taken(f"open {i}", number)
         coordinator.tell("start")
         loads.before = process.load(server.processes)
-        end = time.monotonic() + duration_s
-        while (left_s := end - time.monotonic()) > 0:
-            note(f"{sum(batches)} connections")
-            await asyncio.sleep(min(left_s, _TICK_S))
+        await asyncio.sleep(duration_s)
         loads.after = process.load(server.processes, pages=True)
     finally:
         coordinator.tell("stop")

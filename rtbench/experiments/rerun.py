@@ -22,7 +22,8 @@ from rtbench.analysis.latencies import percentile_of
 from rtbench.analysis.statistics import ALIKE, Estimate, Pooled, alike, bonferroni, differs, ratio
 from rtbench.errors import ResultError
 from rtbench.experiments.compare import check_same, settings_again
-from rtbench.plan.settings import MOST_TRIALS, Given
+from rtbench.plan.settings import Given
+from rtbench.plan.values import MOST_TRIALS
 from rtbench.result.comparison import Comparison
 from rtbench.table import Table, significant
 

@@ -13,37 +13,19 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from rtbench.errors import Interrupted, ResultError
+from rtbench.experiments.progress import Durations, Progress, Watch
 from rtbench.plan.settings import Given, Setting
 from rtbench.result.result import COMPLETE, INCOMPLETE, Result
 from rtbench.trial.executor import FreshProcesses
+from rtbench.trial.phase import Phase
 
 AnyResult = TypeVar("AnyResult", bound=Result[Any])
 Step = TypeVar("Step")
-Note = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where an experiment stands: the step under way (from 1), what it measures, and the time left in seconds.
-
-    `steps` are planned so far; where there may be more, `most_steps` says how many at most. `note` says in a few words
-    how far the step is (`1250 messages`).
-    """
-
-    name: str
-    step: int
-    steps: int
-    most_steps: int
-    note: str
-    left_s: float
-
-
-Watch = Callable[[Progress], None]
+Note = Callable[[Phase], None]
 
 
 class Experiment(Protocol[AnyResult, Step]):
@@ -82,6 +64,9 @@ class Experiment(Protocol[AnyResult, Step]):
 
     def expected_s(self, result: AnyResult, step: Step) -> float:
         """Return about how long a step takes, before any was measured."""
+
+    def following(self, result: AnyResult, step: Step) -> Iterator[tuple[Step, int]]:
+        """Yield what is planned so far after a step: one step of each kind, and how many there are of it."""
 
     def most_steps(self, result: AnyResult) -> int:
         """Return how many steps there are at most."""
@@ -162,25 +147,33 @@ async def _steps(
     experiment: Experiment[AnyResult, Step], result: AnyResult, watch: Watch, executor: Callable[[], Executor]
 ) -> None:
     _cancel_on_signals()
-    began, measured_before = time.monotonic(), result.steps[0]
+    durations = Durations()
     try:
         for step in experiment.steps(result):
-            done = result.steps[0] - measured_before
-            started = time.monotonic()
-            each_s = (started - began) / done if done else experiment.expected_s(result, step)
-
-            def note(text: str, step: Step = step, started: float = started, each_s: float = each_s) -> None:
-                done, steps = result.steps
-                number = done + 1
-                left_s = each_s * (steps - number + 1) - (time.monotonic() - started)
-                most = experiment.most_steps(result)
-                watch(Progress(experiment.name(step), number, steps, most, text, max(left_s, 0.0)))
-
-            note("")
+            name, expected_s, began_s = experiment.name(step), experiment.expected_s(result, step), time.monotonic()
+            note = _note(experiment, result, step, durations, watch)
             await experiment.measure(result, step, executor, note)
+            durations.add(name, expected_s, time.monotonic() - began_s)
         result.finish()
     except asyncio.CancelledError:
         result.finish(INCOMPLETE)
+
+
+def _note(
+    experiment: Experiment[AnyResult, Step], result: AnyResult, step: Step, durations: Durations, watch: Watch
+) -> Note:
+    """Return a function that tells `watch` the progress of the experiment from the phase of a step."""
+    following_s = sum(
+        number * durations.of(experiment.name(s), experiment.expected_s(result, s))
+        for s, number in experiment.following(result, step)
+    )
+
+    def note(phase: Phase) -> None:
+        done, steps = result.steps
+        most, left_s = experiment.most_steps(result), phase.left_s + following_s
+        watch(Progress(experiment.name(step), done + 1, steps, most, str(phase), left_s))
+
+    return note
 
 
 def _cancel_on_signals() -> None:

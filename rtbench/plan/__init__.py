@@ -1,6 +1,7 @@
 """What is to be measured, before anything runs. Pure: no socket, no clock, no process, no file.
 
 settings.py   every option, with its type, default and help
+values.py     how a value is read, and its limits
 workload.py   how many publishers and subscribers, which topics, which rate and size
 schedule.py   when each message is due
 payload.py    the content of every message

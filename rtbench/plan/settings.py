@@ -7,14 +7,13 @@ the source.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtbench.errors import UsageError, did_you_mean
+from rtbench.plan.values import LIMITS, MOST_DELIVERIES, MOST_HELD, MOST_HELD_BYTES, MOST_TRIALS, PARSERS, parser
 from rtbench.plan.workload import ARRIVALS, PATTERNS, Workload, participants
-from rtbench.units import parse_seconds, parse_yes_or_no
 
 
 @dataclass(frozen=True)
@@ -42,84 +41,34 @@ class Setting:
         return "--" + self.name.replace("_", "-")
 
 
-def _number(kind: type, flag: str) -> Callable[[Any], Any]:
-    def parse(text: Any) -> Any:
-        try:
-            value = kind(text)
-        except (TypeError, ValueError):
-            value = math.nan
-        if not math.isfinite(value) or (isinstance(text, float) and value != text):
-            wanted = "a whole number" if kind is int else "a number"
-            raise UsageError(f"{flag} must be {wanted}: got {text!r}")
-        return value
-
-    return parse
-
-
-def _time(flag: str) -> Callable[[Any], float]:
-    def parse(text: Any) -> float:
-        try:
-            return parse_seconds(text)
-        except UsageError as error:
-            raise UsageError(f"{flag}: {error}") from None
-
-    return parse
-
-
-def _share(flag: str) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        text = str(value).strip()
-        try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = math.nan
-        if not 0 < share < 1:
-            raise UsageError(f"{flag} must be above 0 and below 100 %, such as 5% or 0.05: got {value!r}")
-        return share
-
-    return parse
-
-
-def _yes_or_no(flag: str) -> Callable[[Any], bool]:
-    def parse(value: Any) -> bool:
-        try:
-            return parse_yes_or_no(value)
-        except ValueError as error:
-            raise UsageError(f"{flag}: {error}") from None
-
-    return parse
-
-
-_PARSERS: dict[Any, tuple[Callable[[str], Callable[[Any], Any]], str]] = {  # kind: parser of a flag, type in JSON
-    str: (lambda _flag: str, "string"),
-    int: (lambda flag: _number(int, flag), "integer"),
-    float: (lambda flag: _number(float, flag), "number"),
-    bool: (lambda flag: _yes_or_no(flag), "boolean"),
-    "time": (lambda flag: _time(flag), "number"),
-    "share": (lambda flag: _share(flag), "number"),
-}
-
-
 def make_setting(
-    name: str, kind: Any, default: Any, metavar: str, help: str, many: bool = False, compared: bool = False
+    name: str,
+    kind: Any,
+    default: Any,
+    metavar: str,
+    help: str,
+    many: bool = False,
+    compared: bool = False,
+    shown_default: str = "",
 ) -> Setting:
-    """Return a setting. `kind` is a type, `time` (seconds, or a text with a unit) or `share` (0 to 1, or percent)."""
-    parser, json_type = _PARSERS[kind]
+    """Return a setting.
+
+    `kind` is a type, `name`, `time` (seconds, or a text with a unit) or `share` (0 to 1, or percent).
+    """
+    json_type = PARSERS[kind][1]
     value = {"type": [json_type, "null"] if default is None else json_type}
-    schema = {"anyOf": [value, {"type": "array", "items": {"type": json_type}}]} if many else value
-    shown = "" if default is None or kind is bool else _shown(default)
-    parse = parser("--" + name.replace("_", "-"))
+    shown = "" if default is None or kind is bool else _shown(default) + "s" * (kind == "time")
     return Setting(
         name,
-        parse,
+        parser(name, kind),
         default,
         metavar,
-        help,
+        "; ".join(filter(None, [help, str(LIMITS.get(name, ""))])),
         many,
         compared,
         metavar == "NAME=VALUE",
-        shown + "s" * (kind == "time"),
-        schema,
+        shown_default or shown,
+        {"anyOf": [value, {"type": "array", "items": {"type": json_type}}]} if many else value,
     )
 
 
@@ -129,7 +78,6 @@ def _shown(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-MOST_TRIALS = 10_000
 LEAST_TRIALS_FOR_PRECISION = 5  # with fewer, an interval is little more than the range, and can be narrow by chance
 USUAL_MOST_TRIALS = 30
 _LEAST_SPARSE = 2  # messages of each publisher: the age of information needs two
@@ -137,10 +85,18 @@ _LEAST_SPARSE = 2  # messages of each publisher: the age of information needs tw
 SETTINGS = {
     s.name: s
     for s in (
-        make_setting("transport", str, None, "NAME", "how a message gets from publisher to subscriber", many=True),
-        make_setting("server", str, None, "NAME", "implementation that serves the transport [embedded]", many=True),
+        make_setting("transport", "name", None, "NAME", "how a message gets from publisher to subscriber", many=True),
+        make_setting(
+            "server",
+            "name",
+            None,
+            "NAME",
+            "implementation that serves the transport",
+            many=True,
+            shown_default="embedded",
+        ),
         make_setting("url", str, None, "URL", "a server that already runs on this machine; rtbench then starts none"),
-        make_setting("client", str, "library", "NAME", "implementation that speaks the transport"),
+        make_setting("client", "name", "library", "NAME", "implementation that speaks the transport"),
         make_setting(
             "option", str, None, "NAME=VALUE", "an option of the client; `rtbench transports` lists them", many=True
         ),
@@ -150,8 +106,8 @@ SETTINGS = {
         ),
         make_setting("tls", bool, False, "", "measure over TLS 1.3, with a new certificate that clients verify"),
         make_setting("pattern", str, "fan-out", "|".join(PATTERNS), "which subscribers receive from which publishers"),
-        make_setting("publishers", int, None, "N", "[fan-out 1, fan-in 10, room 5, pairs 10]"),
-        make_setting("subscribers", int, None, "N", "[fan-out 10, fan-in 1, room 5, pairs 10]"),
+        make_setting("publishers", int, None, "N", "", shown_default="fan-out 1, fan-in 10, room 5, pairs 10"),
+        make_setting("subscribers", int, None, "N", "", shown_default="fan-out 10, fan-in 1, room 5, pairs 10"),
         make_setting("rate", float, 50.0, "HZ", "messages per second of each publisher"),
         make_setting("arrivals", str, "constant", "|".join(ARRIVALS), "gaps between messages"),
         make_setting("payload", int, 100, "BYTES", "size of a message, its 39-byte header included"),
@@ -165,7 +121,14 @@ SETTINGS = {
             "SHARE",
             "add trials until each median is known to this share, such as 5% or 0.05",
         ),
-        make_setting("most_trials", int, None, "N", "upper limit of trials of each variant for --precision [30]"),
+        make_setting(
+            "most_trials",
+            int,
+            None,
+            "N",
+            "upper limit of trials of each variant for --precision",
+            shown_default=str(USUAL_MOST_TRIALS),
+        ),
         make_setting("repeat", bool, True, "", "run a trial again if other programs disturbed it"),
         make_setting(
             "sparse", bool, True, "", "also measure bytes and age at low rates, all variants at once", compared=True
@@ -208,23 +171,28 @@ def resolve(given: Mapping[str, tuple[Any, str]], known: Mapping[str, Setting]) 
     resolved = {}
     for name, setting in known.items():
         value, source = given.get(name, (None, ""))
-        if value is None or (isinstance(value, tuple | list) and not value):
+        if value is None:
             resolved[name] = Given(setting.default, "default")
         elif isinstance(value, tuple | list):
-            resolved[name] = Given([setting.parse(v) for v in value], source)
+            resolved[name] = Given([setting.parse(v) for v in _several(setting, value)], source)
         else:
             resolved[name] = Given(setting.parse(value), source)
     if "trials" in resolved:
-        _check_trials(resolved)
+        _resolve_precision(resolved)
     return resolved
 
 
-def _check_trials(resolved: dict[str, Given]) -> None:
-    if not 1 <= resolved["trials"].value <= MOST_TRIALS:
-        raise UsageError(f"--trials must be 1 to {MOST_TRIALS}: got {resolved['trials'].value}")
-    _resolve_precision(resolved)
-    if resolved["seed"].value < 0:
-        raise UsageError(f"--seed must be 0 or more: got {resolved['seed'].value}")
+def _several(setting: Setting, values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values of a setting that takes several.
+
+    Raises:
+        UsageError: it takes one, or there is none.
+    """
+    if not values:
+        raise UsageError(f"{setting.flag} is an empty list; give a value, or leave it out")
+    if not setting.many:
+        raise UsageError(f"{setting.flag} takes one value: got {', '.join(map(str, values))}")
+    return values
 
 
 def _resolve_precision(resolved: dict[str, Given]) -> None:
@@ -249,20 +217,30 @@ def sparse_workloads(settings: Mapping[str, Given]) -> list[Workload]:
         UsageError: one of them cannot be measured.
     """
     if "sparse" not in settings or not settings["sparse"].value:
+        _refuse_in_vain(settings)
         return []
     duration_s, usual = settings["sparse_duration"].value, workload_of(settings)
     rates = settings["sparse_rate"].value
     rates = rates if isinstance(rates, list) else [rates]
     for rate_hz in rates:
-        if not rate_hz > 0 or rate_hz * duration_s < _LEAST_SPARSE:
+        asked = f"--sparse-rate {rate_hz:g} in --sparse-duration {duration_s:g}s"
+        if rate_hz * duration_s < _LEAST_SPARSE:
             raise UsageError(
-                f"--sparse-rate {rate_hz:g} sends fewer than {_LEAST_SPARSE} messages in --sparse-duration "
-                f"{duration_s:g}s; make either larger, or leave the part out with --no-sparse"
+                f"{asked} sends fewer than {_LEAST_SPARSE} messages; make either larger, or leave the part out with "
+                "--no-sparse"
             )
+        if usual.deliveries_of(rate_hz * duration_s) > MOST_DELIVERIES:
+            raise UsageError(f"{asked} gives more than {MOST_DELIVERIES} deliveries; make either smaller")
     return [
         replace(usual, rate_hz=rate_hz, duration_s=duration_s, warmup_s=0.0)
         for rate_hz in sorted(set(rates), reverse=True)
     ]
+
+
+def _refuse_in_vain(settings: Mapping[str, Given]) -> None:
+    for name in ("sparse_rate", "sparse_duration"):
+        if name in settings and settings[name].source in ("flag", "argument"):
+            raise UsageError(f"{SETTINGS[name].flag} is for the sparse part, which --no-sparse leaves out; give one")
 
 
 def workload_of(settings: Mapping[str, Given]) -> Workload:
@@ -273,7 +251,7 @@ def workload_of(settings: Mapping[str, Given]) -> Workload:
     """
     value = {name: given.value for name, given in settings.items()}
     publishers, subscribers = participants(value["pattern"], value["publishers"], value["subscribers"])
-    return Workload(
+    workload = Workload(
         pattern=value["pattern"],
         publishers=publishers,
         subscribers=subscribers,
@@ -283,3 +261,23 @@ def workload_of(settings: Mapping[str, Given]) -> Workload:
         duration_s=value["duration"],
         warmup_s=value["warmup"],
     )
+    _check_memory(workload)
+    return workload
+
+
+def _check_memory(workload: Workload) -> None:
+    """Refuse what neither the client processes nor the server can hold."""
+    messages = workload.rate_hz * (workload.warmup_s + workload.duration_s)
+    deliveries = workload.deliveries_of(messages)
+    if deliveries > MOST_DELIVERIES:
+        raise UsageError(
+            f"--rate {workload.rate_hz:g} in --warmup and --duration, from {workload.publishers} --publishers to "
+            f"{workload.subscribers} --subscribers, gives {deliveries:.3g} deliveries a trial; "
+            f"at most {MOST_DELIVERIES} fit into memory"
+        )
+    held_bytes = min(messages, MOST_HELD) * workload.publishers * workload.payload_bytes
+    if held_bytes > MOST_HELD_BYTES:
+        raise UsageError(
+            f"--payload {workload.payload_bytes} at --rate {workload.rate_hz:g} in --warmup and --duration makes a "
+            f"server hold {held_bytes / 2**30:.3g} GiB; at most {MOST_HELD_BYTES // 2**30} GiB are possible"
+        )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rtbench.errors import UsageError
-from rtbench.plan.payload import HEADER_BYTES
+from rtbench.errors import UsageError, did_you_mean
+from rtbench.plan.values import LIMITS
 
 ARRIVALS = ("constant", "poisson")
 
@@ -38,42 +39,21 @@ class Workload:
 
     def __post_init__(self) -> None:
         """Raise a UsageError for a workload that cannot be measured."""
-        for refused, text in (
-            (
-                self.pattern not in PATTERNS,
-                f"--pattern must be one of {', '.join(PATTERNS)}: got {self.pattern!r}",
-            ),
-            (self.arrivals not in ARRIVALS, f"--arrivals must be constant or poisson: got {self.arrivals!r}"),
-            (not 1 <= self.publishers <= 99_999, f"--publishers must be 1 to 99999: got {self.publishers}"),
-            (
-                not 1 <= self.subscribers <= 99_999,
-                f"--subscribers must be 1 to 99999: got {self.subscribers}",
-            ),
-            (
-                not 0 < self.rate_hz <= 1e6,
-                f"--rate must be above 0 (messages a second): got {self.rate_hz:g}",
-            ),
-            (
-                self.payload_bytes < HEADER_BYTES,
-                f"--payload must be at least {HEADER_BYTES} bytes, the size of the header: got {self.payload_bytes}",
-            ),
-            (
-                self.payload_bytes > 16_000_000,
-                f"--payload must be at most 16000000 bytes: got {self.payload_bytes}",
-            ),
-            (not 0 < self.duration_s < 1e6, f"--duration must be above 0: got {self.duration_s:g}s"),
-            (not 0 <= self.warmup_s < 1e6, f"--warmup must be 0 or more: got {self.warmup_s:g}s"),
-            (
-                self.rate_hz * self.duration_s < 1,
-                f"--rate {self.rate_hz:g} sends nothing in --duration {self.duration_s:g}s; make either larger",
-            ),
-            (
-                self.rate_hz * (self.duration_s + self.warmup_s) * self.publishers > 2e7,
-                "--rate x --duration x --publishers is over 20 million messages; make one of them smaller",
-            ),
+        _check_word("--pattern", PATTERNS, self.pattern)
+        _check_word("--arrivals", ARRIVALS, self.arrivals)
+        for name, value in (
+            ("publishers", self.publishers),
+            ("subscribers", self.subscribers),
+            ("rate", self.rate_hz),
+            ("payload", self.payload_bytes),
+            ("duration", self.duration_s),
+            ("warmup", self.warmup_s),
         ):
-            if refused:
-                raise UsageError(text)
+            LIMITS[name].check(f"--{name}", value)
+        if self.rate_hz * self.duration_s < 1:
+            raise UsageError(
+                f"--rate {self.rate_hz:g} sends nothing in --duration {self.duration_s:g}s; make either larger"
+            )
         self._check_counts()
 
     def _check_counts(self) -> None:
@@ -89,6 +69,11 @@ class Workload:
             )
         if self.pattern == "pairs" and self.publishers % 2:
             raise UsageError(f"pairs needs an even number of participants: got {self.publishers}")
+
+    def deliveries_of(self, messages: float) -> float:
+        """Return to how many deliveries so many messages of each publisher lead."""
+        each = self.subscribers if self.pattern in ("fan-out", "room") else 1
+        return messages * (each if self.pattern == "fan-out" else self.publishers * each)
 
     @property
     def schedule_ns(self) -> int:
@@ -118,10 +103,14 @@ class Workload:
         return [f"pairs/{j // 2}/{'ba'[j % 2]}" for j in range(self.subscribers)]
 
 
+def _check_word(flag: str, words: Iterable[str], word: str) -> None:
+    if word not in words:
+        raise UsageError(f"{flag} must be one of {', '.join(words)}: got {word!r}{did_you_mean(word, words)}")
+
+
 def participants(pattern: str, publishers: int | None, subscribers: int | None) -> tuple[int, int]:
     """Return the two counts; None becomes the default of the pattern, or the least that the pattern needs."""
-    if pattern not in PATTERNS:
-        raise UsageError(f"--pattern must be one of {', '.join(PATTERNS)}: got {pattern!r}")
+    _check_word("--pattern", PATTERNS, pattern)
     usual_publishers, usual_subscribers = PATTERNS[pattern]
     if pattern in ("room", "pairs"):
         both = publishers if publishers is not None else subscribers

@@ -5,6 +5,7 @@ tls.py          the certificate of a measurement, and a socket that speaks TLS o
 process.py      CPU time, memory and sockets of a process tree
 load.py         the numbers that process.py reads, as a record
 kernel.py       time waiting for a core, dropped connections, time waiting for a disk
+room.py         open files and ports for many connections
 clock.py        the offset between the two clocks of a host
 malloc.py       the same cost of a read in every process
 environment.py  the machine and the software of a measurement

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from rtbench.errors import UsageError
-from rtbench.units import format_bytes, parse_bytes, parse_seconds, parse_yes_or_no
+from rtbench.units import format_bytes, parse_bytes, parse_number, parse_seconds, parse_yes_or_no
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option: `help` ends without a full stop; `above` is a bound that the value must exceed.
+    """One option: `help` ends without a full stop; a value must exceed `above`, and be `most` at most.
 
     `secret` values (a password) are read from a file or a variable and are never written to a result. `name` and
     `default` are filled in from the parameter.
@@ -32,6 +32,7 @@ class Option:
     help: str = ""
     metavar: str = ""
     above: float | None = None
+    most: float | None = None
     secret: bool = False
     name: str = ""
     default: Any = None
@@ -59,12 +60,14 @@ class Option:
         """
         try:
             value = self._typed(value)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             raise UsageError(f"{self.flag} must be like {self.default!r}: got {value!r}") from None
         except UsageError as error:
             raise UsageError(f"{self.flag}: {error}") from None
         if self.above is not None and not value > self.above:
             raise UsageError(f"{self.flag} must be above {self.above:g}: got {value:g}{'s' * self.name.endswith('_s')}")
+        if self.most is not None and not value <= self.most:
+            raise UsageError(f"{self.flag} must be at most {self.shown(self.most)}: got {self.shown(value)}")
         return value
 
     def _typed(self, value: Any) -> Any:
@@ -75,7 +78,7 @@ class Option:
         if isinstance(self.default, bool):
             return parse_yes_or_no(value)
         if isinstance(self.default, int):
-            number = float(value)
+            number = parse_number(value)
             if number != int(number):
                 raise ValueError(value)
             return int(number)

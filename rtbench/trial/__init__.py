@@ -1,6 +1,7 @@
 """The processes of one trial, and how they are led.
 
-trial.py           one variant measured once
+trial.py           one variant measured once; planning.py says what each of its processes is to do
+phase.py           what a trial is doing, and how long it still takes
 merging.py         the records of all processes as one, on one clock; counting.py counts in it
 coordinator.py     leads any number of client processes; control.py is the channel between
 servers.py         where the server comes from; server_process.py runs one in a process of its own

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from rtbench.trial.uncaught import note, take_from_tasks, taken
 _CONCURRENT_CONNECTS = 50
 _DELAYED_ACK_S = 0.045  # Linux delays an acknowledgement by at most 40 ms on a quiet connection (TCP_DELACK_MIN)
 _SETTLE_ROUNDS = 4
+_TELL_EVERY_S = 0.2
 
 T = TypeVar("T")
 
@@ -68,13 +69,31 @@ def uncaught_in(errors: list[str]) -> Iterator[None]:
         take_from_tasks(take)
 
 
-async def gather_some(work: Iterable[Awaitable[T]], concurrent: int = _CONCURRENT_CONNECTS) -> list[T]:
-    """Await many things, `concurrent` at a time; return their results in order."""
-    limit = asyncio.Semaphore(concurrent)
+class Tally:
+    """Counts what is done of a step, and tells the coordinator a few times a second."""
+
+    def __init__(self, channel: ControlChannel, step: str) -> None:
+        self._channel, self._step = channel, step
+        self._count, self._told_s = 0, 0.0
+
+    def one(self) -> None:
+        """Count one more."""
+        self._count += 1
+        now_s = time.monotonic()
+        if now_s - self._told_s > _TELL_EVERY_S:
+            self._told_s = now_s
+            self._channel.say(count=self._count, of=self._step)
+
+
+async def gather_some(work: Iterable[Awaitable[T]], done: Callable[[], None] = lambda: None) -> list[T]:
+    """Await many things, some at a time; call `done` after each; return their results in order."""
+    limit = asyncio.Semaphore(_CONCURRENT_CONNECTS)
 
     async def one(thing: Awaitable[T]) -> T:
         async with limit:
-            return await thing
+            result = await thing
+            done()
+            return result
 
     return list(await asyncio.gather(*map(one, work)))
 

@@ -9,6 +9,9 @@ Each client process opens one TCP connection to the coordinator and exchanges JS
     {"done": "probe"}                              {"step": "start", "at_ns": T}
     {"count": 1234}, {"done": "start"}             {"step": "stop"}
 
+`{"count": 1234}` is the number of deliveries so far; `{"count": 12, "of": "connect"}` says how much of another step is
+done. It is for the progress that is shown, and may be left out.
+
 The two ends may have different clocks: pings measure the offset, and `at_ns` is a time of the client's own clock. When
 the connection ends, the coordinator is gone and with it the reason for the client's work: `ControlClosed`.
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from rtbench.errors import Error
 from rtbench.trial.control import ControlChannel, clock_name
+from rtbench.trial.phase import Standing
 from rtbench.trial.servers import RunningServer
 
-Report = Callable[[int], None]
 _PINGS = 8  # the fastest of them bounds the offset best
 _PING_WITHIN_S = 2.0
 LOOK_EVERY_S = 1.0  # for an error of the server, while the processes are set up
@@ -39,7 +40,7 @@ class _Client:
     clock: str
     offset: ClockOffset | None = None
     done: set[str] = field(default_factory=set)
-    count: int = 0
+    counts: Counter[str] = field(default_factory=Counter)  # by step
     gone: bool = False
     pongs: asyncio.Queue[tuple[int, int, int]] = field(default_factory=asyncio.Queue)
 
@@ -47,11 +48,11 @@ class _Client:
 class Coordinator:
     """Lets the client processes in by name, tells them what is next, and knows how far they are."""
 
-    def __init__(self, names: Iterable[str], report: Report = lambda _: None) -> None:
-        """Expect the processes `names`; `report` is told the number of deliveries as it grows."""
+    def __init__(self, names: Iterable[str]) -> None:
+        """Expect the processes `names`."""
         self.names = tuple(names)
         self.token = secrets.token_hex(8)
-        self._report = report
+        self._step, self._step_began_s, self._grown_s = "", time.monotonic(), 0.0
         self._server: RunningServer | None = None
         self._stopped = False
         self._server_is_known = asyncio.Event()
@@ -78,6 +79,11 @@ class Coordinator:
         """Tell the processes where the server is: those that wait for it and those that join later."""
         self._server = server
         self._server_is_known.set()
+        self._begin("connect")
+
+    def _begin(self, step: str) -> None:
+        if step != self._step:
+            self._step, self._step_began_s = step, time.monotonic()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         conversation = asyncio.create_task(self._converse(ControlChannel(reader, writer)))
@@ -147,14 +153,22 @@ class Coordinator:
             if "done" in message:
                 client.done.add(message["done"])
             if "count" in message:
-                client.count = message["count"]
-                self._report(self.count)
+                self._count(client, message.get("of", "start"), message["count"])
             self._changed.notify_all()
 
-    @property
-    def count(self) -> int:
-        """Deliveries so far, of all processes."""
-        return sum(client.count for client in self._clients.values())
+    def _count(self, client: _Client, step: str, count: int) -> None:
+        if count != client.counts[step]:
+            client.counts[step], self._grown_s = count, time.monotonic()
+
+    def count(self, step: str = "start") -> int:
+        """Return what is done of a step, of all processes; of the start, these are deliveries."""
+        return sum(client.counts[step] for client in self._clients.values())
+
+    def standing(self) -> Standing:
+        """Return where the trial stands now."""
+        now_s = time.monotonic()
+        quiet_s = now_s - max(self._grown_s, self._step_began_s)
+        return Standing(self._step, now_s - self._step_began_s, self.count(self._step), quiet_s)
 
     def offset(self, name: str) -> ClockOffset:
         """Return how far the clock of a process is ahead of this one's."""
@@ -202,16 +216,17 @@ class Coordinator:
         """Wait until all subscriber processes have what they can expect, or nothing new came for `timeout_s`."""
         names = tuple(subscribers)
         while True:
-            count, since = self.count, time.monotonic()
-            while time.monotonic() - since < timeout_s and count == self.count:
+            count, since = self.count(), time.monotonic()
+            while time.monotonic() - since < timeout_s and count == self.count():
                 if await self.done("start", names, within_s=0.05) or any(map(self.is_gone, names)):
                     return
-            if count == self.count:
+            if count == self.count():
                 return
 
     def tell(self, step: str, names: Iterable[str] | None = None, **fields: Any) -> None:
         """Send a step to the processes `names`, to all without any: `stop` also to those that join later."""
         self._stopped |= step == "stop"
+        self._begin(step)
         for name in self.names if names is None else names:
             if name in self._clients and not self._clients[name].gone:
                 self._clients[name].channel.say(step=step, **fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 from rtbench.errors import TrialError, UsageError
@@ -14,7 +14,7 @@ from rtbench.system.tls import client_context
 from rtbench.transports import registry
 from rtbench.transports.contract import Client, Message
 from rtbench.transports.records import IdlePlan, IdleRecord
-from rtbench.trial.connections import end, gather_some, uncaught_in
+from rtbench.trial.connections import Tally, end, gather_some, uncaught_in
 from rtbench.trial.control import ControlChannel, joined
 from rtbench.trial.uncaught import note
 from rtbench.wire.tcp import Wire, total
@@ -55,10 +55,11 @@ async def _hold(plan: IdlePlan) -> IdleRecord:
             await _open(plan, url, [Meter(tls)], readers, stack)
             channel.say(done="connect")
             opening: list[Wire | None] = []
+            tally = Tally(channel, "open")
             for i, number in enumerate(plan.batches):
                 await channel.step("open")
                 batch = [Meter(tls) for _ in range(number)]
-                opening += await _open(plan, url, batch, readers, stack)
+                opening += await _open(plan, url, batch, readers, stack, tally.one)
                 meters += batch
                 channel.say(done=f"open {i}")
             record.opening = total(opening)
@@ -71,7 +72,12 @@ async def _hold(plan: IdlePlan) -> IdleRecord:
 
 
 async def _open(
-    plan: IdlePlan, url: str, meters: list[Meter], readers: list[asyncio.Task[None]], stack: AsyncExitStack
+    plan: IdlePlan,
+    url: str,
+    meters: list[Meter],
+    readers: list[asyncio.Task[None]],
+    stack: AsyncExitStack,
+    done: Callable[[], None] = lambda: None,
 ) -> list[Wire | None]:
     """Open a connection with a subscription for each meter; return what each put on the wire until it was subscribed.
 
@@ -80,7 +86,7 @@ async def _open(
     connect = registry.client(plan.transport, plan.client).connect
     assert connect is not None
     opened = [await stack.enter_async_context(connect(url, meter, **plan.options)) for meter in meters]
-    streams = await gather_some(connection.subscribe(plan.topic) for connection in opened)
+    streams = await gather_some((connection.subscribe(plan.topic) for connection in opened), done)
     await asyncio.sleep(_SETTLE_S)
     wires = [meter.totals() for meter in meters]
     for meter in meters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
 
 from rtbench.plan import payload
@@ -13,6 +13,7 @@ from rtbench.transports import registry
 from rtbench.transports.contract import Message
 from rtbench.transports.records import DELIVERY, TIMES_BYTES, SubscriberPlan, SubscriberRecord
 from rtbench.trial.connections import (
+    Tally,
     accounting,
     end,
     gather_some,
@@ -42,9 +43,9 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
         open_connections(plan, channel, record.usage) as (meter, connections),
         AsyncExitStack() as stack,
     ):
-        subscribing = gather_some(c.subscribe(t) for c, t in zip(connections, plan.topics, strict=True))
-        streams = await unless_called_off(channel, subscribing)
-        ready = Readiness(plan.probes)
+        subscribing = (c.subscribe(t) for c, t in zip(connections, plan.topics, strict=True))
+        streams = await unless_called_off(channel, gather_some(subscribing, Tally(channel, "connect").one))
+        ready = Readiness(plan.probes, Tally(channel, "probe").one)
         readers = [
             asyncio.create_task(record_deliveries(i, stream, plan, record, ready)) for i, stream in enumerate(streams)
         ]
@@ -64,8 +65,10 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
 class Readiness:
     """Whether every subscription has received its readiness probes: then all paths let messages through."""
 
-    def __init__(self, probes: list[int]) -> None:
+    def __init__(self, probes: list[int], told: Callable[[], None] = lambda: None) -> None:
+        """Expect `probes[i]` at subscription `i`; call `told` after each."""
         self._missing = list(probes)
+        self._told = told
         self._reached = asyncio.Event()
         if not any(self._missing):
             self._reached.set()
@@ -77,6 +80,7 @@ class Readiness:
     def probe(self, i: int) -> None:
         """Count a probe that subscription `i` received."""
         self._missing[i] -= 1
+        self._told()
         if not any(self._missing):
             self._reached.set()
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from array import array
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -23,60 +21,21 @@ from typing import Any
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.plan.records import Deliveries, Publishes
 from rtbench.plan.schedule import due_times
-from rtbench.plan.variant import Variant
-from rtbench.plan.workload import Workload
 from rtbench.system import kernel, process
 from rtbench.system.load import Load
 from rtbench.system.process import ServerEnds
-from rtbench.transports import registry
-from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord, Usage
+from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberRecord, Usage
 from rtbench.trial import merging, publisher, subscriber
 from rtbench.trial.control import ControlClosed
-from rtbench.trial.coordinator import ClockOffset, Coordinator, Report
+from rtbench.trial.coordinator import ClockOffset, Coordinator
+from rtbench.trial.phase import Report, reporting
+from rtbench.trial.planning import ProcessPlans, TrialPlan, process_plans
 from rtbench.trial.servers import RunningServer, ServerSource, StartedServer
 
-_RETURN_WITHIN_S = 10.0
 _DEATH_WITHIN_S = 1.0
 _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
 
-ProcessPlans = Mapping[str, PublisherPlan | SubscriberPlan]
 Records = Mapping[str, "asyncio.Future[Any]"]
-
-
-@dataclass(frozen=True)
-class TrialPlan:
-    """One trial: what is measured, and by how many processes.
-
-    `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
-    started, with `tls` over TLS. The control channel listens on `control_host`. Each step of the set-up may take
-    `set_up_within_s`, and longer with many subscribers.
-    """
-
-    index: int
-    block: int
-    variant: Variant
-    workload: Workload
-    seed: int
-    tls: bool = False
-    url: str | None = None
-    publisher_processes: int = 1
-    subscriber_processes: int = 1
-    control_host: str = "127.0.0.1"
-    set_up_within_s: float = 20.0
-
-    def __post_init__(self) -> None:
-        for role, processes, members in (
-            ("publisher", self.publisher_processes, self.workload.publishers),
-            ("subscriber", self.subscriber_processes, self.workload.subscribers),
-        ):
-            if not 1 <= processes <= members:
-                raise UsageError(f"{role} processes must be 1 to {members}, one for each {role}: got {processes}")
-
-    @property
-    def drain_timeout_s(self) -> float:
-        """How long without a delivery means that no more will come: the client of the transport says it."""
-        client = registry.client(self.variant.transport, self.variant.client)
-        return client.drain_timeout_s(**self.variant.options)
 
 
 @dataclass
@@ -120,7 +79,7 @@ async def conduct(
     trial = Trial(plan)
     publisher_names = [f"publisher-{i}" for i in range(plan.publisher_processes)]
     subscriber_names = [f"subscriber-{i}" for i in range(plan.subscriber_processes)]
-    coordinator = Coordinator(publisher_names + subscriber_names, report)
+    coordinator = Coordinator(publisher_names + subscriber_names)
     variant = plan.variant
     source = source or StartedServer(variant.transport, variant.server, variant.server_options, plan.tls)
     listen_drops = kernel.listen_drops()
@@ -129,6 +88,8 @@ async def conduct(
             stack.push_async_callback(coordinator.close)
             address = await coordinator.listen(plan.control_host)
             plans = process_plans(plan, publisher_names, subscriber_names, address, coordinator.token)
+            course = plan.course(plans)
+            await stack.enter_async_context(reporting(lambda: course.phase(coordinator.standing()), report))
             records = _submit(plans, executor)
             server = await stack.enter_async_context(source.running())
             coordinator.announce(server)
@@ -141,59 +102,6 @@ async def conduct(
         trial.listen_drops = kernel.grown(listen_drops, kernel.listen_drops())
         executor.shutdown(wait=False, cancel_futures=True)
     return trial
-
-
-def process_plans(
-    plan: TrialPlan,
-    publisher_names: Sequence[str],
-    subscriber_names: Sequence[str],
-    address: tuple[str, int],
-    token: str,
-) -> ProcessPlans:
-    """Deal the publishers and the subscribers of a trial to processes in turn; return the plan of each process."""
-    workload, variant = plan.workload, plan.variant
-    due = [array("q", times.tobytes()) for times in due_times(workload, plan.seed, plan.block)]
-    publisher_topics, subscriber_topics = workload.publisher_topics, workload.subscriber_topics
-    publishers_of = Counter(publisher_topics)
-    messages_on: Counter[str] = Counter()
-    for topic, times in zip(publisher_topics, due, strict=True):
-        messages_on[topic] += len(times)
-    common: dict[str, Any] = {
-        "control": address,
-        "token": token,
-        "transport": variant.transport,
-        "client": variant.client,
-        "options": dict(variant.options),
-        "payload_bytes": workload.payload_bytes,
-    }
-    plans: dict[str, PublisherPlan | SubscriberPlan] = {}
-    for name, mine in _dealt(workload.publishers, publisher_names).items():
-        plans[name] = PublisherPlan(
-            **common,
-            name=name,
-            seed=f"{plan.seed} {plan.index} {name}",
-            publishers=mine,
-            topics=[publisher_topics[i] for i in mine],
-            due_ns=[due[i] for i in mine],
-            drain_timeout_s=plan.drain_timeout_s,
-        )
-    for name, mine in _dealt(workload.subscribers, subscriber_names).items():
-        topics = [subscriber_topics[i] for i in mine]
-        plans[name] = SubscriberPlan(
-            **common,
-            name=name,
-            seed=f"{plan.seed} {plan.index} {name}",
-            subscribers=mine,
-            topics=topics,
-            probes=[publishers_of[topic] for topic in topics],
-            expected=sum(messages_on[topic] for topic in topics),
-            schedule_ns=workload.schedule_ns,
-        )
-    return plans
-
-
-def _dealt(count: int, names: Sequence[str]) -> dict[str, list[int]]:
-    return {name: list(range(i, count, len(names))) for i, name in enumerate(names)}
 
 
 def _submit(plans: ProcessPlans, executor: Executor) -> Records:
@@ -236,7 +144,7 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     plan, workload = trial.plan, trial.plan.workload
     publishers = [name for name in coordinator.names if name.startswith("publisher")]
     subscribers = [name for name in coordinator.names if name.startswith("subscriber")]
-    within_s = plan.set_up_within_s + plan.drain_timeout_s + 0.02 * workload.subscribers
+    within_s = plan.step_within_s
     for role, names in (("subscriber", subscribers), ("publisher", publishers)):
         if not await coordinator.reached("connect", names, within_s):
             raise TrialError(f"the {role} process did not get its connections to {server.url} open")
@@ -275,7 +183,7 @@ def _load(server: RunningServer) -> Load | None:
 
 async def _collect(trial: Trial, coordinator: Coordinator, relayed: bytes | None, records: Records) -> list[str]:
     """Take the records of all processes, and of those that have one where others have none; return what went wrong."""
-    await asyncio.wait(records.values(), timeout=_RETURN_WITHIN_S)
+    await asyncio.wait(records.values(), timeout=trial.plan.return_within_s)
     published: list[tuple[PublisherRecord, ClockOffset]] = []
     received: list[tuple[SubscriberRecord, ClockOffset]] = []
     wrong: list[str] = []

@@ -1,0 +1,149 @@
+"""What a trial is asked to do, and what it asks of each of its processes."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rtbench.errors import UsageError
+from rtbench.plan.schedule import due_times
+from rtbench.plan.variant import Variant
+from rtbench.plan.workload import Workload
+from rtbench.transports import registry
+from rtbench.transports.contract import Client
+from rtbench.transports.records import PublisherPlan, SubscriberPlan
+from rtbench.trial.phase import STARTING_S, Course, closing_s, connecting_s, probing_s, return_within_s
+
+ProcessPlans = Mapping[str, PublisherPlan | SubscriberPlan]
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One trial: what is measured, and by how many processes.
+
+    `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
+    started, with `tls` over TLS. The control channel listens on `control_host`. Each step of the set-up may take
+    `set_up_within_s`, and longer with many subscribers.
+    """
+
+    index: int
+    block: int
+    variant: Variant
+    workload: Workload
+    seed: int
+    tls: bool = False
+    url: str | None = None
+    publisher_processes: int = 1
+    subscriber_processes: int = 1
+    control_host: str = "127.0.0.1"
+    set_up_within_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        for role, processes, members in (
+            ("publisher", self.publisher_processes, self.workload.publishers),
+            ("subscriber", self.subscriber_processes, self.workload.subscribers),
+        ):
+            if not 1 <= processes <= members:
+                raise UsageError(f"{role} processes must be 1 to {members}, one for each {role}: got {processes}")
+
+    @property
+    def _client(self) -> Client:
+        return registry.client(self.variant.transport, self.variant.client)
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long without a delivery means that no more will come: the client of the transport says it."""
+        return self._client.drain_timeout_s(**self.variant.options)
+
+    @property
+    def fetching_s(self) -> float:
+        """How long a message waits at most until its subscriber fetches it: twice the average that the client says."""
+        return 2 * self._client.steady(self.workload.rate_hz, **self.variant.options).wait_s
+
+    @property
+    def step_within_s(self) -> float:
+        """The limit of each step of the set-up."""
+        return self.set_up_within_s + self.drain_timeout_s + 0.02 * self.workload.subscribers
+
+    @property
+    def return_within_s(self) -> float:
+        """The limit of closing all connections and returning the records."""
+        return return_within_s(self.workload.publishers + self.workload.subscribers)
+
+    @property
+    def expected_s(self) -> float:
+        """About how long the trial takes: its processes, its probes, its schedule, and its last messages."""
+        publishers, subscribers = self.workload.publishers, self.workload.subscribers
+        set_up_s = STARTING_S + connecting_s(subscribers) + probing_s(publishers, subscribers)
+        waiting_s = 2 * self.fetching_s + self.workload.schedule_ns / 1e9
+        return set_up_s + waiting_s + closing_s(publishers + subscribers)
+
+    def course(self, processes: ProcessPlans) -> Course:
+        """Return what the phases of the trial are expected to take and to count."""
+        subscribers = [p for p in processes.values() if isinstance(p, SubscriberPlan)]
+        return Course(
+            publishers=self.workload.publishers,
+            subscribers=self.workload.subscribers,
+            probes=sum(sum(p.probes) for p in subscribers),
+            deliveries=sum(p.expected for p in subscribers),
+            schedule_s=self.workload.schedule_ns / 1e9,
+            fetching_s=self.fetching_s,
+            set_up_within_s=self.step_within_s,
+            drain_timeout_s=self.drain_timeout_s,
+        )
+
+
+def process_plans(
+    plan: TrialPlan,
+    publisher_names: Sequence[str],
+    subscriber_names: Sequence[str],
+    address: tuple[str, int],
+    token: str,
+) -> ProcessPlans:
+    """Deal the publishers and the subscribers of a trial to processes in turn; return the plan of each process."""
+    workload, variant = plan.workload, plan.variant
+    due = [array("q", times.tobytes()) for times in due_times(workload, plan.seed, plan.block)]
+    publisher_topics, subscriber_topics = workload.publisher_topics, workload.subscriber_topics
+    publishers_of = Counter(publisher_topics)
+    messages_on: Counter[str] = Counter()
+    for topic, times in zip(publisher_topics, due, strict=True):
+        messages_on[topic] += len(times)
+    common: dict[str, Any] = {
+        "control": address,
+        "token": token,
+        "transport": variant.transport,
+        "client": variant.client,
+        "options": dict(variant.options),
+        "payload_bytes": workload.payload_bytes,
+    }
+    plans: dict[str, PublisherPlan | SubscriberPlan] = {}
+    for name, mine in _dealt(workload.publishers, publisher_names).items():
+        plans[name] = PublisherPlan(
+            **common,
+            name=name,
+            seed=f"{plan.seed} {plan.index} {name}",
+            publishers=mine,
+            topics=[publisher_topics[i] for i in mine],
+            due_ns=[due[i] for i in mine],
+            drain_timeout_s=plan.drain_timeout_s,
+        )
+    for name, mine in _dealt(workload.subscribers, subscriber_names).items():
+        topics = [subscriber_topics[i] for i in mine]
+        plans[name] = SubscriberPlan(
+            **common,
+            name=name,
+            seed=f"{plan.seed} {plan.index} {name}",
+            subscribers=mine,
+            topics=topics,
+            probes=[publishers_of[topic] for topic in topics],
+            expected=sum(messages_on[topic] for topic in topics),
+            schedule_ns=workload.schedule_ns,
+        )
+    return plans
+
+
+def _dealt(count: int, names: Sequence[str]) -> dict[str, list[int]]:
+    return {name: list(range(i, count, len(names))) for i, name in enumerate(names)}
