@@ -250,6 +250,15 @@ def test_a_broker_that_is_not_ours_has_the_sum_of_both_hops_and_neither() -> Non
     assert row["network_server_mean_ms"] > 0
 
 
+@pytest.mark.process
+def test_two_may_ask_at_the_same_time() -> None:
+    async def ask() -> tuple[bytes | None, bytes | None]:
+        async with server_process.server_process("tcp", "embedded") as server:
+            return await asyncio.gather(server.relay_log(), server.relay_log())
+
+    assert [*asyncio.run(ask())] == [b"", b""]
+
+
 # A server process that does not answer
 
 
