@@ -250,17 +250,25 @@ def test_a_broker_that_is_not_ours_has_the_sum_of_both_hops_and_neither() -> Non
     assert row["network_server_mean_ms"] > 0
 
 
+@pytest.mark.process
+def test_two_may_ask_at_the_same_time() -> None:
+    async def ask() -> tuple[bytes | None, bytes | None]:
+        async with server_process.server_process("tcp", "embedded") as server:
+            return await asyncio.gather(server.relay_log(), server.relay_log())
+
+    assert [*asyncio.run(ask())] == [b"", b""]
+
+
 # A server process that does not answer
 
 
 @pytest.mark.process
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP here")
 def test_a_server_process_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_process, "ANSWER_WITHIN_S", 0.1)
-
     async def ask() -> tuple[bytes | None, bytes | None]:
         async with server_process.server_process("tcp", "embedded") as server:
             before = await server.relay_log()
+            monkeypatch.setattr(server_process, "ANSWER_WITHIN_S", 0.1)
             os.kill(server.pid, signal.SIGSTOP)
             assert until(lambda: psutil.Process(server.pid).status() == psutil.STATUS_STOPPED)
             return before, await server.relay_log()

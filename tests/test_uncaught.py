@@ -91,6 +91,16 @@ async def fails(error: BaseException) -> None:
     raise error
 
 
+def test_a_group_of_errors_is_the_first_of_them_and_a_long_text_is_one_line() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(ValueError("one\n  two")))
+
+    with pytest.raises(ExceptionGroup) as raised:
+        asyncio.run(main())
+    assert registry.described(raised.value) == "ValueError: one two"
+
+
 def test_a_task_that_somebody_awaited_tells_nothing() -> None:
     async def main() -> list[str]:
         errors: list[str] = []

@@ -102,11 +102,13 @@ def _meant_variant(word: str) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Return type and text of an error, with file and line of the transport that it came from.
+    """Return type and text of an error, the first of a group, on one line, with file and line in the transport.
 
     A connection that ends and an error of the bench say what happened, not that a module is wrong: they have no place.
     """
-    text = f"{type(error).__name__}: {error}"
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, Error | ConnectionError):
         return text
     if isinstance(error, SyntaxError) and error.filename:

@@ -46,6 +46,7 @@ class ServerProcess:
     process: asyncio.subprocess.Process
     ca: str | None = None
     errors: list[str] = field(default_factory=list)
+    _asked: asyncio.Lock = field(default_factory=asyncio.Lock)  # one question at a time
 
     @property
     def pid(self) -> int:
@@ -66,7 +67,7 @@ class ServerProcess:
         assert stdin is not None
         assert stdout is not None
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with self._asked, asyncio.timeout(ANSWER_WITHIN_S):
                 stdin.write(b"\n")
                 return await stdout.readexactly((await _answer_of(stdout, self.errors))["bytes"])
         except (OSError, TimeoutError, EOFError, ValueError, TypeError, KeyError):
