@@ -190,6 +190,17 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail at once where a measurement would be started: what should be refused was not."""
+
+    def started(work: Any) -> None:
+        work.close()
+        pytest.fail("a measurement was started")
+
+    monkeypatch.setattr("asyncio.run", started)
+
+
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small comparison of everything that needs nothing but the package, measured once for all tests."""

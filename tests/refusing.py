@@ -13,4 +13,6 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert stderr.count("\n") == 1
+    assert len(stderr) < 1000
+    assert stderr.rstrip("\n").isprintable()
     return stderr

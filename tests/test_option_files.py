@@ -42,6 +42,7 @@ FILES = {  # content: what is said
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("nothing_starts")
 @pytest.mark.parametrize(("content", "said"), FILES.items(), ids=[content[:30].decode("latin-1") for content in FILES])
 def test_a_wrong_file_of_options_is_named_with_its_key(
     directory: Path, content: bytes, said: str, capsys: pytest.CaptureFixture[str]

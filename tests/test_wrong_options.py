@@ -177,6 +177,7 @@ VARIABLES = [
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("nothing_starts")
 @pytest.mark.parametrize(("arguments", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_bad_input_gets_one_line_and_exit_code_2(
     directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
@@ -206,6 +207,7 @@ def test_a_server_that_cannot_be_started_is_refused_in_one_line(
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("nothing_starts")
 @pytest.mark.parametrize(("arguments", "variables", "said"), VARIABLES, ids=[row[2][:50] for row in VARIABLES])
 def test_a_wrong_variable_is_named(
     directory: Path,
