@@ -8,6 +8,7 @@ The library raises these errors. Only the command line prints them and exits.
       TrialError        one trial failed; the other trials continue: exit 1
         Refused         the server refused a request of the client (a subscription, a publish)
       Interrupted       the user stopped the run; finished trials are saved: exit 130
+      NotSaved          (in rtbench.experiments.runner) measured, and the directory cannot be written: exit 1
       ResultError       a saved result is missing, damaged or of another schema: exit 2
 """
 

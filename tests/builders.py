@@ -8,6 +8,7 @@ simulated, simulated_trial        results whose truth is known, with the chance 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -243,14 +244,19 @@ def with_sparse_part(result: Comparison, trials: Mapping[str, Measured]) -> Comp
 
 
 def save(result: Result[Any], path: Path) -> Path:
-    """Save a result whole, as a run does trial by trial."""
+    """Save a result whole, as a run does trial by trial; what its environment lacks comes from the reference."""
     path.mkdir(parents=True)
-    for each in result.trials if result.sampled else ():
-        storage.write_samples(path / storage.samples_name(each.counts.index), result.samples_of(each))
-    for each in result.sparse if isinstance(result, Comparison) else ():
-        storage.write_samples(path / storage.samples_name(each.counts.index, "sparse-"), result.samples_of(each))
-    storage.write_description(path, result.description())
+    for name, samples in result.sample_files():
+        storage.write_samples(path / name, samples)
+    content = result.description()
+    known = json.loads((REFERENCE / "result.json").read_text(encoding="utf-8"))["environment"]
+    storage.write_description(path, {**content, "environment": _filled(content["environment"], known)})
     return path
+
+
+def _filled(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    both = {name: _filled(values[name], others[name]) for name in values if isinstance(others.get(name), dict)}
+    return {**others, **values, **both}
 
 
 def saved_trials(path: Path) -> int:

@@ -127,12 +127,12 @@ def test_an_option_of_a_client_is_added_in_its_own_module(copy: Copy) -> None:
 @pytest.mark.process
 def test_an_option_of_a_server_is_added_in_its_own_module(copy: Copy) -> None:
     copy.edit(
-        "servers/sse.py",
+        "servers/websocket.py",
         lambda text: text.replace("    *,\n    capacity", "    *,\n    greeting: str = 'hello',\n    capacity", 1),
     )
     assert "--greeting" in copy.rtbench("serve", "--help")
     size = ("--trials", "1", "--duration", "300ms", "--warmup", "100ms", "--quiet")
-    copy.rtbench("run", "--transport", "sse", "--server-option", "greeting=good day", *size, "--out", "out")
+    copy.rtbench("run", "--transport", "websocket", "--server-option", "greeting=good day", *size, "--out", "out")
     assert '"greeting": "good day"' in (copy.directory / "out" / "result.json").read_text(encoding="utf-8")
 
 

@@ -63,7 +63,8 @@ class Laboratory:
         done = self._program(
             *("run", "--transport", subject.transport, "--server", "oracle", "--out", "out"),
             *("--trials", "1", "--rate", "100", "--duration", "400ms", "--warmup", "0s"),
-            *("--subscribers", str(SUBSCRIBERS), *subject.options),
+            *(() if "--subscribers" in subject.options else ("--subscribers", str(SUBSCRIBERS))),
+            *subject.options,
             PYTHONPATH=os.pathsep.join(path),
             **faults.environment,
         )

@@ -102,7 +102,7 @@ DAMAGES = [
     ("other arrays", forge, "samples/000.npz"),
     ("two files swapped", swap, "samples/000.npz holds what belongs in samples/001.npz"),
     ("one file copied over another", lambda d: shutil.copy(samples(d, 1), samples(d, 0)), "holds what belongs in samples/001.npz"),
-    ("a folder for a file", put_a_folder, "is damaged: IsADirectoryError"),
+    ("a folder for a file", put_a_folder, "is no regular file"),
     ("no result.json", lambda d: (d / "result.json").unlink(), "holds no result"),
     ("half a result.json", lambda d: (d / "result.json").write_text('{"schema": 3'), "result.json cannot be read"),
     ("an empty result.json", lambda d: (d / "result.json").write_text(""), "result.json cannot be read"),
@@ -117,11 +117,11 @@ DAMAGES = [
     ("an edited sum of a file", lambda d: edited(d, lambda c: c["files"].clear()), "result.json was edited"),
     ("no sum", lambda d: edited(d, lambda c: c.pop("sha256")), "result.json was edited"),
     ("a forged sum, no sum of a file", lambda d: resealed(d, lambda c: c["files"].clear()), "is damaged: KeyError"),
-    ("a forged sum, no workload", lambda d: resealed(d, lambda c: c.pop("workload")), "is damaged: KeyError"),
-    ("a forged sum, no settings", lambda d: resealed(d, lambda c: c.update(settings=[])), "is damaged: AttributeError"),
-    ("a forged sum, an unknown count", lambda d: resealed(d, lambda c: c["trials"][0].update(x=1)), "is damaged: TypeError"),
-    ("a file outside the result", lambda d: resealed(d, lambda c: c["trials"][0].update(samples="../x.npz")), "outside the result"),
-    ("an absolute file", lambda d: resealed(d, lambda c: c["trials"][0].update(samples="/x.npz")), "outside the result"),
+    ("a forged sum, no workload", lambda d: resealed(d, lambda c: c.pop("workload")), "the file: 'workload' is a required property"),
+    ("a forged sum, no settings", lambda d: resealed(d, lambda c: c.update(settings=[])), "settings: [] is not of type 'object'"),
+    ("a forged sum, an unknown count", lambda d: resealed(d, lambda c: c["trials"][0].update(x=1)), "trials/0: Additional properties are not"),
+    ("a file outside the result", lambda d: resealed(d, lambda c: c["trials"][0].update(samples="../x.npz")), "trials/0/samples: '../x.npz' does not match"),
+    ("an absolute file", lambda d: resealed(d, lambda c: c["trials"][0].update(samples="/x.npz")), "trials/0/samples: '/x.npz' does not match"),
 ]  # fmt: skip
 
 

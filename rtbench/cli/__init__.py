@@ -15,6 +15,7 @@ import pkgutil
 import re
 import sys
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -62,7 +63,23 @@ def group() -> None:
 
 def main() -> None:
     """Run the program: every error is one line on standard error, and an exit code."""
+    _open_streams()
     sys.exit(run_program())
+
+
+def _open_streams() -> None:
+    """Let standard streams that are closed (`>&-`) lead to nowhere; or a socket would get the number of one of them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
+
+
+def drop_output() -> None:
+    """Let the rest of standard output lead to nowhere: its reader is gone, or its disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_program(arguments: list[str] | None = None) -> int:
@@ -92,13 +109,18 @@ def _run_program(arguments: list[str] | None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _print_error("interrupted", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has closed the pipe
+        drop_output()
         return 0
+    except OSError as error:
+        drop_output()
+        what = f"{error.filename}" if error.filename else "standard output cannot be written"
+        return _print_error(f"{what}: {error.strerror}", 1)
     return code if isinstance(code, int) else 0
 
 
 def _print_error(text: str, code: int) -> int:
-    click.echo(f"rtbench: {_line(text)}", err=True)
+    with suppress(OSError):  # nobody reads it, then
+        click.echo(f"rtbench: {_line(text)}", err=True)
     return code
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtbench.cli import drop_output
 from rtbench.cli.options import MeasuringCommand, check_variables, output_options, settings_from, with_sources
 from rtbench.errors import UsageError
 
@@ -69,14 +70,14 @@ def experiment_command(
 def carry_out(measure: Callable[[Watch], Result[Any]], chart: bool, as_json: bool, quiet: bool, strict: bool) -> int:
     """Measure with a progress line, print the result, draw its charts if asked to; return the exit code."""
     from rtbench.experiments.progress import progress_line
-    from rtbench.experiments.runner import Stopped
+    from rtbench.experiments.runner import NotSaved, Stopped
 
     try:
         with progress_line(False if quiet else None) as watch:
             result = measure(watch)
-    except Stopped as stopped:
-        if stopped.result.trials:
-            print_result(stopped.result, as_json)
+    except (Stopped, NotSaved) as error:
+        if error.result.trials:
+            print_result(error.result, as_json)
         raise
     print_result(result, as_json)
     if chart:
@@ -88,11 +89,16 @@ def carry_out(measure: Callable[[Watch], Result[Any]], chart: bool, as_json: boo
 
 
 def print_result(result: Result[Any], as_json: bool) -> None:
-    """Print the report, or the result as JSON with the rows of its summary."""
+    """Print the report, or the result as JSON with the rows of its summary; to a pipe as long as somebody reads it."""
     if as_json:
-        click.echo(json.dumps({**result.description(), "summary": list(result.summary)}, indent=1))
+        text = json.dumps({**result.description(), "summary": list(result.summary)}, indent=1)
     else:
-        click.echo(result.report(output_width()))
+        text = result.report(output_width())
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()  # the exit code is that of the result, all the same
 
 
 def output_width() -> int:

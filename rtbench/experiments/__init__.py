@@ -53,7 +53,7 @@ def load(path: str | Path) -> Result[Any]:
         if not isinstance(kind, str) or kind not in known:
             raise ResultError(f"{directory} is of the kind {kind!r}, and this rtbench has {', '.join(known)}")
         if wrong := first_error(_schema(), content):
-            raise ResultError(f"{directory}/result.json was not written by rtbench: {wrong}")
+            raise ResultError(f"{directory}/result.json was not written by rtbench: {wrong}; {storage.REMEDY}")
         result: Result[Any] = known[content["kind"]].result_type.load(content, directory)
         return result
     except storage.BROKEN as error:

@@ -16,12 +16,13 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from rtbench.errors import Interrupted, ResultError
+from rtbench.errors import Error, Interrupted, ResultError
 from rtbench.experiments.progress import Durations, Progress, Watch
 from rtbench.plan.settings import Given, Setting
 from rtbench.result.result import COMPLETE, INCOMPLETE, Result
 from rtbench.trial.executor import FreshProcesses
 from rtbench.trial.phase import Phase
+from rtbench.units import counted
 
 AnyResult = TypeVar("AnyResult", bound=Result[Any])
 Step = TypeVar("Step")
@@ -94,6 +95,7 @@ def run(
     Raises:
         UsageError: the settings cannot be measured, or `out` cannot be written.
         Interrupted: by Ctrl-C or a signal, after saving what there is as incomplete; the exception has it as `result`.
+        NotSaved: `out` could not be written in the end; the exception has the `result`.
     """
     result = experiment.start(settings)
     with experiment.limits(result):
@@ -112,7 +114,7 @@ def resume(
 
     Raises:
         ResultError: it is complete, or cannot be measured here as it was begun.
-        Interrupted: as in `run`.
+        Interrupted, NotSaved: as in `run`.
     """
     if result.status == COMPLETE:
         raise ResultError("the result is complete: there is nothing left to measure")
@@ -125,8 +127,18 @@ class Stopped(Interrupted):
     """The experiment was interrupted; `result` is what was measured."""
 
     def __init__(self, result: Result[Any]) -> None:
-        done, where = len(result.trials), f", saved in {result.path} as incomplete" if result.path else ""
-        super().__init__(f"interrupted; {done} trial{'s' if done != 1 else ''} measured{where}")
+        where = f", saved in {result.path} as incomplete" if result.path else ""
+        if result.unsaved:
+            where = f", not saved in {result.path} ({result.unsaved})"
+        super().__init__(f"interrupted; {counted(len(result.trials), 'trial')} measured{where}")
+        self.result = result
+
+
+class NotSaved(Error):
+    """All was measured, and could not be saved; `result` has it in memory."""
+
+    def __init__(self, result: Result[Any]) -> None:
+        super().__init__(f"the result is not saved: {result.path} cannot be written ({result.unsaved})")
         self.result = result
 
 
@@ -140,6 +152,8 @@ def _carry_out(
         asyncio.run(work)
     if result.status != COMPLETE:
         raise Stopped(result)
+    if result.unsaved:
+        raise NotSaved(result)
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import chain
@@ -116,8 +116,16 @@ class Comparison(Result[Measured]):
         """Note what formats and laws predict at any update rate; then as for every result."""
         self.laws = {variant.name: law for variant in self.variants if (law := self._law(variant)) is not None}
         super().finish(status)
-        if self.path is not None and self.kind == "comparison":
-            storage.write_text(self.path / "rates.csv", self.rate_table.to_csv())
+
+    def tables(self) -> dict[str, Table]:
+        """Return the table of update rates too, for a comparison."""
+        return super().tables() | ({"rates.csv": self.rate_table} if self.kind == "comparison" else {})
+
+    def sample_files(self) -> Iterator[tuple[str, Mapping[str, NDArray[Any]]]]:
+        """Yield the samples of the sparse part too."""
+        yield from super().sample_files()
+        for trial in self.sparse:
+            yield storage.samples_name(trial.counts.index, _SPARSE), self.samples_of(trial)
 
     def _law(self, variant: Variant) -> Law | None:
         client = registry.client(variant.transport, variant.client)
@@ -182,12 +190,9 @@ class Comparison(Result[Measured]):
 
     def add_sparse(self, trials: Sequence[Measured]) -> None:
         """Take in the trials of all variants at a low rate, and save them."""
-        for trial in trials:
-            self.write_samples(trial, _SPARSE)
         self.sparse.extend(trials)
         self.forget_tables()
-        if self.path is not None:
-            storage.write_description(self.path, self.description())
+        self.save()
 
     @property
     def precision(self) -> Precision | None:

@@ -7,8 +7,9 @@ saved is whole at any time, so that an interrupted result can be read and resume
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -64,7 +65,7 @@ Trial = TypeVar("Trial", bound=MeasuredTrial)
 
 @dataclass(repr=False)
 class Result(ABC, Generic[Trial]):
-    """What an experiment gave. `path` is where it is saved, None if it is not."""
+    """What an experiment gave. `path` is where it is saved, None if it is not; `unsaved` is why that failed."""
 
     kind: str
     settings: Mapping[str, Given]
@@ -76,6 +77,7 @@ class Result(ABC, Generic[Trial]):
     status: str = INCOMPLETE
     observations: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
+    unsaved: str = ""
 
     # what an experiment says of its results
 
@@ -165,6 +167,15 @@ class Result(ABC, Generic[Trial]):
             **more,
         )
 
+    def tables(self) -> dict[str, Table]:
+        """Return what is derived from a finished result, by the name of the file."""
+        return {"summary.csv": self.summary, "trials.csv": self.trial_table}
+
+    def sample_files(self) -> Iterator[tuple[str, Mapping[str, NDArray[Any]]]]:
+        """Yield the samples of each trial, with the name of their file; none if the trials keep none."""
+        for trial in self.trials if self.sampled else ():
+            yield storage.samples_name(trial.counts.index), self.samples_of(trial)
+
     def save_in(self, path: Path) -> None:
         """Save it in a directory from now on.
 
@@ -180,23 +191,38 @@ class Result(ABC, Generic[Trial]):
         """Take in a trial and save it."""
         self.trials.append(trial)
         self.forget_tables()
-        if self.path is not None:
-            self.write_samples(trial)
-            storage.write_description(self.path, self.description())
+        self.save()
 
-    def write_samples(self, trial: Trial, part: str = "") -> None:
-        """Save the samples of a trial, if it has any; `part` is the beginning of the name of the file."""
-        if self.path is not None and self.sampled:
-            storage.write_samples(self.path / storage.samples_name(trial.counts.index, part), self.samples_of(trial))
+    def save(self) -> None:
+        """Save what is not yet saved; where that fails, say so, and go on: the next call tries it again.
+
+        What was measured stays in memory all the while. `unsaved` says why the last call failed.
+        """
+        if self.path is None:
+            return
+        try:
+            if not self.path.exists():
+                warnings.warn(f"{self.path} is gone; what was measured is saved there again", stacklevel=2)
+            for name, samples in self.sample_files():
+                if not (self.path / name).exists():
+                    storage.write_samples(self.path / name, samples)
+            storage.write_description(self.path, self.description())
+            for name, table in self.tables().items() if self.observations else ():
+                storage.write_text(self.path / name, table.to_csv())
+        except OSError as error:
+            if not self.unsaved:
+                warnings.warn(
+                    f"{self.path} cannot be written now: {error.strerror}; the measurement goes on", stacklevel=2
+                )
+            self.unsaved = error.strerror or str(error)
+        else:
+            self.unsaved = ""
 
     def finish(self, status: str = COMPLETE) -> None:
         """Mark the result complete (or left incomplete) and write what is derived from it."""
         self.status = status
         self.observations = self.observe()
-        if self.path is not None:
-            storage.write_description(self.path, self.description())
-            storage.write_text(self.path / "summary.csv", self.summary.to_csv())
-            storage.write_text(self.path / "trials.csv", self.trial_table.to_csv())
+        self.save()
 
     def forget_tables(self) -> None:
         """Compute the tables anew when they are next asked for: a trial was added, or replaced."""

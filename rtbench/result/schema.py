@@ -24,6 +24,7 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {  # of a field's annotation
     "Predicted | None": {"anyOf": [{"$ref": "#/$defs/predicted"}, {"type": "null"}]},
     "Load | None": {"anyOf": [{"$ref": "#/$defs/load"}, {"type": "null"}]},
 }
+_MOST_CHARACTERS = 160  # of what is wrong: it holds the value
 _TEXT = "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]*$"  # no control characters but tab and new line
 _SAMPLES = {
     "description": "File of its messages and deliveries, within the result",
@@ -34,14 +35,14 @@ _SAMPLES = {
 
 def first_error(schema: Mapping[str, Any], content: Any) -> str:
     """Return what is wrong with the content of a result.json, in one short sentence; empty if nothing is."""
-    from jsonschema import (
-        Draft202012Validator,
-    )  # here, since it is needed by whoever reads a result, and by nobody else
+    import jsonschema  # here, since whoever reads a result needs it, and nobody else
 
-    for error in Draft202012Validator(schema).iter_errors(content):
-        place = "/".join(str(part) for part in error.absolute_path) or "the file"
-        return f"{place}: {error.message}"
-    return ""
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
+    if error is None:
+        return ""
+    place = "/".join(str(part) for part in error.absolute_path) or "the file"
+    message = error.message if len(error.message) <= _MOST_CHARACTERS else f"{error.message[:_MOST_CHARACTERS]} ..."
+    return f"{place}: {message}"
 
 
 def schema_of(

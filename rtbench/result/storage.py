@@ -25,10 +25,11 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import IO, TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -42,7 +43,7 @@ MAX_DESCRIPTION_BYTES = 256 * 2**20  # of result.json
 MAX_SAMPLES_BYTES = 4 * 2**30  # of a file of samples, unpacked
 
 _T = TypeVar("_T")
-_REMEDY = "copy the whole directory again, or measure again"
+REMEDY = "copy the whole directory again, or measure again"
 BROKEN = (
     *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError, MemoryError),
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
@@ -81,11 +82,8 @@ def _sum_of(content: bytes) -> dict[str, Any]:
 
 def write_samples(file: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     """Write the samples of a trial."""
-    file.parent.mkdir(exist_ok=True)
-    part = file.with_suffix(".part")
-    with part.open("wb") as opened:
+    with _whole(file) as opened:
         np.savez_compressed(opened, **columns)  # type: ignore[arg-type]
-    part.replace(file)
 
 
 def samples_name(index: int, part: str = "") -> str:
@@ -95,11 +93,23 @@ def samples_name(index: int, part: str = "") -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader finds the old content or the new, never a part."""
+    with _whole(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to write; it is there once all is written, and no part of it is left where that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(part).chmod(0o644)
-    Path(part).replace(path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        Path(part).chmod(0o644)
+        Path(part).replace(path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
 
 
 def claim(path: Path) -> None:
@@ -135,23 +145,27 @@ def read_description(directory: Path) -> dict[str, Any]:
     """
     file = directory / "result.json"
     try:
-        content = json.loads(_content(file, MAX_DESCRIPTION_BYTES).decode())
+        content = json.loads(_content(file, MAX_DESCRIPTION_BYTES).decode(), parse_constant=_no_number)
     except FileNotFoundError:
         raise ResultError(f"{directory} holds no result (no result.json in it)") from None
     except RecursionError:
-        raise ResultError(f"{file} is nested too deeply for a result; {_REMEDY}") from None
+        raise ResultError(f"{file} is nested too deeply for a result; {REMEDY}") from None
     except (OSError, ValueError) as error:
-        raise ResultError(f"{file} cannot be read: {error}; {_REMEDY}") from None
+        raise ResultError(f"{file} cannot be read: {error}; {REMEDY}") from None
     if not isinstance(content, dict):
-        raise ResultError(f"{file} is not a result of rtbench; {_REMEDY}")
+        raise ResultError(f"{file} is not a result of rtbench; {REMEDY}")
     if content.get("schema") != SCHEMA:
         raise ResultError(
             f"{file} has schema {content.get('schema')}, and this rtbench reads {SCHEMA}; "
             "read it with the rtbench that wrote it, or measure again"
         )
     if content.get("sha256") != content_sha256(content):
-        raise ResultError(f"{file} was edited after it was written (its SHA-256 is another); {_REMEDY}")
+        raise ResultError(f"{file} was edited after it was written (its SHA-256 is another); {REMEDY}")
     return content
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON (RFC 8259, section 6)")
 
 
 def _content(file: Path, most_bytes: int) -> bytes:
@@ -160,18 +174,22 @@ def _content(file: Path, most_bytes: int) -> bytes:
     Raises:
         ResultError: it is no regular file (a pipe would wait for ever), or larger than `most_bytes`.
     """
-    with os.fdopen(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:
-        status = os.fstat(opened.fileno())
+    handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise ResultError(f"{file} is no regular file; {_REMEDY}")
+            raise ResultError(f"{file} is no regular file; {REMEDY}")
         if status.st_size > most_bytes:
-            raise ResultError(f"{file} has {status.st_size} bytes; a result has at most {most_bytes}")
-        return opened.read()
+            raise ResultError(f"{file} has {status.st_size} bytes; a result has at most {most_bytes}; {REMEDY}")
+        with os.fdopen(handle, "rb", closefd=False) as opened:
+            return opened.read()
+    finally:
+        os.close(handle)
 
 
 def damaged(directory: Path, error: Exception) -> ResultError:
     """Return the error that says that the content of a result makes no sense."""
-    return ResultError(f"{directory} is damaged: {type(error).__name__}: {error}; {_REMEDY}")
+    return ResultError(f"{directory} is damaged: {type(error).__name__}: {error}; {REMEDY}")
 
 
 def read_samples(directory: Path, name: str, files: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -183,7 +201,9 @@ def read_samples(directory: Path, name: str, files: Mapping[str, Any]) -> dict[s
     raw = io.BytesIO(_checked(directory, name, files))
     unpacked = sum(member.file_size for member in zipfile.ZipFile(raw).infolist())
     if unpacked > MAX_SAMPLES_BYTES:
-        raise ResultError(f"{directory / name} unpacks to {unpacked} bytes; a result has at most {MAX_SAMPLES_BYTES}")
+        raise ResultError(
+            f"{directory / name} unpacks to {unpacked} bytes; a result has at most {MAX_SAMPLES_BYTES}; {REMEDY}"
+        )
     with np.load(raw, allow_pickle=False) as samples:
         return dict(samples)
 
@@ -220,18 +240,16 @@ def _checked(directory: Path, name: str, files: Mapping[str, Any]) -> bytes:
         ResultError: it is not, or it is not to be found.
     """
     file = directory / name
-    if ".." in Path(name).parts or Path(name).is_absolute():
-        raise ResultError(f"{directory}/result.json names a file outside the result: {name}; do not use it")
     try:
         raw = _content(file, MAX_SAMPLES_BYTES)
     except FileNotFoundError:
-        raise ResultError(f"{file} is missing; {_REMEDY}") from None
+        raise ResultError(f"{file} is missing; {REMEDY}") from None
     expected, found = files[name], _sum_of(raw)
     if found == expected:
         return raw
     owner = next((other for other, its in files.items() if its == found), None)
     if owner is not None:
-        raise ResultError(f"{file} holds what belongs in {owner}; {_REMEDY}")
+        raise ResultError(f"{file} holds what belongs in {owner}; {REMEDY}")
     if found["bytes"] < expected["bytes"]:
-        raise ResultError(f"{file} is cut short: {found['bytes']} bytes of {expected['bytes']}; {_REMEDY}")
-    raise ResultError(f"{file} was changed after it was written (its SHA-256 is another); {_REMEDY}")
+        raise ResultError(f"{file} is cut short: {found['bytes']} bytes of {expected['bytes']}; {REMEDY}")
+    raise ResultError(f"{file} was changed after it was written (its SHA-256 is another); {REMEDY}")

@@ -33,6 +33,7 @@ LIBRARIES = (
     "paho-mqtt",
     "numpy",
     "click",
+    "jsonschema",
     "matplotlib",
     "psutil",
     "trustme",
