@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -52,13 +53,10 @@ def test_a_full_disk_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     trials, made.trials = made.trials, []
     made.save_in(tmp_path / "out")
     monkeypatch.setattr(storage, "write_samples", full)
-    with pytest.warns(
-        UserWarning, match="cannot be written now: No space left on device; the measurement goes"
-    ) as said:
-        for trial in trials:
-            made.add(trial)
-        made.finish()
-    assert len(said) == 1
+    with pytest.warns(UserWarning, match="cannot be written now: No space left on device; the measurement goes on"):
+        made.add(trials[0])
+    made.add(trials[1])  # a second warning would be an error
+    made.finish()
     assert str(NotSaved(made)) == (
         f"the result is not saved: {tmp_path / 'out'} cannot be written (No space left on device)"
     )
@@ -78,11 +76,12 @@ def test_a_directory_that_is_gone_is_made_again_with_all_there_was(tmp_path: Pat
 
 
 def test_a_file_that_cannot_be_written_leaves_no_part(tmp_path: Path) -> None:
-    for write, content in ((storage.write_text, "x"), (storage.write_samples, {})):
-        (tmp_path / "taken" / "inside").mkdir(parents=True, exist_ok=True)
-        with pytest.raises(OSError, match="irectory"):
-            write(tmp_path / "taken", content)
-        assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+    (tmp_path / "taken" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="irectory"):
+        storage.write_text(tmp_path / "taken", "x")
+    with pytest.raises(OSError, match="irectory"):
+        storage.write_samples(tmp_path / "taken", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_what_is_not_saved_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -157,8 +156,6 @@ def test_a_file_that_is_no_result_is_one_line(
 
 
 def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    import json
-
     content = json.loads((path / "result.json").read_text())
     change(content)
     storage.write_text(path / "result.json", json.dumps({**content, "sha256": storage.content_sha256(content)}))
@@ -174,7 +171,7 @@ def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         (lambda c: c["trials"][0].update(index=10**30), "is greater than the maximum"),
         (lambda c: c["trials"][0].update(server_cpu_ns="many"), "trials/0/server_cpu_ns: 'many'"),
         (lambda c: c["settings"].update(rate=None), "settings/rate: None is not of type 'object'"),
-        (lambda c: c["workload"].update(rate_hz=float("nan")), "workload"),
+        (lambda c: c["workload"].update(rate_hz=float("nan")), "NaN is no number of JSON"),
     ],
 )
 def test_a_result_of_wrong_types_is_one_line(
@@ -193,5 +190,5 @@ def test_samples_that_unpack_to_more_than_any_result_are_refused(
 ) -> None:
     path = save(comparison([variant("sse")]), tmp_path / "saved")
     monkeypatch.setattr(storage, "MAX_SAMPLES_BYTES", 10_000)
-    with pytest.raises(rtbench.errors.ResultError, match="unpacks to [0-9]+ bytes; a result has at most 10000"):
+    with pytest.raises(rtbench.errors.ResultError, match=r"unpacks to [0-9]+ bytes; a result has at most 10000"):
         rtbench.load(path)
