@@ -86,6 +86,8 @@ class WebSocket:
             return connection, sock
         except websockets.InvalidHandshake as error:
             raise Refused(f"upgrade of {topic}: {error}") from error
+        except TimeoutError:
+            raise ConnectionError(f"{self._url} does not answer the opening handshake") from None
 
     async def _read(self, topic: str, connection: ClientConnection, sock: MeteredSocket) -> AsyncIterator[Message]:
         missed = 0

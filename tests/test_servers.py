@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Program
+from tests.conftest import RTBENCH, Program
 from tests.connecting import has_ipv6
 
 SMALL = ("--trials", "1", "--rate", "100", "--duration", "400ms", "--warmup", "0s", "--out", "out")
@@ -167,3 +169,20 @@ def test_a_comparison_has_a_variant_for_each_value_of_an_option_where_the_server
     )
     assert done.returncode == 0, done.stderr
     assert list(summary(rtbench)) == ["websocket (capacity=50)", "websocket (capacity=500)", "mqtt-qos0"]
+
+
+@pytest.mark.process
+def test_a_server_without_a_file_for_a_connection_says_so_once(tmp_path: Path) -> None:
+    few = ["bash", "-c", f"ulimit -n 70; exec {RTBENCH[0]} serve polling"]
+    with subprocess.Popen(few, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        port = json.loads(server.stdout.readline())["url"].rpartition(":")[2]
+        connections = [socket.create_connection(("127.0.0.1", int(port))) for _ in range(80)]
+        said = server.stderr.readline()
+        assert said.startswith("rtbench: the server raised OSError: [Errno 24] Too many open files")
+        for connection in connections:
+            connection.close()
+        server.terminate()
+        assert server.stderr.read() == ""
+        assert server.wait() == 0

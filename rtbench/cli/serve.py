@@ -125,16 +125,27 @@ async def _serve(
 ) -> None:
     import asyncio
 
+    from rtbench.system import room
     from rtbench.system.tls import server_context
     from rtbench.transports import registry
     from rtbench.transports.serving import serve
+    from rtbench.trial.uncaught import note, taken
 
+    errors: list[str] = []
+
+    def say(error: BaseException) -> None:
+        if note(errors, error):
+            click.echo(f"rtbench: the server raised {errors[-1]}", err=True)
+
+    room.all_open_files()
     stop = asyncio.Event()
     for name in ("SIGTERM", "SIGINT"):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
     tls = server_context(*map(str, files)) if files is not None else None
-    async with serve(transport, server, host, port, options, tls) as url:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(taken(say))
+        url = await stack.enter_async_context(serve(transport, server, host, port, options, tls))
         if warning := exposure(url, registry.server(transport, server).options, options, encrypted=tls is not None):
             click.echo(warning, err=True)
         click.echo(json.dumps({"transport": transport, "server": server, "url": url, "pid": os.getpid()}))

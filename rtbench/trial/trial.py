@@ -147,7 +147,8 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     within_s = plan.step_within_s
     for role, names in (("subscriber", subscribers), ("publisher", publishers)):
         if not await coordinator.reached("connect", names, within_s):
-            raise TrialError(f"the {role} process did not get its connections to {server.url} open")
+            late = f"within {within_s:.0f} s; the server does not answer, or not in time"
+            raise TrialError(f"the {role} process did not get its connections to {server.url} open {late}")
     coordinator.tell("probe", publishers)
     for names in (publishers, subscribers):
         if not await coordinator.reached("probe", names, within_s):
