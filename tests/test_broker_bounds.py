@@ -46,6 +46,7 @@ def test_a_subscriber_that_does_not_read_costs_a_bounded_queue_and_delays_nobody
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_client_that_does_not_read_answers_is_not_read_from() -> None:
     with serving() as broker:
         for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):

@@ -107,6 +107,7 @@ def test_a_metric_is_added_in_one_file_and_the_dictionary_is_written(copy: Copy)
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_an_option_of_a_client_is_added_in_its_own_module(copy: Copy) -> None:
     copy.edit(
         "clients/long_polling.py",
@@ -137,6 +138,7 @@ def test_an_option_of_a_server_is_added_in_its_own_module(copy: Copy) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_an_experiment_is_added_in_two_files(copy: Copy) -> None:
     (copy.package / "experiments" / "burst.py").write_text(EXPERIMENT, encoding="utf-8")
     (copy.package / "cli" / "burst.py").write_text(COMMAND, encoding="utf-8")
@@ -149,6 +151,7 @@ def test_an_experiment_is_added_in_two_files(copy: Copy) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_client_that_cannot_be_loaded_spoils_no_other_transport(copy: Copy) -> None:
     info = copy.directory / "half-1.dist-info"
     info.mkdir()
@@ -162,6 +165,7 @@ def test_a_client_that_cannot_be_loaded_spoils_no_other_transport(copy: Copy) ->
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_several_values_of_an_option_are_several_variants(copy: Copy) -> None:
     size = ("--trials", "1", "--duration", "300ms", "--warmup", "100ms", "--quiet", "--no-control")
     intervals = ("--interval", "50ms", "--interval", "100ms")

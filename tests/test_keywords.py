@@ -29,6 +29,7 @@ def test_every_option_is_a_typed_keyword(experiment: Any, keywords: type) -> Non
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_type_checker_finds_a_wrong_keyword(tmp_path: Path) -> None:
     (tmp_path / "right.py").write_text('import rtbench\n\nrtbench.run("mqtt", qos=2, duration="5s").report()\n')
     (tmp_path / "wrong.py").write_text(

@@ -72,6 +72,7 @@ def test_it_is_stored_without_outputs(path: Path) -> None:
 
 @every_notebook
 @pytest.mark.process
+@pytest.mark.long
 def test_it_runs(path: Path) -> None:
     notebook = run(path)
     cells = code_cells(notebook)

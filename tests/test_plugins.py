@@ -47,6 +47,7 @@ def test_a_broken_plugin_is_named_with_its_line(rtbench: Program, server: str, c
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_broken_plugin_is_left_out_of_a_comparison_of_everything(rtbench: Program) -> None:
     installed, said = rtbench.directory / "installed", "ZeroDivisionError: division by zero (other_client.py, line 3)"
     install(installed, SERVER, CLIENT + "\n1 / 0\n")

@@ -287,6 +287,7 @@ def test_small_messages_to_many_take_the_bytes_that_were_predicted(comparison: P
 
 @pytest.mark.process
 @linux
+@pytest.mark.long
 def test_large_messages_from_many_take_the_bytes_that_were_predicted() -> None:
     check(
         rtbench.compare(

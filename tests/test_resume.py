@@ -88,6 +88,7 @@ def test_a_comparison_goes_on_where_it_was_interrupted(rtbench: Program) -> None
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_idle_connections_go_on_where_they_were_interrupted(rtbench: Program) -> None:
     out = rtbench.directory / "out"
     before = interrupted(rtbench, *IDLE, after=1)

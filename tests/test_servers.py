@@ -173,12 +173,12 @@ def test_a_comparison_has_a_variant_for_each_value_of_an_option_where_the_server
 
 @pytest.mark.process
 def test_a_server_without_a_file_for_a_connection_says_so_once(tmp_path: Path) -> None:
-    few = ["bash", "-c", f"ulimit -n 70; exec {RTBENCH[0]} serve polling"]
+    few = ["bash", "-c", f"ulimit -n 100; exec {RTBENCH[0]} serve polling"]
     with subprocess.Popen(few, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
         assert server.stdout is not None
         assert server.stderr is not None
         port = json.loads(server.stdout.readline())["url"].rpartition(":")[2]
-        connections = [socket.create_connection(("127.0.0.1", int(port))) for _ in range(80)]
+        connections = [socket.create_connection(("127.0.0.1", int(port))) for _ in range(110)]
         said = server.stderr.readline()
         assert said.startswith("rtbench: the server raised OSError: [Errno 24] Too many open files")
         for connection in connections:

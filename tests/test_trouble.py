@@ -29,7 +29,10 @@ LONG = ("--trials", "3", "--duration", "1s", "--warmup", "100ms", "--out", "out"
 SERVERS = [
     pytest.param(("--transport", "sse"), "rtbench.trial.server_process", id="embedded"),
     pytest.param(
-        ("--transport", "mqtt", "--server", "mosquitto"), "mosquitto.conf", id="mosquitto", marks=needs("mosquitto")
+        ("--transport", "mqtt", "--server", "mosquitto"),
+        "mosquitto.conf",
+        id="mosquitto",
+        marks=[needs("mosquitto"), pytest.mark.long],
     ),
 ]
 

@@ -122,6 +122,7 @@ def connection_to(port: int) -> socket.socket:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_it_takes_part_in_a_comparison(reader: Reader, tmp_path: Path) -> None:
     out = tmp_path / "result"
     said = reader.runs_rtbench(

@@ -101,6 +101,12 @@ def _meant_variant(word: str) -> str:
     return ""
 
 
+def read_points() -> None:
+    """Read the entry points of all transports; what needs them later opens no file."""
+    for kind in _GROUPS:
+        points(kind)
+
+
 def described(error: BaseException) -> str:
     """Return type and text of an error, the first of a group, on one line, with file and line in the transport.
 

@@ -44,6 +44,7 @@ class _Log(logging.Handler):
 @contextmanager
 def taken(take: Take) -> Iterator[None]:
     """Call `take` with each exception that is logged as an error, or that ends a thread of this process."""
+    registry.read_points()  # now: to say where an error comes from takes files, and they may be what is missing
     log, hook = _Log(take), threading.excepthook
     logging.getLogger().addHandler(log)
     threading.excepthook = lambda args: take(args.exc_value) if args.exc_value else None
