@@ -35,11 +35,15 @@ __all__ = ["Broker", "by_hand", "serve", "software"]
 
 TLS_HANDSHAKE_WITHIN_S = 10.0
 
-MaxQueued = Annotated[int, Option("messages queued for one client", metavar="N", above=0)]
-MaxQueuedBytes = Annotated[int, Option("bytes of these, and of those not yet acknowledged", metavar="BYTES", above=0)]
-MaxUnreleased = Annotated[int, Option("bytes of QoS 2 messages of one client before PUBREL", metavar="BYTES", above=0)]
-MaxSubscriptions = Annotated[int, Option("bytes of one client's topic filters", metavar="BYTES", above=0)]
-MaxRetained = Annotated[int, Option("bytes of all retained messages", metavar="BYTES", above=0)]
+MaxQueued = Annotated[int, Option("messages queued for one client", metavar="N", above=0, most=10**9)]
+MaxQueuedBytes = Annotated[
+    int, Option("bytes of these, and of those not yet acknowledged", metavar="BYTES", above=0, most=2**40)
+]
+MaxUnreleased = Annotated[
+    int, Option("bytes of QoS 2 messages of one client before PUBREL", metavar="BYTES", above=0, most=2**40)
+]
+MaxSubscriptions = Annotated[int, Option("bytes of one client's topic filters", metavar="BYTES", above=0, most=2**40)]
+MaxRetained = Annotated[int, Option("bytes of all retained messages", metavar="BYTES", above=0, most=2**40)]
 
 
 @asynccontextmanager

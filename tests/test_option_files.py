@@ -15,7 +15,7 @@ FILES = {  # content: what is said
     b"rate = []": "--rate is an empty list; give a value, or leave it out",
     b"rate = [1, 2]": "--rate takes one value: got 1, 2",
     b"qos = []": "--qos is an empty list",
-    b"qos = true": "--qos must be like 0: got True",
+    b"qos = true": "--qos must be one of 0, 1, 2: got True",
     b"server = [['embedded']]": "--server must be a text: got ['embedded']",
     b"server = { name = 'embedded' }": "--server must be a text: got {'name': 'embedded'}",
     b"[rate]\na = 1": "--rate must be a number: got {'a': 1}",

@@ -83,9 +83,9 @@ REFUSED = [
     ("a warm-up of a year", ["run", "--transport", "sse", "--warmup", "8760h"], "--warmup must be 0s to 168h: got 8760h"),
     ("an interval of weeks", ["run", "--transport", "polling", "--interval", "1000h"], "--interval must be at most 86400s"),
     ("an infinite interval", ["run", "--transport", "polling", "--interval", "inf"], "'inf' is not a time"),
-    ("an infinite QoS", ["run", "--transport", "mqtt", "--qos", "inf"], "--qos must be like 0: got 'inf'"),
-    ("a QoS in other digits", ["run", "--transport", "mqtt", "--qos", "１"], "--qos must be like 0: got '１'"),
-    ("a capacity without end", ["run", "--transport", "sse", "--server-option", "capacity=inf"], "--capacity must be like 10000: got 'inf'"),
+    ("an infinite QoS", ["run", "--transport", "mqtt", "--qos", "inf"], "--qos must be one of 0, 1, 2: got 'inf'"),
+    ("a QoS in other digits", ["run", "--transport", "mqtt", "--qos", "１"], "--qos must be one of 0, 1, 2: got '１'"),
+    ("a capacity without end", ["run", "--transport", "sse", "--server-option", "capacity=inf"], "--capacity must be a whole number: got 'inf'"),
     ("too many trials", ["run", "--transport", "sse", "--trials", "10001"], "--trials must be 1 to 10000: got 10001"),
     ("too many most trials", ["run", "--transport", "sse", "--precision", "5%", "--most-trials", "10001"], "--most-trials must be 1 to 10000: got 10001"),
     ("a precision out of reach", ["run", "--transport", "sse", "--precision", "1e-300"], "--precision must be 0.1% to 99%"),
@@ -156,8 +156,9 @@ REFUSED_TO_SERVE = [
     ("an address that is not ours", ["serve", "sse", "--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
     ("a server whose name is misspelt", ["serve", "websockets"], "did you mean websocket?"),
     ("a port out of range", ["serve", "sse", "--port", "99999"], "99999 is not in the range"),
-    ("a capacity without end", ["serve", "sse", "--capacity", "inf"], "--capacity must be like 10000: got 'inf'"),
+    ("a capacity without end", ["serve", "sse", "--capacity", "inf"], "--capacity must be a whole number: got 'inf'"),
     ("a certificate with a NUL", ["serve", "sse", "--tls-cert", "a\0b", "--tls-key", "file"], "--tls-cert: the path cannot be"),
+    ("an empty password", ["serve", "mqtt", "--username", "u", "--password-file", "/dev/null"], "has no password on its first line"),
     ("a password that is no text", ["serve", "mqtt", "--username", "u", "--password-file", "bytes"], "--password-file bytes is not a text in UTF-8"),
 ]  # fmt: skip
 VARIABLES = [

@@ -96,11 +96,14 @@ def _secret(option: Option, path: Path | None) -> str | None:
     if path is None:
         return os.environ.get(f"RTBENCH_{option.name.upper()}")
     try:
-        return path.read_text(encoding="utf-8").split("\n", 1)[0]
+        secret = path.read_text(encoding="utf-8").split("\n", 1)[0]
     except OSError as error:
         raise UsageError(f"{option.flag}-file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise UsageError(f"{option.flag}-file {path} is not a text in UTF-8") from None
+    if not secret:
+        raise UsageError(f"{option.flag}-file {path} has no {option.name} on its first line")
+    return secret
 
 
 def exposure(url: str, known: Collection[str], given: Collection[str], *, encrypted: bool) -> str:

@@ -22,9 +22,9 @@ DEFAULT_CAPACITY = 10_000
 DEFAULT_MAX_BYTES = 256 * 2**20
 DEFAULT_MAX_TOPICS = 10_000
 MESSAGE_BYTES = 64  # what a message takes beyond its payload: an object and its place
-Capacity = Annotated[int, Option("messages that the feed of each topic holds", metavar="N", above=0)]
-MaxFeedBytes = Annotated[int, Option("bytes that all feeds hold together", metavar="BYTES", above=0)]
-MaxTopics = Annotated[int, Option("topics", metavar="N", above=0)]
+Capacity = Annotated[int, Option("messages that the feed of each topic holds", metavar="N", above=0, most=10**7)]
+MaxFeedBytes = Annotated[int, Option("bytes that all feeds hold together", metavar="BYTES", above=0, most=2**40)]
+MaxTopics = Annotated[int, Option("topics", metavar="N", above=0, most=10**7)]
 
 T = TypeVar("T", bytes, str | bytes)
 

@@ -61,7 +61,7 @@ class Option:
         try:
             value = self._typed(value)
         except (OverflowError, TypeError, ValueError):
-            raise UsageError(f"{self.flag} must be like {self.default!r}: got {value!r}") from None
+            raise UsageError(f"{self.flag} must be {self._wanted}: got {value!r}") from None
         except UsageError as error:
             raise UsageError(f"{self.flag}: {error}") from None
         if self.above is not None and not value > self.above:
@@ -69,6 +69,14 @@ class Option:
         if self.most is not None and not value <= self.most:
             raise UsageError(f"{self.flag} must be at most {self.shown(self.most)}: got {self.shown(value)}")
         return value
+
+    @property
+    def _wanted(self) -> str:
+        """What a value must be, in words."""
+        if "|" in self.metavar:
+            return f"one of {self.metavar.replace('|', ', ')}"
+        is_whole = isinstance(self.default, int) and not isinstance(self.default, bool)
+        return "a whole number" if is_whole else f"like {self.default!r}"
 
     def _typed(self, value: Any) -> Any:
         if self.name.endswith("_s"):
