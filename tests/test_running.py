@@ -16,7 +16,7 @@ from tests.guard import Guard
 from tests.sharing import made_once
 
 ROOT = Path(__file__).parents[1]
-HOW = ("__init__.py", "conftest.py", "busy.py", "guard.py", "programs.py", "sharing.py")
+HOW = ("__init__.py", "conftest.py", "busy.py", "guard.py", "mqtt_peers.py", "programs.py", "sharing.py")
 FOREIGN = {"_setupstate", "_sock", "_sock_recv", "_packet_read", "_repr_html_"}  # of pytest, paho-mqtt, IPython
 
 
