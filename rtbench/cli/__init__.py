@@ -15,8 +15,7 @@ import pkgutil
 import re
 import sys
 import warnings
-from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -77,9 +76,9 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
-def drop_output() -> None:
-    """Let the rest of standard output lead to nowhere: its reader is gone, or its disk is full."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def drop(stream: TextIO) -> None:
+    """Let the rest of a standard stream lead to nowhere: its reader is gone, or its disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run_program(arguments: list[str] | None = None) -> int:
@@ -109,18 +108,20 @@ def _run_program(arguments: list[str] | None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _print_error("interrupted", 130)
     except BrokenPipeError:
-        drop_output()
+        drop(sys.stdout)
         return 0
     except OSError as error:
-        drop_output()
+        drop(sys.stdout)
         what = f"{error.filename}" if error.filename else "standard output cannot be written"
         return _print_error(f"{what}: {error.strerror}", 1)
     return code if isinstance(code, int) else 0
 
 
 def _print_error(text: str, code: int) -> int:
-    with suppress(OSError):  # nobody reads it, then
+    try:
         click.echo(f"rtbench: {_line(text)}", err=True)
+    except OSError:
+        drop(sys.stderr)
     return code
 
 

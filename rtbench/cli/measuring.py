@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtbench.cli import drop_output
+from rtbench.cli import drop
 from rtbench.cli.options import MeasuringCommand, check_variables, output_options, settings_from, with_sources
 from rtbench.errors import UsageError
 
@@ -98,7 +98,7 @@ def print_result(result: Result[Any], as_json: bool) -> None:
         click.echo(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        drop_output()  # the exit code is that of the result, all the same
+        drop(sys.stdout)  # the exit code is that of the result, all the same
 
 
 def output_width() -> int:
