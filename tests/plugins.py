@@ -84,7 +84,11 @@ class Client(tcp.Tcp):
 @asynccontextmanager
 async def connect(url, meter):
     {connect}
-    yield Client(url, meter)
+    client = Client(url, meter)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 def drain_timeout_s():
     return 0.2
