@@ -17,24 +17,13 @@ import aiohttp
 from aiohttp import web
 
 from rtbench.errors import UsageError
-from rtbench.transports import BACKLOG, Batch, Feeds, ServerContext, refuse_wildcards, server_url
+from rtbench.transports import BACKLOG, Batch, Feeds, ServerContext, feed, refuse_wildcards, server_url
 from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username
-from rtbench.transports.feed import (
-    DEFAULT_CAPACITY,
-    DEFAULT_MAX_BYTES,
-    DEFAULT_MAX_TOPICS,
-    Capacity,
-    Full,
-    MaxFeedBytes,
-    MaxTopics,
-    Room,
-)
 from rtbench.wire import http
 
 from .http_heads import TimedHeads
 
-MAX_PAYLOAD_BYTES = 16 * 2**20
-MAX_ANSWER_BYTES = 16 * 2**20  # of the payloads in one answer; the client gets the rest with its next request
+MAX_ANSWER_BYTES = 64 * 2**20  # of the payloads in one answer; the client gets the rest with its next request
 
 Answer = Callable[[web.Request, Feeds, str], Awaitable[web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,9 +60,9 @@ def relaying(get: Answer, check: Check = len) -> Serve:
     async def serve(
         listener: socket.socket,
         *,
-        capacity: Capacity = DEFAULT_CAPACITY,
-        max_feed_bytes: MaxFeedBytes = DEFAULT_MAX_BYTES,
-        max_topics: MaxTopics = DEFAULT_MAX_TOPICS,
+        capacity: feed.Capacity = feed.DEFAULT_CAPACITY,
+        max_feed_bytes: feed.MaxFeedBytes = feed.DEFAULT_MAX_BYTES,
+        max_topics: feed.MaxTopics = feed.DEFAULT_MAX_TOPICS,
         username: Username = None,
         password: Password = None,
         allow_origin: AllowOrigin = None,
@@ -84,7 +73,7 @@ def relaying(get: Answer, check: Check = len) -> Serve:
         access = Access(
             listener, username=username, password=password, allow_origin=allow_origin, allow_host=allow_host
         )
-        feeds = Feeds(capacity, Room(max_feed_bytes, max_topics))
+        feeds = Feeds(capacity, feed.Room(max_feed_bytes, max_topics))
         connections: dict[object, TimedHeads] = {}
         runner = web.AppRunner(
             _application(feeds, get, check, access, connections),
@@ -140,7 +129,7 @@ def _application(
                 return web.Response(status=refusal.status, text=refusal.text, headers=refusal.headers)
             try:
                 return await handler(request)
-            except Full as error:
+            except feed.Full as error:
                 return web.Response(status=503, text=f"{error}\n")
 
     async def allow_origin(request: web.Request, response: web.StreamResponse) -> None:
@@ -151,7 +140,7 @@ def _application(
             response.headers["Access-Control-Expose-Headers"] = f"ETag, {http.GAP_HEADER}"
             response.headers["Vary"] = "Origin"
 
-    app = web.Application(client_max_size=MAX_PAYLOAD_BYTES, middlewares=[guard])
+    app = web.Application(client_max_size=feed.MAX_PAYLOAD_BYTES, middlewares=[guard])
     app.on_response_prepare.append(allow_origin)
     app.router.add_options("/{topic:.*}", _preflight)
     app.router.add_get("/", _front_page, allow_head=False)

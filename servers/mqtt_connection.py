@@ -246,18 +246,18 @@ class Connection(asyncio.Protocol):
         session.on_pubcomp(packet.packet_id)
 
     def _on_subscribe(self, session: Session, packet: mqtt.Subscribe) -> None:
-        self._check_number(packet.filters)
+        self._refuse_many(packet.filters)
         codes = tuple(self.broker.subscribe(session, topic_filter, qos) for topic_filter, qos in packet.filters)
         self._send(mqtt.Suback(packet.packet_id, codes))
         session.catch_up()
 
     def _on_unsubscribe(self, session: Session, packet: mqtt.Unsubscribe) -> None:
-        self._check_number(packet.filters)
+        self._refuse_many(packet.filters)
         for topic_filter in packet.filters:
             self.broker.unsubscribe(session, topic_filter)
         self._send(mqtt.Unsuback(packet.packet_id))  # [MQTT-3.10.4-5], for an unknown filter too
 
-    def _check_number(self, filters: Sized) -> None:
+    def _refuse_many(self, filters: Sized) -> None:
         if len(filters) > MAX_FILTERS:
             raise Violation(f"{len(filters)} filters, of which {MAX_FILTERS} are allowed in one packet")
 

@@ -281,15 +281,16 @@ class Session:
 
     def on_puback(self, packet_id: int) -> None:
         """Forget a QoS 1 message; ignore any other id."""
-        if self._is_acknowledged(packet_id, 1):
+        if self._acknowledge(packet_id, 1):
             self.catch_up()
 
     def on_pubrec(self, packet_id: int) -> None:
         """Forget a QoS 2 message except its id: the receiver has it."""
-        if self._is_acknowledged(packet_id, 2):
+        if self._acknowledge(packet_id, 2):
             self.released[packet_id] = None
 
-    def _is_acknowledged(self, packet_id: int, qos: int) -> bool:
+    def _acknowledge(self, packet_id: int, qos: int) -> bool:
+        """Forget a message of this id and QoS; return False if there is none."""
         message, of_qos = self.unacknowledged.get(packet_id, (None, 0))
         if message is None or of_qos != qos:
             return False

@@ -19,21 +19,10 @@ from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
-from rtbench.transports import BACKLOG, Feed, Feeds, ServerContext, server_url
-from rtbench.transports.feed import (
-    DEFAULT_CAPACITY,
-    DEFAULT_MAX_BYTES,
-    DEFAULT_MAX_TOPICS,
-    Capacity,
-    Full,
-    MaxFeedBytes,
-    MaxTopics,
-    Room,
-)
+from rtbench.transports import BACKLOG, Feed, Feeds, ServerContext, feed, server_url
 from rtbench.wire import lengths
 
 MAX_LINE_BYTES = 1024
-MAX_PAYLOAD_BYTES = 16 * 2**20
 LINE_WITHIN_S = 10.0  # seconds from the connection to the end of the first line
 SLOW_BYTES = 2**20  # unsent bytes of a connection above which it gets nothing, and later catches up from the feed
 
@@ -80,14 +69,11 @@ class Connection(asyncio.Protocol):
         self._line_in_time = asyncio.get_running_loop().call_later(LINE_WITHIN_S, self.transport.abort)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Forget this connection, and a topic that nobody subscribes to any more."""
+        """Forget this connection."""
         self._line_in_time.cancel()
         self._everyone.discard(self)
-        others = self._subscribers.get(self._topic or "")
-        if others is not None:
-            others.discard(self)
-            if not others:
-                del self._subscribers[self._topic or ""]
+        if self._topic is not None:
+            self._subscribers[self._topic].discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Take the first line, then messages."""
@@ -96,7 +82,7 @@ class Connection(asyncio.Protocol):
             return
         while head := lengths.decode(self._buffer):
             length, start = head
-            if length > MAX_PAYLOAD_BYTES:
+            if length > feed.MAX_PAYLOAD_BYTES:
                 self.transport.abort()
                 return
             if len(self._buffer) < start + length:
@@ -115,7 +101,7 @@ class Connection(asyncio.Protocol):
             return False
         try:
             self._feeds[topic]
-        except Full as error:
+        except feed.Full as error:
             self._refuse(str(error))
             return False
         self._topic, self._buffer = topic, bytearray(rest)
@@ -132,7 +118,7 @@ class Connection(asyncio.Protocol):
         topic = cast(str, self._topic)
         self._feeds[topic].append(payload)
         message = frame(payload)
-        for subscriber in self._subscribers.get(topic, ()):
+        for subscriber in self._subscribers[topic]:
             subscriber.send(message)
 
     def send(self, message: bytes) -> None:
@@ -166,15 +152,15 @@ class Connection(asyncio.Protocol):
 async def serve(
     listener: socket.socket,
     *,
-    capacity: Capacity = DEFAULT_CAPACITY,
-    max_feed_bytes: MaxFeedBytes = DEFAULT_MAX_BYTES,
-    max_topics: MaxTopics = DEFAULT_MAX_TOPICS,
+    capacity: feed.Capacity = feed.DEFAULT_CAPACITY,
+    max_feed_bytes: feed.MaxFeedBytes = feed.DEFAULT_MAX_BYTES,
+    max_topics: feed.MaxTopics = feed.DEFAULT_MAX_TOPICS,
     tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay over bare TCP until left; yield the URL."""
     everyone: set[Connection] = set()
     subscribers: dict[str, set[Connection]] = defaultdict(set)
-    make = partial(Connection, Feeds(capacity, Room(max_feed_bytes, max_topics)), subscribers, everyone)
+    make = partial(Connection, Feeds(capacity, feed.Room(max_feed_bytes, max_topics)), subscribers, everyone)
     server = await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG, ssl=tls)
     try:
         yield server_url("tcp", listener, tls)

@@ -31,21 +31,10 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from rtbench.errors import UsageError
-from rtbench.transports import BACKLOG, Feed, ServerContext, refuse_wildcards, server_url
+from rtbench.transports import BACKLOG, Feed, ServerContext, feed, refuse_wildcards, server_url
 from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username
-from rtbench.transports.feed import (
-    DEFAULT_CAPACITY,
-    DEFAULT_MAX_BYTES,
-    DEFAULT_MAX_TOPICS,
-    Capacity,
-    Full,
-    MaxFeedBytes,
-    MaxTopics,
-    Room,
-)
 
 SUBPROTOCOL = Subprotocol("rtbench")
-MAX_PAYLOAD_BYTES = 16 * 2**20
 SLOW_BYTES = 2**20  # unsent bytes of a connection above which it is taken out of the broadcast
 
 
@@ -66,7 +55,7 @@ def software() -> str:
 class Topic:
     """The feed of one topic, and the connections that receive it."""
 
-    def __init__(self, capacity: int, room: Room) -> None:
+    def __init__(self, capacity: int, room: feed.Room) -> None:
         room.add_topic()
         self.feed: Feed[str | bytes] = Feed(capacity, room)
         self._plain: set[ServerConnection] = set()  # subscribers that keep up, without the subprotocol
@@ -124,9 +113,9 @@ class Topic:
 async def serve(
     listener: socket.socket,
     *,
-    capacity: Capacity = DEFAULT_CAPACITY,
-    max_feed_bytes: MaxFeedBytes = DEFAULT_MAX_BYTES,
-    max_topics: MaxTopics = DEFAULT_MAX_TOPICS,
+    capacity: feed.Capacity = feed.DEFAULT_CAPACITY,
+    max_feed_bytes: feed.MaxFeedBytes = feed.DEFAULT_MAX_BYTES,
+    max_topics: feed.MaxTopics = feed.DEFAULT_MAX_TOPICS,
     username: Username = None,
     password: Password = None,
     allow_origin: AllowOrigin = None,
@@ -135,7 +124,7 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Relay over WebSocket until left; yield the URL."""
     access = Access(listener, username=username, password=password, allow_origin=allow_origin, allow_host=allow_host)
-    room = Room(max_feed_bytes, max_topics)
+    room = feed.Room(max_feed_bytes, max_topics)
     topics: dict[str, Topic] = {}
     cursors: WeakKeyDictionary[ServerConnection, int] = WeakKeyDictionary()
     everyone: WeakSet[ServerConnection] = WeakSet()
@@ -168,7 +157,7 @@ async def serve(
             cursors[connection] = address(request)[0].feed.end
         except UsageError as error:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{error}\n")
-        except Full as error:
+        except feed.Full as error:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
         return None
 
@@ -198,7 +187,7 @@ async def serve(
         compression=None,  # the padding of the payloads would compress to almost nothing
         ping_interval=None,  # a ping that waits behind much data would time out and close the connection
         close_timeout=0.5,
-        max_size=MAX_PAYLOAD_BYTES,
+        max_size=feed.MAX_PAYLOAD_BYTES,
     ) as server:
         yield server_url("ws", listener, tls)
         server.close(close_connections=True)

@@ -246,8 +246,8 @@ def with_sparse_part(result: Comparison, trials: Mapping[str, Measured]) -> Comp
 def save(result: Result[Any], path: Path) -> Path:
     """Save a result whole, as a run does trial by trial; what its environment lacks comes from the reference."""
     path.mkdir(parents=True)
-    for name, samples in result.sample_files():
-        storage.write_samples(path / name, samples)
+    for name, each in result.sample_files():
+        storage.write_samples(path / name, result.samples_of(each))
     content = result.description()
     known = json.loads((REFERENCE / "result.json").read_text(encoding="utf-8"))["environment"]
     storage.write_description(path, {**content, "environment": _filled(content["environment"], known)})

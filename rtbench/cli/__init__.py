@@ -9,6 +9,7 @@ Results go to standard output, everything else to standard error. Exit codes: 0 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import pkgutil
@@ -22,6 +23,7 @@ import click
 from rtbench.errors import Error, UsageError, did_you_mean
 
 _FIRST = ("run", "compare")  # what a newcomer types first; the others follow by name
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what writing to a file can end with
 _NO_COMMANDS = ("measuring", "options", "paths")
 
 
@@ -89,7 +91,7 @@ def run_program(arguments: list[str] | None = None) -> int:
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"rtbench: {_line(str(message))}", err=True)
+    _say(str(message))
 
 
 def _run_program(arguments: list[str] | None) -> int:
@@ -111,18 +113,23 @@ def _run_program(arguments: list[str] | None) -> int:
         drop(sys.stdout)
         return 0
     except OSError as error:
-        drop(sys.stdout)
-        what = f"{error.filename}" if error.filename else "standard output cannot be written"
-        return _print_error(f"{what}: {error.strerror}", 1)
+        if error.filename is None and error.errno in _FULL:
+            drop(sys.stdout)
+            return _print_error(f"standard output cannot be written: {error.strerror}", 1)
+        return _print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     return code if isinstance(code, int) else 0
 
 
 def _print_error(text: str, code: int) -> int:
+    _say(text)
+    return code
+
+
+def _say(text: str) -> None:
     try:
         click.echo(f"rtbench: {_line(text)}", err=True)
     except OSError:
         drop(sys.stderr)
-    return code
 
 
 def _line(text: str) -> str:

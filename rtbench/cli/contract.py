@@ -1,4 +1,4 @@
-"""`rtbench contract`."""
+"""`rtbench contract`: try a transport against the contract that every transport keeps."""
 
 from __future__ import annotations
 

@@ -52,8 +52,6 @@ class Limits:
 MOST_TRIALS = 10_000
 MOST_PAYLOAD_BYTES = 2**24 - 1024  # servers and brokers take 16 MiB, with topic and headers
 MOST_DELIVERIES = 20_000_000  # of a trial: their samples are held in memory
-MOST_HELD = 10_000  # messages of a topic that a server holds, unless its options say otherwise
-MOST_HELD_BYTES = 4 * 2**30  # of all topics
 
 _PARTICIPANTS = Limits(1, 99_999)  # the header of a payload has five digits for a publisher
 _RATE = Limits(0, 1e6, above=True)

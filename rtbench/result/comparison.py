@@ -121,11 +121,11 @@ class Comparison(Result[Measured]):
         """Return the table of update rates too, for a comparison."""
         return super().tables() | ({"rates.csv": self.rate_table} if self.kind == "comparison" else {})
 
-    def sample_files(self) -> Iterator[tuple[str, Mapping[str, NDArray[Any]]]]:
-        """Yield the samples of the sparse part too."""
+    def sample_files(self) -> Iterator[tuple[str, Measured]]:
+        """Yield those of the sparse part too."""
         yield from super().sample_files()
         for trial in self.sparse:
-            yield storage.samples_name(trial.counts.index, _SPARSE), self.samples_of(trial)
+            yield storage.samples_name(trial.counts.index, _SPARSE), trial
 
     def _law(self, variant: Variant) -> Law | None:
         client = registry.client(variant.transport, variant.client)

@@ -171,10 +171,10 @@ class Result(ABC, Generic[Trial]):
         """Return what is derived from a finished result, by the name of the file."""
         return {"summary.csv": self.summary, "trials.csv": self.trial_table}
 
-    def sample_files(self) -> Iterator[tuple[str, Mapping[str, NDArray[Any]]]]:
-        """Yield the samples of each trial, with the name of their file; none if the trials keep none."""
+    def sample_files(self) -> Iterator[tuple[str, Trial]]:
+        """Yield the name of each file of samples, and the trial whose samples are in it."""
         for trial in self.trials if self.sampled else ():
-            yield storage.samples_name(trial.counts.index), self.samples_of(trial)
+            yield storage.samples_name(trial.counts.index), trial
 
     def save_in(self, path: Path) -> None:
         """Save it in a directory from now on.
@@ -203,9 +203,9 @@ class Result(ABC, Generic[Trial]):
         try:
             if not self.path.exists():
                 warnings.warn(f"{self.path} is gone; what was measured is saved there again", stacklevel=2)
-            for name, samples in self.sample_files():
+            for name, trial in self.sample_files():
                 if not (self.path / name).exists():
-                    storage.write_samples(self.path / name, samples)
+                    storage.write_samples(self.path / name, self.samples_of(trial))
             storage.write_description(self.path, self.description())
             for name, table in self.tables().items() if self.observations else ():
                 storage.write_text(self.path / name, table.to_csv())

@@ -21,6 +21,7 @@ from rtbench.transports.relay_log import relayed
 DEFAULT_CAPACITY = 10_000
 DEFAULT_MAX_BYTES = 256 * 2**20
 DEFAULT_MAX_TOPICS = 10_000
+MAX_PAYLOAD_BYTES = 16 * 2**20  # of a message that a server takes
 MESSAGE_BYTES = 64  # what a message takes beyond its payload: an object and its place
 Capacity = Annotated[int, Option("messages that the feed of each topic holds", metavar="N", above=0, most=10**7)]
 MaxFeedBytes = Annotated[int, Option("bytes that all feeds hold together", metavar="BYTES", above=0, most=2**40)]
