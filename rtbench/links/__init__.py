@@ -1,0 +1,10 @@
+"""Links: the network between clients and server, emulated without root, with faults that leave evidence.
+
+`link.py` says what every link does. There are two kinds:
+
+    packet_link.py   Linux: server and clients live in two network namespaces, and a relay between them delays and drops
+                     the packets themselves; TCP is that of the kernel, and sends again what was dropped
+    stream_link.py   everywhere: a relay of TCP connections that delays their bytes
+
+`measure.py` measures a link from outside, before each trial.
+"""
