@@ -32,7 +32,7 @@ def test_a_fault_is_read_and_written(text: str, fault: Fault) -> None:
         ("cut@2", "no unit"),
         ("cut@2s for 1s", "does not last"),
         ("stall@2s", "for 1s"),
-        ("stal@2s for 1s", "stall"),
+        ("stal@2s for 1s", "did you mean stall"),
         ("stall@2s for 1s of 50%", "takes no share"),
         ("offline@2s for 3s of 0%", "above 0"),
         ("offline@2s for 3s of 120%", "above 0"),
