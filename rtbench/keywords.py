@@ -34,6 +34,9 @@ class RunKeywords(_Keywords, total=False):
     """Of `rtbench.run`."""
 
     url: str
+    network: Names
+    link: Literal["auto", "packet", "stream"]
+    fault: Names
     pattern: Literal["fan-out", "fan-in", "room", "pairs"]
     publishers: int
     subscribers: int

@@ -30,6 +30,19 @@ if TYPE_CHECKING:
 
 WORKLOAD = (
     Metric("trials", "integer", "completed trials", lambda g: len(g.trials)),
+    Metric(
+        "network",
+        "text",
+        "what lies between clients and server: `loopback`, or an emulated network by its name or its numbers",
+        lambda g: g.variant.network,
+    ),
+    Metric(
+        "link",
+        "text",
+        "what emulates it: `packet` (packets are delayed and dropped), `stream` (a relay of TCP connections), or "
+        "`loopback`: nothing",
+        lambda g: g.variant.link,
+    ),
     Metric("publishers", "integer", "the workload: number of publishers", lambda g: g.workload.publishers),
     Metric("subscribers", "integer", "the workload: number of subscribers", lambda g: g.workload.subscribers),
     Metric("rate_hz", "number", "the workload: messages per second of each publisher", lambda g: g.workload.rate_hz),
@@ -81,6 +94,14 @@ def _wire_total(part: str) -> Callable[[Group], int | None]:
 
 def _of_counts(name: str) -> Callable[[Group], Any]:
     return lambda g: getattr(g.only.counts, name)
+
+
+def _mbit_per_s(name: str) -> Callable[[Group], float | None]:
+    def of(group: Group) -> float | None:
+        bps = getattr(group.only.counts, name)
+        return None if bps is None else bps / 1e6
+
+    return of
 
 
 TRIAL_HEAD = (
@@ -184,6 +205,26 @@ OF_A_TRIAL = (
         "whether the sockets of the server could be read: `True` or `False`",
         lambda g: g.only.counts.server_retransmitted_bytes is not None,
     ),
+    Metric(
+        "link_rtt_ms",
+        "number",
+        "median round-trip time of the link, measured before the trial; empty without an emulated network",
+        _of_counts("link_rtt_ms"),
+    ),
+    Metric(
+        "link_loss_share",
+        "number",
+        "share of the packets that the link lost in that measurement, there and back, 0 to 1; empty if it carries no "
+        "packets",
+        _of_counts("link_loss"),
+    ),
+    Metric(
+        "link_down_mbit_per_s",
+        "number",
+        "rate from server to client in that measurement; empty where the network does not limit it",
+        _mbit_per_s("link_down_bps"),
+    ),
+    Metric("link_up_mbit_per_s", "number", "the same from client to server", _mbit_per_s("link_up_bps")),
     Metric(
         "achieved_share",
         "number",

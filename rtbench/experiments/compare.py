@@ -27,7 +27,10 @@ from rtbench.analysis.measured import Measured
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
-from rtbench.plan.settings import Given, Setting, resolve, sparse_workloads, workload_of
+from rtbench.links.choice import link_kind
+from rtbench.plan.faults import LINK
+from rtbench.plan.network import LOOPBACK
+from rtbench.plan.settings import Given, Setting, faults_of, resolve, sparse_workloads, workload_of
 from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
@@ -67,7 +70,7 @@ class Compare:
 
     def start(self, settings: Mapping[str, Given]) -> Comparison:
         """Return an empty result with the variants that the settings name, all without any in a comparison."""
-        variants = chosen_variants(settings, everything=self.kind == "comparison")
+        variants = _over_links(chosen_variants(settings, everything=self.kind == "comparison"), settings)
         if settings["url"].value is not None:
             check_url(settings["url"].value)
         workload = workload_of(settings)
@@ -172,6 +175,18 @@ class Compare:
             result.add_sparse(await asyncio.gather(*trials))
         else:
             result.add(await _trial(step, executor(), note))
+
+
+def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> list[Variant]:
+    """Return the variants with the kind of link that each is measured over.
+
+    Raises:
+        UsageError: no link does what is asked for.
+    """
+    faults = faults_of(settings)
+    kind = link_kind(settings["link"].value, [v.network for v in variants], faults)
+    broken = any(fault.breaks == LINK for fault in faults)
+    return [replace(v, link=kind if broken or v.network != LOOPBACK else LOOPBACK) for v in variants]
 
 
 def _slowest(note: Note) -> Callable[[int, Phase], None]:

@@ -1,8 +1,8 @@
 """Line: one way of a network: what is sent into it comes out later, in order, or not at all. Pure: its clock is given.
 
-A packet waits until the line is free, occupies it for as long as its bits take at the rate of the line, and then travels
-for the delay. As many bytes may wait as the line carries in `QUEUE_S` or two round trips, and at least 64 KiB; what finds
-that many waiting is dropped, as in the buffer of a router.
+A packet waits until the line is free, occupies it for as long as its bits take at the rate of the line, and then
+travels for the delay. As many bytes may wait as the line carries in `QUEUE_S` or two round trips, and at least 64 KiB;
+what finds that many waiting is dropped, as in the buffer of a router.
 """
 
 from __future__ import annotations

@@ -27,6 +27,9 @@ class Place:
     namespaces: Namespaces | None = None
 
 
+HERE = Place()
+
+
 @dataclass(frozen=True)
 class Done:
     """What a link did for a fault: when (CLOCK_MONOTONIC) it began and ended, and counts of what it did."""
@@ -38,9 +41,14 @@ class Done:
 
 
 class Link(Protocol):
-    """A running link. `server` is where the server listens, `clients` is where the client processes run."""
+    """A running link: `server` is where the server listens, `clients` where the client processes run.
+
+    `pid` is the process that does the work: its CPU time is not the server's. It is in the network namespace of the
+    server.
+    """
 
     kind: str
+    pid: int
     server: Place
     clients: Place
 

@@ -1,7 +1,7 @@
 """Network namespaces without root, and TUN devices in them (Linux): user_namespaces(7), network_namespaces(7).
 
-Whoever makes a user namespace has every capability in it, so it may make network namespaces and devices there. Nothing of
-the machine outside is touched; with the last process in a namespace, it is gone with all its devices.
+Whoever makes a user namespace has every capability in it, so it may make network namespaces and devices there. Nothing
+of the machine outside is touched; with the last process in a namespace, it is gone with all its devices.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The relay process of a packet link: moves IP packets between two TUN devices, one in each network namespace.
 
-`python -m rtbench.links.packet_relay` reads one JSON line from standard input (network, seed, addresses), answers with one
-(`{"user": FILE, "clients": FILE, "server": FILE}`: the namespaces, or `{"error": ...}`), and relays until standard input
-ends. Further lines are questions: `{"faults": [[at_ns, text], ...]}` plans faults, `{"tell": true}` asks what passed and
-what was done. The process holds the namespaces: they end with it.
+`python -m rtbench.links.packet_relay` reads one JSON line from standard input (network, seed), answers with one
+(`{"user": FILE, "clients": FILE, "server": FILE}`: the namespaces, or `{"error": ...}`), and relays until standard
+input ends. Further lines are questions: `{"faults": [[at_ns, text], ...]}` plans faults, `{}` asks what passed and what
+was done. The process holds the namespaces: they end with it.
 """
 
 from __future__ import annotations

@@ -69,6 +69,33 @@ class Fault:
         return f"{self.kind}@{_shown(self.at_s)}{lasts}{share}"
 
 
+MOST_LATE_NS = 20_000_000  # a fault that is seen to begin later or earlier than this is not the one that was planned
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of a fault, by others than those that did it: times in nanoseconds after the start of the trial.
+
+    `began_ns` is None for a fault that nobody saw. `seen` says by what it was seen.
+    """
+
+    fault: str
+    planned_ns: int
+    began_ns: int | None
+    ended_ns: int | None
+    seen: str
+
+    @property
+    def wrong(self) -> str:
+        """Why it does not prove the fault, in words; empty if it does."""
+        if self.began_ns is None:
+            return f"'{self.fault}' was not seen: {self.seen}"
+        late_ms = (self.began_ns - self.planned_ns) / 1e6
+        if abs(late_ms) > MOST_LATE_NS / 1e6:
+            return f"'{self.fault}' was seen {abs(late_ms):.0f} ms {'late' if late_ms > 0 else 'early'}: {self.seen}"
+        return ""
+
+
 _FAULT = re.compile(r"\s*([\w-]+)\s*@\s*(\S+?)(?:\s+for\s+(\S+))?(?:\s+of\s+(\S+))?\s*")
 
 

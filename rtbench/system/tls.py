@@ -49,8 +49,8 @@ def server_context(cert_file: str, key_file: str) -> ServerContext:
 
 
 @contextmanager
-def certificate_files() -> Iterator[tuple[str, str, str]]:
-    """Make a certificate for the loopback names of this machine.
+def certificate_files(*hosts: str) -> Iterator[tuple[str, str, str]]:
+    """Make a certificate for the loopback names of this machine, and for `hosts`.
 
     Yields the file of the certificate, the file of its key, and the certificate of its authority as PEM text. Only this
     user can read the files. They are deleted when the context ends.
@@ -58,7 +58,7 @@ def certificate_files() -> Iterator[tuple[str, str, str]]:
     import trustme
 
     authority = trustme.CA()
-    made = authority.issue_cert(*HOSTS)
+    made = authority.issue_cert(*dict.fromkeys((*HOSTS, *hosts)))
     with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
         cert, key = Path(directory, "cert.pem"), Path(directory, "key.pem")
         cert.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))

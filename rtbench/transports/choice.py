@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rtbench.errors import UsageError
+from rtbench.plan.network import LOOPBACK
 from rtbench.plan.settings import Given
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, Variant, in_order, label
 from rtbench.transports import registry
@@ -34,8 +36,9 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         servers = [EXTERNAL_SERVER]
     given = _client_options(settings)
     for_servers = _named_values("--server-option", _value(settings, "server_option"))
+    networks = _listed(_value(settings, "network")) or [LOOPBACK]
     if not everything:
-        _refuse_several({"--transport": names, "--server": servers, **given, **for_servers})
+        _refuse_several({"--transport": names, "--server": servers, "--network": networks, **given, **for_servers})
     several = [name for name, values in given.items() if len(values) > 1]
     found: list[Variant] = []
     for name in dict.fromkeys(names or _usable()):
@@ -56,6 +59,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         found += _controls()
     if _value(settings, "tls"):
         _check_tls(found)
+    found = [replace(variant, network=network) for network in networks for variant in found]
     return in_order(list({variant.name: variant for variant in found}.values()))
 
 

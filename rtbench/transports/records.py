@@ -25,6 +25,7 @@ class ProcessPlan:
 
     `name` is how the coordinator addresses it (`publisher-0`). `control` is the address of the control channel and
     `token` the word that lets this process in. `options` are those of the client. `seed` seeds Python's random numbers.
+    `namespaces` are files of a user namespace and a network namespace, which the process enters once it has joined.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ProcessPlan:
     client: str
     options: dict[str, Any]
     seed: str = ""
+    namespaces: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

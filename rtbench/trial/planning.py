@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtbench.errors import UsageError
+from rtbench.links.link import Namespaces
+from rtbench.plan.faults import Fault
+from rtbench.plan.network import Network, network_of
 from rtbench.plan.schedule import due_times
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
@@ -26,7 +29,7 @@ class TrialPlan:
 
     `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
     started, with `tls` over TLS. The control channel listens on `control_host`. Each step of the set-up may take
-    `set_up_within_s`, and longer with many subscribers.
+    `set_up_within_s`, and longer with many subscribers. `faults` are done at their times, in order.
     """
 
     index: int
@@ -40,6 +43,7 @@ class TrialPlan:
     subscriber_processes: int = 1
     control_host: str = "127.0.0.1"
     set_up_within_s: float = 20.0
+    faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
         for role, processes, members in (
@@ -52,6 +56,11 @@ class TrialPlan:
     @property
     def _client(self) -> Client:
         return registry.client(self.variant.transport, self.variant.client)
+
+    @property
+    def network(self) -> Network:
+        """The network between clients and server; one without delay where there is none."""
+        return network_of(self.variant.network) or Network()
 
     @property
     def drain_timeout_s(self) -> float:
@@ -102,6 +111,7 @@ def process_plans(
     subscriber_names: Sequence[str],
     address: tuple[str, int],
     token: str,
+    namespaces: Namespaces | None = None,
 ) -> ProcessPlans:
     """Deal the publishers and the subscribers of a trial to processes in turn; return the plan of each process."""
     workload, variant = plan.workload, plan.variant
@@ -118,6 +128,7 @@ def process_plans(
         "client": variant.client,
         "options": dict(variant.options),
         "payload_bytes": workload.payload_bytes,
+        "namespaces": None if namespaces is None else (namespaces.user, namespaces.network),
     }
     plans: dict[str, PublisherPlan | SubscriberPlan] = {}
     for name, mine in _dealt(workload.publishers, publisher_names).items():

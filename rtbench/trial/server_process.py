@@ -19,12 +19,13 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from threading import Thread
 from typing import Any, BinaryIO, cast
 
 from rtbench.errors import Error, TrialError, UsageError
+from rtbench.links.link import HERE, Namespaces, Place
 from rtbench.system.tls import certificate_files, server_context
 from rtbench.transports import registry, relay_log
 from rtbench.transports.serving import serve
@@ -76,9 +77,9 @@ class ServerProcess:
 
 @asynccontextmanager
 async def server_process(
-    name: str, server: str, options: Mapping[str, Any] | None = None, tls: bool = False
+    name: str, server: str, options: Mapping[str, Any] | None = None, tls: bool = False, place: Place = HERE
 ) -> AsyncIterator[ServerProcess]:
-    """Start a server in a fresh process on a free port of 127.0.0.1; end it, and all it started, on leaving.
+    """Start a server in a fresh process on a free port of a place; end it, and all it started, on leaving.
 
     With `tls` it has a certificate made for it.
 
@@ -97,7 +98,8 @@ async def server_process(
     try:
         request = {"transport": name, "server": server, "options": dict(options or {}), "tls": tls}
         errors: list[str] = []
-        answer = await _ask_to_serve(process, {**request, "host": "127.0.0.1", "port": 0}, errors)
+        where = {"host": place.host, "port": 0, "namespaces": place.namespaces and asdict(place.namespaces)}
+        answer = await _ask_to_serve(process, {**request, **where}, errors)
         yield ServerProcess(answer["url"], process, answer["ca"], errors)
     finally:
         await asyncio.shield(_end(process))
@@ -156,7 +158,7 @@ async def _serve_until_end_of_input(request: Mapping[str, Any], answers: BinaryI
             tls = authority = None
             with ExitStack() as until_loaded:  # the key is on disk only while the server starts
                 if request["tls"]:
-                    cert, key, authority = until_loaded.enter_context(certificate_files())
+                    cert, key, authority = until_loaded.enter_context(certificate_files(request["host"]))
                     tls = server_context(cert, key)
                 url = await stack.enter_async_context(serve(*names, request["options"], tls))
             _answer(answers, {"url": url, "ca": authority})
@@ -204,7 +206,12 @@ def _main() -> None:
 
     with taken(take):
         try:
-            asyncio.run(_serve_until_end_of_input(json.loads(_first_line()), answers, take))
+            request = json.loads(_first_line())
+            if request["namespaces"]:
+                from rtbench.links.namespaces import enter  # here, since few servers have them
+
+                enter(Namespaces(**request["namespaces"]))
+            asyncio.run(_serve_until_end_of_input(request, answers, take))
         except BaseException as error:
             take(error)
             raise

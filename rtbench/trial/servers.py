@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from rtbench.errors import TrialError, UsageError
+from rtbench.links.link import HERE, Place
 from rtbench.system import process
 from rtbench.trial.server_process import server_process
 
@@ -63,8 +64,8 @@ class RunningServer:
 class ServerSource(Protocol):
     """Where a server comes from."""
 
-    def running(self) -> AbstractAsyncContextManager[RunningServer]:
-        """Return a context in which the server runs.
+    def running(self, place: Place = HERE) -> AbstractAsyncContextManager[RunningServer]:
+        """Return a context in which the server runs, in a place.
 
         Raises (on entering):
             UsageError: the server cannot be had as asked for.
@@ -82,9 +83,9 @@ class StartedServer:
     tls: bool = False
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RunningServer]:
+    async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
         """Start the server; end it, and all that it started, on leaving."""
-        async with server_process(self.transport, self.server, self.options, self.tls) as started:
+        async with server_process(self.transport, self.server, self.options, self.tls, place) as started:
             ended = asyncio.ensure_future(started.died())
             try:
                 serving = process.serving_processes(started.pid)
@@ -100,7 +101,7 @@ class AnsweringServer:
     url: str
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RunningServer]:
+    async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
         """Check that something accepts connections at the URL."""
         host, port = check_url(self.url)
         try:

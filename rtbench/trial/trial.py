@@ -12,13 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import psutil
+
+from rtbench.analysis.link_check import check
 from rtbench.errors import Error, TrialError, UsageError
+from rtbench.links.choice import open_link
+from rtbench.links.link import HERE, Link
+from rtbench.links.measure import Measured as LinkMeasured
+from rtbench.links.measure import measure
+from rtbench.plan.faults import Evidence
 from rtbench.plan.records import Deliveries, Publishes
 from rtbench.plan.schedule import due_times
 from rtbench.system import kernel, process
@@ -53,13 +62,16 @@ class Trial:
     publishes: Publishes | None = None
     deliveries: Deliveries | None = None
     missed_told: int = 0
+    link: LinkMeasured | None = None
+    link_wrong: str | None = None
+    evidence: list[Evidence] = field(default_factory=list)
     publishers: list[Usage] = field(default_factory=list)
     subscribers: list[Usage] = field(default_factory=list)
     clocks: dict[str, ClockOffset] = field(default_factory=dict)
     wall_ns: int = 0
     before: Load | None = None
     after: Load | None = None
-    system_cpu_ns: int = 0  # used by the whole system, the coordinator not counted
+    system_cpu_ns: int = 0  # used by the whole system, coordinator and link not counted
     server_ends: ServerEnds | None = None
     listen_drops: int | None = None  # of this machine, from before the clients connected
     stolen_ns: int | None = None  # by the hypervisor from all cores, within the wall time
@@ -82,26 +94,40 @@ async def conduct(
     coordinator = Coordinator(publisher_names + subscriber_names)
     variant = plan.variant
     source = source or StartedServer(variant.transport, variant.server, variant.server_options, plan.tls)
-    listen_drops = kernel.listen_drops()
     try:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(coordinator.close)
             address = await coordinator.listen(plan.control_host)
-            plans = process_plans(plan, publisher_names, subscriber_names, address, coordinator.token)
+            link = await stack.enter_async_context(
+                open_link(variant.link, variant.network, f"{plan.seed} {plan.index}")
+            )
+            stack.callback(_counting_listen_drops(trial, link))
+            namespaces = link.clients.namespaces if link else None
+            plans = process_plans(plan, publisher_names, subscriber_names, address, coordinator.token, namespaces)
             course = plan.course(plans)
             await stack.enter_async_context(reporting(lambda: course.phase(coordinator.standing()), report))
             records = _submit(plans, executor)
-            server = await stack.enter_async_context(source.running())
-            coordinator.announce(server)
-            await _with_server(trial, coordinator, server, records)
+            server = await stack.enter_async_context(source.running(link.server if link else HERE))
+            coordinator.announce(server, await link.reach(server.url) if link else None)
+            await _with_server(trial, coordinator, server, link, records)
     except UsageError:
         raise
     except (Error, OSError) as error:
         trial.error = str(error)
     finally:
-        trial.listen_drops = kernel.grown(listen_drops, kernel.listen_drops())
         executor.shutdown(wait=False, cancel_futures=True)
     return trial
+
+
+def _counting_listen_drops(trial: Trial, link: Link | None) -> Callable[[], None]:
+    """Return a function that notes how many connections were dropped from now on where the server listens."""
+    netstat = kernel.NETSTAT if link is None else Path(f"/proc/{link.pid}/net/netstat")
+    before = kernel.listen_drops(netstat)
+
+    def count() -> None:
+        trial.listen_drops = kernel.grown(before, kernel.listen_drops(netstat))
+
+    return count
 
 
 def _submit(plans: ProcessPlans, executor: Executor) -> Records:
@@ -115,10 +141,12 @@ def _submit(plans: ProcessPlans, executor: Executor) -> Records:
     return records
 
 
-async def _with_server(trial: Trial, coordinator: Coordinator, server: RunningServer, records: Records) -> None:
+async def _with_server(
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, records: Records
+) -> None:
     trial.server_url = server.url
     death = asyncio.create_task(server.died())
-    steps = asyncio.create_task(_steps(trial, coordinator, server))
+    steps = asyncio.create_task(_steps(trial, coordinator, server, link))
     try:
         await asyncio.wait([steps, death, *records.values()], return_when=asyncio.FIRST_COMPLETED)
         relayed = await server.relay_log()  # before the clients leave: what fails then concerns no message
@@ -139,7 +167,7 @@ async def _with_server(trial: Trial, coordinator: Coordinator, server: RunningSe
         steps.cancel()
 
 
-async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) -> None:
+async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None) -> None:
     """Take all processes through the trial; on return everything that will arrive has arrived."""
     plan, workload = trial.plan, trial.plan.workload
     publishers = [name for name in coordinator.names if name.startswith("publisher")]
@@ -156,10 +184,13 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
                 "a topic does not let messages through: a readiness probe was sent and not received "
                 "(an access-control list that denies looks like this)"
             )
+    if link is not None:
+        trial.link = await measure(link, plan.network)
+        trial.link_wrong = check(trial.link, plan.network)
     start_ns = time.monotonic_ns() + _LEAD_NS
     coordinator.start(start_ns)
     trial.before = _load(server)
-    system_cpu_ns = process.system_cpu_ns() - time.process_time_ns()
+    system_cpu_ns = process.system_cpu_ns() - _ours_ns(link)
     io_stalled_ns, stolen_ns = kernel.io_stalled_ns(), process.stolen_ns()
     end_ns = start_ns + workload.schedule_ns
     await coordinator.done("start", publishers, _until(end_ns) + plan.drain_timeout_s + 1.0)
@@ -167,10 +198,15 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
     await coordinator.drained(subscribers, plan.drain_timeout_s)
     trial.after = _load(server)
     trial.wall_ns = (trial.after.at_ns if trial.after else time.monotonic_ns()) - start_ns
-    trial.system_cpu_ns = process.system_cpu_ns() - time.process_time_ns() - system_cpu_ns
+    trial.system_cpu_ns = process.system_cpu_ns() - _ours_ns(link) - system_cpu_ns
     trial.stolen_ns = kernel.grown(stolen_ns, process.stolen_ns())
     trial.io_stalled_ns = kernel.grown(io_stalled_ns, kernel.io_stalled_ns())
     trial.server_ends = process.server_ends(server.processes, server.port)
+
+
+def _ours_ns(link: Link | None) -> int:
+    """Return the CPU time of this process and of the link, which are no disturbance."""
+    return time.process_time_ns() + (process.cpu_ns(psutil.Process(link.pid)) if link else 0)
 
 
 def _until(at_ns: int) -> float:
