@@ -287,7 +287,7 @@ def test_an_answer_that_is_not_one_is_no_log(answer: str) -> None:
         pipe = asyncio.subprocess.PIPE
         program = f"input(); print({answer!r}, end='', flush=True)"
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
-        found = await server_process.ServerProcess("tcp://127.0.0.1:1", process).relay_log()
+        found = await server_process.ServerProcess(server_process.Request("tcp", "embedded"), process).relay_log()
         await process.wait()
         return found
 

@@ -30,7 +30,7 @@ from rtbench.experiments.rerun import settings_of
 from rtbench.plan.settings import resolve
 from rtbench.result.comparison import Comparison
 from rtbench.system.meter import Meter, MeteredTlsSocket
-from rtbench.system.tls import TlsSocket, certificate_files, client_context, server_context
+from rtbench.system.tls import TlsSocket, client_context, make_certificate, server_context
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.transports.serving import serve
@@ -124,11 +124,12 @@ def test_overhead_is_all_that_openssl_adds_to_what_it_is_given() -> None:
 
 def both_ends() -> tuple[Any, ...]:
     """A client and a server, in memory, without session tickets: incoming and outgoing of either."""
-    with certificate_files() as (cert, key, authority):
+    certificate = make_certificate()
+    with certificate.files() as (cert, key):
         serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         serving.load_cert_chain(cert, key)
         serving.num_tickets = 0
-        asking = client_context(authority)
+        asking = client_context(certificate.authority)
     assert asking is not None
     bios = [ssl.MemoryBIO() for _ in range(4)]
     client = asking.wrap_bio(bios[0], bios[1], server_hostname="localhost")
@@ -148,7 +149,9 @@ class Echoless:
     """A TLS server on a thread: what it does with its one connection is given."""
 
     def __init__(self, does: Callable[[ssl.SSLSocket], None]) -> None:
-        with certificate_files() as (cert, key, self.authority):
+        certificate = make_certificate()
+        self.authority = certificate.authority
+        with certificate.files() as (cert, key):
             self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self.context.load_cert_chain(cert, key)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -315,7 +318,8 @@ def test_a_server_is_trusted_by_its_own_certificate_and_no_other(name: str, serv
         async with server_process(name, server, tls=True) as process:
             assert process.url.split("://")[0] in ("https", "wss", "mqtts", "tcps")
             assert await speak(process.url, name, client_context(process.ca)) == b"heard"
-            with certificate_files() as (_, _, other), pytest.raises(Exception, match="certificate verify failed"):
+            other = make_certificate().authority
+            with pytest.raises(Exception, match="certificate verify failed"):
                 await speak(process.url, name, client_context(other))
             with pytest.raises(Exception, match="certificate verify failed"):
                 await speak(process.url, name, None)  # the certificates of this system

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Course:
-    """When each delivered (message, subscriber) pair was due and received, shape (delivered,), and each lost one due."""
+    """When each delivered (message, subscriber) pair was due and received, and when each lost one was due."""
 
     due_s: NDArray[np.float64]
     received_s: NDArray[np.float64]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from rtbench.errors import UsageError
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, label
 from rtbench.system.meter import Meter
-from rtbench.system.tls import certificate_files, client_context, server_context
+from rtbench.system.tls import client_context, make_certificate, server_context
 from rtbench.transports import Connection, registry
 from rtbench.transports.contract import Client
 from rtbench.transports.serving import serve
@@ -90,8 +90,8 @@ async def relaying(subject: Subject, host: str = "127.0.0.1") -> AsyncIterator[R
     async with AsyncExitStack() as serving, AsyncExitStack() as connections:
         tls = authority = None
         if subject.tls:
-            cert, key, authority = serving.enter_context(certificate_files())
-            tls = server_context(cert, key)
+            certificate = make_certificate()
+            tls, authority = server_context(*serving.enter_context(certificate.files())), certificate.authority
         url = await serving.enter_async_context(serve(subject.transport, subject.server, host, tls=tls))
         yield Relay(subject, url, Meter(client_context(authority)), connections)
 

@@ -41,16 +41,23 @@ class Done:
 
 
 class Link(Protocol):
-    """A running link: `server` is where the server listens, `clients` where the client processes run.
+    """A running link."""
 
-    `pid` is the process that does the work: its CPU time is not the server's. It is in the network namespace of the
-    server.
-    """
+    @property
+    def kind(self) -> str:
+        """`stream` or `packet`."""
 
-    kind: str
-    pid: int
-    server: Place
-    clients: Place
+    @property
+    def pid(self) -> int:
+        """The process that does the work: its CPU time is not the server's. It is in the server's network."""
+
+    @property
+    def server(self) -> Place:
+        """Where the server listens."""
+
+    @property
+    def clients(self) -> Place:
+        """Where the client processes run."""
 
     async def reach(self, url: str) -> str:
         """Return the URL with which clients reach, over the link, the server that listens at `url`."""

@@ -49,9 +49,9 @@ class Flows:
         """
         found = []
         for flow, end in self.delivered.items():
-            source, destination, *ports = flow
-            back = (destination, source, *reversed(ports))
-            acknowledge = self.delivered.get(back, self.acknowledged.get(flow, 0))  # type: ignore[call-overload]
+            source, destination, source_port, destination_port = flow
+            back = (destination, source, destination_port, source_port)
+            acknowledge = self.delivered.get(back, self.acknowledged.get(back, 0))
             for sequence in dict.fromkeys((end, self.acknowledged.get(flow, end))):
                 found.append(reset(flow, sequence, acknowledge))
         return found
@@ -70,7 +70,7 @@ def reset(flow: Flow, sequence: int, acknowledge: int) -> bytes:
 def checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071)."""
     data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,20 @@ class Load:
             return None
         waited_ns = max(self.waiting_ns - before.waiting_ns, 0)
         return waited_ns / max(waited_ns + self.cpu_ns - before.cpu_ns, 1)
+
+    def continuing(self, earlier: Load, began: Load) -> Load:
+        """Return the load over two lives of a server: `earlier` at the end of the first, and this since `began`."""
+
+        def summed(name: str) -> int | None:
+            then, first, now = (getattr(load, name) for load in (earlier, began, self))
+            return None if None in (then, first, now) else int(then + now - first)
+
+        peaks = self.peak_rss_bytes, earlier.peak_rss_bytes
+        return replace(
+            self,
+            cpu_ns=earlier.cpu_ns + self.cpu_ns - began.cpu_ns,
+            voluntary_switches=summed("voluntary_switches"),
+            involuntary_switches=summed("involuntary_switches"),
+            waiting_ns=summed("waiting_ns"),
+            peak_rss_bytes=None if None in peaks else max(peak for peak in peaks if peak is not None),
+        )

@@ -1,6 +1,6 @@
-"""TLS: the certificate of a server process, the contexts of server and client, and a socket that adds TLS to a socket.
+"""TLS: the certificate of a server, the contexts of server and client, and a socket that adds TLS to a socket.
 
-Each server process gets its own certificate; its key file is deleted as soon as the server has loaded it. Clients
+Each server of a trial gets its own certificate; its key file is deleted as soon as the server has loaded it. Clients
 trust only the authority of this certificate, and verify chain and host as an application does (`Meter.tls`).
 """
 
@@ -10,6 +10,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -48,22 +49,32 @@ def server_context(cert_file: str, key_file: str) -> ServerContext:
     return context
 
 
-@contextmanager
-def certificate_files(*hosts: str) -> Iterator[tuple[str, str, str]]:
-    """Make a certificate for the loopback names of this machine, and for `hosts`.
+@dataclass(frozen=True)
+class Certificate:
+    """PEM texts: a certificate chain, its private key, and the certificate of the authority that signed it."""
 
-    Yields the file of the certificate, the file of its key, and the certificate of its authority as PEM text. Only this
-    user can read the files. They are deleted when the context ends.
-    """
+    chain: str
+    key: str
+    authority: str
+
+    @contextmanager
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Yield the files of the chain and of the key: only this user can read them, and leaving deletes them."""
+        with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
+            chain, key = Path(directory, "cert.pem"), Path(directory, "key.pem")
+            chain.write_text(self.chain)
+            key.write_text(self.key)
+            yield str(chain), str(key)
+
+
+def make_certificate(*hosts: str) -> Certificate:
+    """Make a certificate for the loopback names of this machine and for `hosts`, signed by an authority of its own."""
     import trustme
 
     authority = trustme.CA()
     made = authority.issue_cert(*dict.fromkeys((*HOSTS, *hosts)))
-    with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
-        cert, key = Path(directory, "cert.pem"), Path(directory, "key.pem")
-        cert.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
-        key.write_bytes(made.private_key_pem.bytes())
-        yield str(cert), str(key), authority.cert_pem.bytes().decode()
+    chain = b"".join(blob.bytes() for blob in made.cert_chain_pems)
+    return Certificate(chain.decode(), made.private_key_pem.bytes().decode(), authority.cert_pem.bytes().decode())
 
 
 def client_context(authority: str | None) -> ssl.SSLContext | None:

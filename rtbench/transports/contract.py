@@ -83,7 +83,8 @@ class Server:
         software(): the program that runs, with its version; it stands in every result.
         by_hand(url): lines for a terminal that try the server at a URL; `rtbench serve` prints them.
 
-    `tls` says whether `serve` takes a TLS context (its parameter `tls`).
+    `tls` says whether `serve` takes a TLS context (its parameter `tls`), `state` whether it takes a directory that
+    outlives a restart within a trial (its parameter `state`).
     """
 
     transport: str
@@ -91,6 +92,7 @@ class Server:
     serve: Callable[..., AbstractAsyncContextManager[str]]
     options: Mapping[str, Option]
     tls: bool
+    state: bool
     software: str
     by_hand: Callable[[str], list[str]]
 

@@ -101,7 +101,8 @@ class Option:
         return str(value)
 
 
-NOT_OPTIONS = ("tls",)  # parameters that rtbench fills in itself
+TLS, STATE = "tls", "state"
+NOT_OPTIONS = (TLS, STATE)  # parameters that rtbench fills in itself
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:

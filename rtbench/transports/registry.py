@@ -22,7 +22,7 @@ from rtbench.errors import Error, UsageError, did_you_mean
 from rtbench.plan.settings import SETTINGS, Setting
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, label
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
-from rtbench.transports.options import NOT_OPTIONS, Option, options_of
+from rtbench.transports.options import STATE, TLS, Option, options_of
 from rtbench.wire.traffic import Steady
 
 SLOTS = 10  # places in tables, and colours in charts
@@ -156,14 +156,10 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
     point, owner = _point("server", transport, name), f"the server {name!r} of {transport}"
     with _naming(f"{owner} cannot be loaded"):
         module = point.load()
-        tls, options, software = (
-            _takes(module.serve, NOT_OPTIONS[0]),
-            options_of(module.serve),
-            _software(point, module),
-        )
-    return Server(
-        transport, name, module.serve, options, tls, software, _named(module, "by_hand", owner, _nothing_by_hand)
-    )
+        tls, state = _takes(module.serve, TLS), _takes(module.serve, STATE)
+        options, software = options_of(module.serve), _software(point, module)
+    by_hand = _named(module, "by_hand", owner, _nothing_by_hand)
+    return Server(transport, name, module.serve, options, tls, state, software, by_hand)
 
 
 def _nothing_by_hand(_url: str) -> list[str]:

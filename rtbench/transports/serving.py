@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from rtbench.errors import UsageError
@@ -13,7 +14,7 @@ from rtbench.plan.variant import DEFAULT_SERVER
 from rtbench.system import malloc
 from rtbench.system.tls import ServerContext
 from rtbench.transports import registry
-from rtbench.transports.options import refuse_unknown
+from rtbench.transports.options import STATE, TLS, refuse_unknown
 
 BACKLOG = 4096  # connections that the kernel accepts for a server that is busy
 
@@ -60,8 +61,11 @@ async def serve(
     port: int = 0,
     options: Mapping[str, Any] | None = None,
     tls: ServerContext | None = None,
+    state: Path | None = None,
 ) -> AsyncIterator[str]:
     """Serve a transport in this process, over TLS where there is a context for it; yield the URL.
+
+    `state` is a directory in which a server that takes one keeps what must outlive a restart.
 
     Raises:
         UsageError: no such server, an option that it does not take, or an address that is not available.
@@ -73,7 +77,9 @@ async def serve(
     if tls is not None:
         if not implementation.tls:
             raise UsageError(f"{owner} has no TLS (its `serve` takes no parameter `tls`)")
-        given["tls"] = tls
+        given[TLS] = tls
+    if state is not None and implementation.state:
+        given[STATE] = state
     malloc.keep_freed()
     with listen(host, port) as listener:
         async with implementation.serve(listener, **given) as url:

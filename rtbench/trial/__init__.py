@@ -4,7 +4,9 @@ trial.py           one variant measured once; planning.py says what each of its 
 phase.py           what a trial is doing, and how long it still takes
 merging.py         the records of all processes as one, on one clock; counting.py counts in it
 coordinator.py     leads any number of client processes; control.py is the channel between
-servers.py         where the server comes from; server_process.py runs one in a process of its own
+servers.py         where the server comes from; lives.py ends it and starts it again
+server_process.py  a server in a process of its own; server_process_main.py is what runs there
+server_faults.py   restarts, kills and freezes the server, with evidence
 publisher.py       a publisher process; pacer.py calls it when a message is due
 subscriber.py      a subscriber process
 idle_client.py     a process of connections on which nothing is sent

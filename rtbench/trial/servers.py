@@ -18,7 +18,10 @@ import psutil
 from rtbench.errors import TrialError, UsageError
 from rtbench.links.link import HERE, Place
 from rtbench.system import process
-from rtbench.trial.server_process import server_process
+from rtbench.system.load import Load
+from rtbench.system.tls import make_certificate
+from rtbench.trial.lives import Lives, living
+from rtbench.trial.server_process import Request
 
 
 async def _no_relay_log() -> bytes | None:
@@ -31,7 +34,8 @@ class RunningServer:
 
     `processes` are those that serve; none where they are not rtbench's to look at: then there is no server load.
     `relay_log` returns the rows of `rtbench.transports.relay_log` in the server process, None where there are none;
-    after that, `errors` has the exceptions of the server that nobody caught.
+    after that, `errors` has the exceptions of the server that nobody caught. `lives` can end a server that rtbench
+    started, and start it again.
     """
 
     url: str
@@ -40,6 +44,7 @@ class RunningServer:
     ended: asyncio.Future[str] | None = None
     relay_log: Callable[[], Awaitable[bytes | None]] = _no_relay_log
     errors: list[str] = field(default_factory=list)
+    lives: Lives | None = None
 
     @property
     def port(self) -> int:
@@ -55,6 +60,10 @@ class RunningServer:
     def is_alive(self) -> bool:
         """Whether all its processes run; a server without any counts as alive."""
         return all(map(process.alive, self.processes))
+
+    def load(self) -> Load | None:
+        """Return its load, that of its earlier lives included; None where that is not rtbench's to look at."""
+        return self.lives.load() if self.lives else None
 
     async def died(self) -> str:
         """Wait until the server ends by itself; return how. A server that runs already is never seen to end."""
@@ -75,23 +84,32 @@ class ServerSource(Protocol):
 
 @dataclass(frozen=True)
 class StartedServer:
-    """A server in a fresh process, ended on leaving; with `tls` it has a certificate made for it."""
+    """A server in a fresh process, ended on leaving; with `tls` it has a certificate made for it.
+
+    `restarts` is how often it will be started again: so many processes are prepared.
+    """
 
     transport: str
     server: str
     options: Mapping[str, Any] = field(default_factory=dict)
     tls: bool = False
+    restarts: int = 0
 
     @asynccontextmanager
     async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
         """Start the server; end it, and all that it started, on leaving."""
-        async with server_process(self.transport, self.server, self.options, self.tls, place) as started:
-            ended = asyncio.ensure_future(started.died())
-            try:
-                serving = process.serving_processes(started.pid)
-                yield RunningServer(started.url, started.ca, serving, ended, started.relay_log, started.errors)
-            finally:
-                ended.cancel()
+        certificate = make_certificate(place.host) if self.tls else None
+        request = Request(
+            self.transport,
+            self.server,
+            dict(self.options),
+            certificate,
+            host=place.host,
+            namespaces=place.namespaces,
+        )
+        async with living(request, self.restarts) as lives:
+            ca = certificate.authority if certificate else None
+            yield RunningServer(lives.url, ca, lives.processes, lives.ended, lives.relay_log, lives.errors, lives)
 
 
 @dataclass(frozen=True)

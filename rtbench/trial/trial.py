@@ -189,14 +189,14 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer, 
         trial.link_wrong = check(trial.link, plan.network)
     start_ns = time.monotonic_ns() + _LEAD_NS
     coordinator.start(start_ns)
-    trial.before = _load(server)
+    trial.before = server.load()
     system_cpu_ns = process.system_cpu_ns() - _ours_ns(link)
     io_stalled_ns, stolen_ns = kernel.io_stalled_ns(), process.stolen_ns()
     end_ns = start_ns + workload.schedule_ns
     await coordinator.done("start", publishers, _until(end_ns) + plan.drain_timeout_s + 1.0)
     await asyncio.sleep(_until(end_ns))  # the last message may be due long before
     await coordinator.drained(subscribers, plan.drain_timeout_s)
-    trial.after = _load(server)
+    trial.after = server.load()
     trial.wall_ns = (trial.after.at_ns if trial.after else time.monotonic_ns()) - start_ns
     trial.system_cpu_ns = process.system_cpu_ns() - _ours_ns(link) - system_cpu_ns
     trial.stolen_ns = kernel.grown(stolen_ns, process.stolen_ns())
@@ -212,10 +212,6 @@ def _ours_ns(link: Link | None) -> int:
 def _until(at_ns: int) -> float:
     """Return the seconds from now to a time of CLOCK_MONOTONIC, 0 if it has passed."""
     return max(at_ns - time.monotonic_ns(), 0) / 1e9
-
-
-def _load(server: RunningServer) -> Load | None:
-    return process.load(server.processes) if server.processes else None
 
 
 async def _collect(trial: Trial, coordinator: Coordinator, relayed: bytes | None, records: Records) -> list[str]:
