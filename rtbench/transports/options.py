@@ -101,7 +101,7 @@ class Option:
         return str(value)
 
 
-NOT_OPTIONS = ("tls",)  # parameters that rtbench fills in itself
+NOT_OPTIONS = ("tls", "session")  # parameters that rtbench fills in itself
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:

@@ -22,7 +22,7 @@ from rtbench.errors import Error, UsageError, did_you_mean
 from rtbench.plan.settings import SETTINGS, Setting
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, label
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
-from rtbench.transports.options import NOT_OPTIONS, Option, options_of
+from rtbench.transports.options import Option, options_of
 from rtbench.wire.traffic import Steady
 
 SLOTS = 10  # places in tables, and colours in charts
@@ -157,7 +157,7 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
     with _naming(f"{owner} cannot be loaded"):
         module = point.load()
         tls, options, software = (
-            _takes(module.serve, NOT_OPTIONS[0]),
+            _takes(module.serve, "tls"),
             options_of(module.serve),
             _software(point, module),
         )
@@ -193,11 +193,13 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         if entry is None:
             raise UsageError(f"{owner} ({point.value}) defines neither `connect` nor `publish` and `subscribe`")
         options, software = options_of(entry), _software(point, module)
+        resumes = functions["connect"] is not None and _takes(entry, "session")
     return Client(
         transport,
         name,
         **functions,
         options=options,
+        resumes=resumes,
         software=software,
         variants=tuple(getattr(module, "VARIANTS", ({},))),
         wildcards=bool(getattr(module, "WILDCARDS", False)),
