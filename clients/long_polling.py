@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from rtbench.transports import Message, Meter, Steady, refuse_wildcards
+from rtbench.transports import Message, Meter, Session, Steady, refuse_wildcards
 
 from . import http_sizes
 from .http_session import HttpSession, open_session, software
@@ -31,19 +31,20 @@ class LongPolling(HttpSession):
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to one topic, from now on."""
         refuse_wildcards("long-polling", topic)
-        return self._wait(topic, await self.validators(topic))
+        return self._wait(topic, *await self.start(topic))
 
-    async def _wait(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
+    async def _wait(self, topic: str, validators: dict[str, str], messages: list[Message]) -> AsyncIterator[Message]:
         while True:
-            validators, messages = await self.ask(topic, validators, Prefer=PREFER)
             for message in messages:
                 yield message
+            self.keep(topic, validators)
+            validators, messages = await self.ask(topic, validators, WAIT_S, Prefer=PREFER)
 
 
 @asynccontextmanager
-async def connect(url: str, meter: Meter) -> AsyncIterator[LongPolling]:
+async def connect(url: str, meter: Meter, *, session: Session | None = None) -> AsyncIterator[LongPolling]:
     """Open a connection that long-polls."""
-    async with open_session(LongPolling, url, meter) as connection:
+    async with open_session(LongPolling, url, meter, session) as connection:
         yield connection
 
 

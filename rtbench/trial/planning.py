@@ -12,6 +12,7 @@ from rtbench.errors import UsageError
 from rtbench.links.link import Namespaces
 from rtbench.plan.faults import Fault
 from rtbench.plan.network import Network, network_of
+from rtbench.plan.reconnect import Reconnect
 from rtbench.plan.schedule import due_times
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
@@ -29,7 +30,8 @@ class TrialPlan:
 
     `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
     started, with `tls` over TLS. The control channel listens on `control_host`. Each step of the set-up may take
-    `set_up_within_s`, and longer with many subscribers. `faults` are done at their times, in order.
+    `set_up_within_s`, and longer with many subscribers. `faults` are done at their times, in order. `reconnect` is what
+    clients do when a connection is lost; None: that is an error of the trial.
     """
 
     index: int
@@ -44,6 +46,7 @@ class TrialPlan:
     control_host: str = "127.0.0.1"
     set_up_within_s: float = 20.0
     faults: tuple[Fault, ...] = ()
+    reconnect: Reconnect | None = None
 
     def __post_init__(self) -> None:
         for role, processes, members in (
@@ -52,6 +55,10 @@ class TrialPlan:
         ):
             if not 1 <= processes <= members:
                 raise UsageError(f"{role} processes must be 1 to {members}, one for each {role}: got {processes}")
+        if self.reconnect is not None and self._client.connect is None:
+            raise UsageError(
+                f"--reconnect: the client {self.variant.client} of {self.variant.transport} has no `connect`"
+            )
 
     @property
     def _client(self) -> Client:
@@ -64,8 +71,9 @@ class TrialPlan:
 
     @property
     def drain_timeout_s(self) -> float:
-        """How long without a delivery means that no more will come: the client of the transport says it."""
-        return self._client.drain_timeout_s(**self.variant.options)
+        """How long without a delivery means that no more will come: the client says it, and the policy adds to it."""
+        longest_delay_s = self.reconnect.longest_delay_s if self.reconnect is not None else 0.0
+        return self._client.drain_timeout_s(**self.variant.options) + longest_delay_s
 
     @property
     def fetching_s(self) -> float:
@@ -122,6 +130,7 @@ def process_plans(
     for topic, times in zip(publisher_topics, due, strict=True):
         messages_on[topic] += len(times)
     common: dict[str, Any] = {
+        "reconnect": plan.reconnect,
         "control": address,
         "token": token,
         "transport": variant.transport,

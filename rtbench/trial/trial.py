@@ -28,7 +28,7 @@ from rtbench.links.link import HERE, Link
 from rtbench.links.measure import Measured as LinkMeasured
 from rtbench.links.measure import measure
 from rtbench.plan.faults import Evidence
-from rtbench.plan.records import Deliveries, Publishes
+from rtbench.plan.records import Deliveries, Outage, Publishes
 from rtbench.plan.schedule import due_times
 from rtbench.system import kernel, process
 from rtbench.system.load import Load
@@ -49,7 +49,7 @@ Records = Mapping[str, "asyncio.Future[Any]"]
 
 @dataclass
 class Trial:
-    """What one trial gave. Times in `publishes` and `deliveries` are nanoseconds after its start.
+    """What one trial gave. Times in `publishes`, `deliveries` and `outages` are nanoseconds after its start.
 
     `error` is None for a trial that ran to its end. `publishers` and `subscribers` are the usages of the client
     processes, `clocks` the offsets of their clocks. `before` and `after` are the server's load at the start and at the
@@ -61,6 +61,7 @@ class Trial:
     server_url: str = ""
     publishes: Publishes | None = None
     deliveries: Deliveries | None = None
+    outages: list[Outage] = field(default_factory=list)
     missed_told: int = 0
     link: LinkMeasured | None = None
     link_wrong: str | None = None
@@ -237,5 +238,5 @@ async def _collect(trial: Trial, coordinator: Coordinator, relayed: bytes | None
     trial.missed_told = sum(record.missed for record, _ in received)
     schedule = due_times(trial.plan.workload, trial.plan.seed, trial.plan.block)
     if merged := merging.merged(published, received, schedule, relayed):
-        trial.publishes, trial.deliveries = merged
+        trial.publishes, trial.deliveries, trial.outages = merged
     return wrong
