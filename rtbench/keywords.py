@@ -37,6 +37,9 @@ class RunKeywords(_Keywords, total=False):
     network: Names
     link: Literal["auto", "packet", "stream"]
     fault: Names
+    reconnect: Names
+    offline: Literal["queue", "drop"]
+    keep_alive: Time
     pattern: Literal["fan-out", "fan-in", "room", "pairs"]
     publishers: int
     subscribers: int

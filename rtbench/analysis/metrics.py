@@ -43,6 +43,12 @@ WORKLOAD = (
         "`loopback`: nothing",
         lambda g: g.variant.link,
     ),
+    Metric(
+        "reconnect",
+        "text",
+        "what clients do when a connection is lost: `none`, `naive` or `robust`; empty: that fails the trial",
+        lambda g: g.variant.reconnect,
+    ),
     Metric("publishers", "integer", "the workload: number of publishers", lambda g: g.workload.publishers),
     Metric("subscribers", "integer", "the workload: number of subscribers", lambda g: g.workload.subscribers),
     Metric("rate_hz", "number", "the workload: messages per second of each publisher", lambda g: g.workload.rate_hz),

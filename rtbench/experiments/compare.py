@@ -28,9 +28,9 @@ from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
 from rtbench.links.choice import link_kind
-from rtbench.plan.faults import LINK
+from rtbench.plan.faults import LINK, SERVER
 from rtbench.plan.network import LOOPBACK
-from rtbench.plan.settings import Given, Setting, faults_of, resolve, sparse_workloads, workload_of
+from rtbench.plan.settings import Given, Setting, faults_of, reconnect_of, resolve, sparse_workloads, workload_of
 from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
@@ -73,6 +73,7 @@ class Compare:
         variants = _over_links(chosen_variants(settings, everything=self.kind == "comparison"), settings)
         if settings["url"].value is not None:
             check_url(settings["url"].value)
+            _refuse_to_break(settings)
         workload = workload_of(settings)
         if self.kind == "comparison":
             sparse_workloads(settings)
@@ -177,6 +178,13 @@ class Compare:
             result.add(await _trial(step, executor(), note))
 
 
+def _refuse_to_break(settings: Mapping[str, Given]) -> None:
+    """Refuse faults of a server that rtbench did not start, and links to it: it is not in their namespaces."""
+    for fault in faults_of(settings):
+        if fault.breaks == SERVER:
+            raise UsageError(f"--fault '{fault}' breaks a server that rtbench starts; leave out --url")
+
+
 def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> list[Variant]:
     """Return the variants with the kind of link that each is measured over.
 
@@ -232,7 +240,17 @@ def plans(
     for block in range(blocks):
         for variant in order.sample(variants, len(variants)):
             url = value.get("url") if variant.server == EXTERNAL_SERVER else None
-            plan = TrialPlan(len(planned), block, variant, workload, value["seed"], value["tls"], url)
+            plan = TrialPlan(
+                len(planned),
+                block,
+                variant,
+                workload,
+                value["seed"],
+                value["tls"],
+                url,
+                faults=tuple(faults_of(settings)),
+                reconnect=reconnect_of(variant.reconnect, settings),
+            )
             planned.append(plan)
     return planned
 

@@ -42,6 +42,8 @@ KINDS = {
     "offline": Kind(SUBSCRIBERS, True, "a share of the subscribers closes its connections, and comes back", True),
 }
 
+RESTARTS = ("restart-server", "kill-server")  # a new server process is started
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -56,6 +58,16 @@ class Fault:
     def breaks(self) -> str:
         """What it breaks: `link`, `server` or `subscribers`."""
         return KINDS[self.kind].breaks
+
+    @property
+    def at_ns(self) -> int:
+        """When it begins, nanoseconds after the start of the trial."""
+        return round(1e9 * self.at_s)
+
+    @property
+    def for_ns(self) -> int:
+        """How long it lasts."""
+        return round(1e9 * self.for_s)
 
     @property
     def end_s(self) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 from rtbench.errors import UsageError, did_you_mean
 from rtbench.plan.faults import KINDS, Fault, in_order, parse_fault
 from rtbench.plan.network import LOOPBACK, NETWORKS, network_of, network_text
+from rtbench.plan.reconnect import OFFLINE, POLICIES, QUEUE, ROBUST, Reconnect
 from rtbench.plan.values import LIMITS, MOST_DELIVERIES, MOST_TRIALS, PARSERS, parser
 from rtbench.plan.workload import ARRIVALS, PATTERNS, Workload, participants
 
@@ -161,6 +162,30 @@ SETTINGS = {
                 always_many=True,
             ),
         ),
+        make_setting(
+            "reconnect",
+            str,
+            None,
+            "|".join(POLICIES),
+            "what clients do when a connection is lost: nothing, connect again, or resume where it was lost",
+            many=True,
+            shown_default="robust with --fault; else the trial fails",
+        ),
+        make_setting(
+            "offline",
+            str,
+            QUEUE,
+            "|".join(OFFLINE),
+            "what a publisher does with messages while it has no connection",
+        ),
+        make_setting(
+            "keep_alive",
+            "time",
+            None,
+            "TIME",
+            "after so long without a word a client asks whether its connection lives",
+            shown_default="that of the library",
+        ),
         make_setting("tls", bool, False, "", "measure over TLS 1.3, with a new certificate that clients verify"),
         make_setting("pattern", str, "fan-out", "|".join(PATTERNS), "which subscribers receive from which publishers"),
         make_setting("publishers", int, None, "N", "", shown_default="fan-out 1, fan-in 10, room 5, pairs 10"),
@@ -292,7 +317,7 @@ def _resolve_network(resolved: dict[str, Given]) -> None:
 
 
 def _resolve_faults(resolved: dict[str, Given]) -> None:
-    """Make a trial long enough for its faults, unless the user says how long it is, and leave out the sparse part.
+    """Make a trial long enough for its faults, unless the user says how long it is; leave out sparse part and control.
 
     Raises:
         UsageError: a fault comes when the trial is over, or two overlap.
@@ -310,8 +335,9 @@ def _resolve_faults(resolved: dict[str, Given]) -> None:
             f"--fault '{faults[-1]}' is not over when the trial is, after {schedule_s:g}s (--warmup and --duration): "
             "make --duration longer"
         )
-    if "sparse" in resolved and resolved["sparse"].source == "default":
-        resolved["sparse"] = Given(False, "default")
+    for name in ("sparse", "control"):  # neither has to do with what is broken
+        if name in resolved and resolved[name].source == "default":
+            resolved[name] = Given(False, "default")
 
 
 def faults_of(settings: Mapping[str, Given]) -> list[Fault]:
@@ -322,6 +348,31 @@ def faults_of(settings: Mapping[str, Given]) -> list[Fault]:
     """
     texts = settings["fault"].value if "fault" in settings else None
     return in_order([parse_fault(text) for text in ([texts] if isinstance(texts, str) else texts or [])])
+
+
+def policies_of(settings: Mapping[str, Given]) -> list[str]:
+    """Return what clients do when a connection is lost, one policy a variant; `` where that is an error of the trial.
+
+    Raises:
+        UsageError: an option has no effect, or is not known.
+    """
+    given = settings["reconnect"].value if "reconnect" in settings else None
+    policies = given if isinstance(given, list) else [given or (ROBUST if faults_of(settings) else "")]
+    for name in ("offline", "keep_alive"):
+        if policies == [""] and name in settings and settings[name].source in ("flag", "argument"):
+            raise UsageError(f"{SETTINGS[name].flag} is for clients that connect again: give --reconnect")
+    for policy in filter(None, policies):
+        reconnect_of(policy, settings)
+    return policies
+
+
+def reconnect_of(policy: str, settings: Mapping[str, Given]) -> Reconnect | None:
+    """Return a policy with the options that belong to it; None without one.
+
+    Raises:
+        UsageError: there is no such policy, or no such option.
+    """
+    return Reconnect(policy, settings["offline"].value, settings["keep_alive"].value) if policy else None
 
 
 def sparse_workloads(settings: Mapping[str, Given]) -> list[Workload]:

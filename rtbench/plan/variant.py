@@ -20,7 +20,8 @@ class Variant:
     `options` are all options of the client, defaults included; `server_options` are only those that the user set.
     `slot` determines colour and position, `shade` the dash and marker within the transport. `control` is true for bare
     TCP, the lowest latency of the machine, which the other variants are compared with. `network` is what lies between
-    client and server, as the user writes it, and `link` the kind of link that emulates it.
+    client and server, as the user writes it, and `link` the kind of link that emulates it. `reconnect` is what the
+    clients do when a connection is lost; an empty text where that is an error of the trial.
     """
 
     label: str
@@ -36,11 +37,17 @@ class Variant:
     server_options: Mapping[str, Any] = field(default_factory=dict)
     network: str = LOOPBACK
     link: str = LOOPBACK
+    reconnect: str = ""
 
     @property
     def name(self) -> str:
-        """The label, and in brackets the server, client, network and server options that are not defaults; unique."""
-        defaults = ((self.server, DEFAULT_SERVER), (self.client, DEFAULT_CLIENT), (self.network, LOOPBACK))
+        """The label, and in brackets what is not as usual, such as server, network and server options; unique."""
+        defaults = (
+            (self.server, DEFAULT_SERVER),
+            (self.client, DEFAULT_CLIENT),
+            (self.network, LOOPBACK),
+            (self.reconnect, ""),
+        )
         unusual = [name for name, default in defaults if name != default]
         unusual += [f"{name}={value}" for name, value in self.server_options.items()]
         return f"{self.label} ({', '.join(unusual)})" if unusual else self.label

@@ -6,11 +6,12 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from rtbench.errors import UsageError
 from rtbench.links.link import Namespaces
-from rtbench.plan.faults import Fault
+from rtbench.plan.faults import SUBSCRIBERS, Fault
 from rtbench.plan.network import Network, network_of
 from rtbench.plan.reconnect import Reconnect
 from rtbench.plan.schedule import due_times
@@ -161,8 +162,20 @@ def process_plans(
             probes=[publishers_of[topic] for topic in topics],
             expected=sum(messages_on[topic] for topic in topics),
             schedule_ns=workload.schedule_ns,
+            offline=_offline(plan, mine),
         )
     return plans
+
+
+def _offline(plan: TrialPlan, subscribers: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return which of these subscribers (by position) leave on purpose, when, and for how long, in nanoseconds."""
+    found = []
+    for number, fault in enumerate(plan.faults):
+        if fault.breaks == SUBSCRIBERS:
+            count = max(round(fault.share * plan.workload.subscribers), 1)
+            leaving = set(Random(f"{plan.seed} offline {number}").sample(range(plan.workload.subscribers), count))
+            found += [(i, fault.at_ns, fault.for_ns) for i, who in enumerate(subscribers) if who in leaving]
+    return found
 
 
 def _dealt(count: int, names: Sequence[str]) -> dict[str, list[int]]:

@@ -21,13 +21,12 @@ from typing import Any
 
 import psutil
 
-from rtbench.analysis.link_check import check
+from rtbench.analysis.link_check import LinkMeasured, check
 from rtbench.errors import Error, TrialError, UsageError
 from rtbench.links.choice import open_link
 from rtbench.links.link import HERE, Link
-from rtbench.links.measure import Measured as LinkMeasured
 from rtbench.links.measure import measure
-from rtbench.plan.faults import Evidence
+from rtbench.plan.faults import RESTARTS, Evidence
 from rtbench.plan.records import Deliveries, Outage, Publishes
 from rtbench.plan.schedule import due_times
 from rtbench.system import kernel, process
@@ -35,6 +34,7 @@ from rtbench.system.load import Load
 from rtbench.system.process import ServerEnds
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberRecord, Usage
 from rtbench.trial import merging, publisher, subscriber
+from rtbench.trial.breaking import Breaking, breaking
 from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import ClockOffset, Coordinator
 from rtbench.trial.phase import Report, reporting
@@ -94,7 +94,8 @@ async def conduct(
     subscriber_names = [f"subscriber-{i}" for i in range(plan.subscriber_processes)]
     coordinator = Coordinator(publisher_names + subscriber_names)
     variant = plan.variant
-    source = source or StartedServer(variant.transport, variant.server, variant.server_options, plan.tls)
+    restarts = sum(fault.kind in RESTARTS for fault in plan.faults)
+    source = source or StartedServer(variant.transport, variant.server, variant.server_options, plan.tls, restarts)
     try:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(coordinator.close)
@@ -170,9 +171,8 @@ async def _with_server(
 
 async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None) -> None:
     """Take all processes through the trial; on return everything that will arrive has arrived."""
-    plan, workload = trial.plan, trial.plan.workload
-    publishers = [name for name in coordinator.names if name.startswith("publisher")]
-    subscribers = [name for name in coordinator.names if name.startswith("subscriber")]
+    plan = trial.plan
+    publishers, subscribers = _named(coordinator, "publisher"), _named(coordinator, "subscriber")
     within_s = plan.step_within_s
     for role, names in (("subscriber", subscribers), ("publisher", publishers)):
         if not await coordinator.reached("connect", names, within_s):
@@ -188,21 +188,36 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer, 
     if link is not None:
         trial.link = await measure(link, plan.network)
         trial.link_wrong = check(trial.link, plan.network)
+    async with breaking(plan.faults, link, plan.network, server) as broken:
+        await _measure(trial, coordinator, server, link, broken)
+
+
+async def _measure(
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, broken: Breaking
+) -> None:
+    """Let the publishers follow their schedule, and wait until everything that will arrive has arrived."""
+    plan = trial.plan
     start_ns = time.monotonic_ns() + _LEAD_NS
     coordinator.start(start_ns)
+    await broken.begin(start_ns)
     trial.before = server.load()
     system_cpu_ns = process.system_cpu_ns() - _ours_ns(link)
     io_stalled_ns, stolen_ns = kernel.io_stalled_ns(), process.stolen_ns()
-    end_ns = start_ns + workload.schedule_ns
-    await coordinator.done("start", publishers, _until(end_ns) + plan.drain_timeout_s + 1.0)
+    end_ns = start_ns + plan.workload.schedule_ns
+    await coordinator.done("start", _named(coordinator, "publisher"), _until(end_ns) + plan.drain_timeout_s + 1.0)
     await asyncio.sleep(_until(end_ns))  # the last message may be due long before
-    await coordinator.drained(subscribers, plan.drain_timeout_s)
+    await coordinator.drained(_named(coordinator, "subscriber"), plan.drain_timeout_s)
     trial.after = server.load()
     trial.wall_ns = (trial.after.at_ns if trial.after else time.monotonic_ns()) - start_ns
     trial.system_cpu_ns = process.system_cpu_ns() - _ours_ns(link) - system_cpu_ns
     trial.stolen_ns = kernel.grown(stolen_ns, process.stolen_ns())
     trial.io_stalled_ns = kernel.grown(io_stalled_ns, kernel.io_stalled_ns())
     trial.server_ends = process.server_ends(server.processes, server.port)
+    trial.evidence += await broken.evidence()
+
+
+def _named(coordinator: Coordinator, role: str) -> list[str]:
+    return [name for name in coordinator.names if name.startswith(role)]
 
 
 def _ours_ns(link: Link | None) -> int:
