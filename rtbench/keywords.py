@@ -18,6 +18,8 @@ class _Keywords(TypedDict, total=False):
     client: str
     qos: int | Sequence[int]
     interval: Time | Sequence[Time]
+    will_topic: str | Sequence[str]
+    will_payload: str | Sequence[str]
     option: Names
     server_option: Names
     tls: bool
@@ -45,6 +47,9 @@ class RunKeywords(_Keywords, total=False):
     precision: str | float
     most_trials: int
     repeat: bool
+    reconnect: Literal["none", "naive", "robust"]
+    offline: Literal["queue", "drop"]
+    keep_alive: Time
     seed: int
 
 

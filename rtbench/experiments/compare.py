@@ -27,6 +27,7 @@ from rtbench.analysis.measured import Measured
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
+from rtbench.plan.reconnect import reconnect_of
 from rtbench.plan.settings import Given, Setting, resolve, sparse_workloads, workload_of
 from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
@@ -71,6 +72,7 @@ class Compare:
         if settings["url"].value is not None:
             check_url(settings["url"].value)
         workload = workload_of(settings)
+        reconnect_of({name: given.value for name, given in settings.items()})
         if self.kind == "comparison":
             sparse_workloads(settings)
         planned = len(variants) * settings["trials"].value
@@ -214,11 +216,12 @@ def plans(
     value = {name: given.value for name, given in settings.items()}
     order = random.Random(f"order {value['seed']}")
     planned: list[TrialPlan] = []
+    reconnect = reconnect_of(value)
     for block in range(blocks):
         for variant in order.sample(variants, len(variants)):
             url = value.get("url") if variant.server == EXTERNAL_SERVER else None
             plan = TrialPlan(len(planned), block, variant, workload, value["seed"], value["tls"], url)
-            planned.append(plan)
+            planned.append(replace(plan, reconnect=reconnect))
     return planned
 
 

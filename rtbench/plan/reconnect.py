@@ -8,10 +8,11 @@ robust  connect again after a random delay that may double with each attempt (ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from random import Random
+from typing import Any
 
 from rtbench.errors import UsageError
 
@@ -63,3 +64,18 @@ class Reconnect:
         for attempt in count():
             longest_s = min(CAP_S, BASE_S * 2.0 ** min(attempt, 32))  # 2 to a high power is no float
             yield NAIVE_DELAY_S if self.policy == NAIVE else random.uniform(0, longest_s)
+
+
+def reconnect_of(values: Mapping[str, Any]) -> Reconnect | None:
+    """Return the policy that the values of the settings name; None without `--reconnect`.
+
+    Raises:
+        UsageError: a value is not allowed, or is there without `--reconnect`.
+    """
+    policy, offline, keep_alive_s = (values.get(name) for name in ("reconnect", "offline", "keep_alive"))
+    if policy is not None:
+        return Reconnect(policy, offline or QUEUE, keep_alive_s)
+    for flag, value in (("--offline", offline), ("--keep-alive", keep_alive_s)):
+        if value is not None:
+            raise UsageError(f"{flag} needs --reconnect, one of {', '.join(POLICIES)}")
+    return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtbench.errors import UsageError, did_you_mean
+from rtbench.plan.reconnect import OFFLINE, POLICIES, QUEUE
 from rtbench.plan.values import LIMITS, MOST_DELIVERIES, MOST_TRIALS, PARSERS, parser
 from rtbench.plan.workload import ARRIVALS, PATTERNS, Workload, participants
 
@@ -143,6 +144,15 @@ SETTINGS = {
             compared=True,
         ),
         make_setting("sparse_duration", "time", 8.0, "TIME", "length of the sparse part", compared=True),
+        make_setting(
+            "reconnect",
+            str,
+            None,
+            "|".join(POLICIES),
+            "what a client does when its connection is lost; without, that is an error of the trial",
+        ),
+        make_setting("offline", str, None, "|".join(OFFLINE), "messages due without a connection", shown_default=QUEUE),
+        make_setting("keep_alive", "time", None, "TIME", "how soon a client notices that nothing comes any more"),
         make_setting("seed", int, 1, "N", "determines the schedule and the order of the trials"),
     )
 }

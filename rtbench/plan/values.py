@@ -66,6 +66,7 @@ LIMITS = {
     "duration": _DURATION,
     "sparse_duration": _DURATION,
     "warmup": Limits(0, _WEEK_S, "s"),
+    "keep_alive": Limits(0, 3600, "s", above=True),
     "trials": Limits(1, MOST_TRIALS),
     "most_trials": Limits(1, MOST_TRIALS),
     "precision": Limits(0.001, 0.99, "%"),
