@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -113,6 +114,13 @@ class HttpSession:
         arrived_ns, missed = self.metering.arrived_ns, int(response.headers.get(wire.GAP_HEADER, 0))
         messages = [(topic, payload, 0 if i else missed, arrived_ns) for i, payload in enumerate(payloads)]
         return conditional(response), messages
+
+    @property
+    def silence_s(self) -> int:
+        """How long a server may be silent that is to be heard in every keep-alive of the session; 0 without one."""
+        if self.session is None or self.session.keep_alive_s is None:
+            return 0
+        return math.ceil(self.session.keep_alive_s)  # `Prefer` has whole seconds
 
     def within(self, wait_s: float = 0.0) -> aiohttp.ClientTimeout:
         """Return the time limit of a request: none for an answer, or `wait_s` and the keep-alive of the session."""

@@ -34,11 +34,12 @@ class LongPolling(HttpSession):
         return self._wait(topic, *await self.start(topic))
 
     async def _wait(self, topic: str, validators: dict[str, str], messages: list[Message]) -> AsyncIterator[Message]:
+        wait_s = self.silence_s or WAIT_S  # with a keep-alive, the server must be heard more often
         while True:
             for message in messages:
                 yield message
             self.keep(topic, validators)
-            validators, messages = await self.ask(topic, validators, WAIT_S, Prefer=PREFER)
+            validators, messages = await self.ask(topic, validators, wait_s, Prefer=f"wait={wait_s}")
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from rtbench.errors import Refused
 from rtbench.transports import Message, Meter, Option, Session
 
 from . import sizes
-from .mqtt_lasting import LastingClient
+from .mqtt_lasting import QUIET, LastingClient
 from .mqtt_metering import meter_client
 
 VARIANTS = ({"qos": 0}, {"qos": 1}, {"qos": 2})
@@ -112,9 +112,9 @@ class Mqtt:
 
     def _made(self, session: Session | None = None) -> aiomqtt.Client:
         address = urlsplit(self._url)
-        lasting: dict[str, Any] = {}
+        lasting: dict[str, Any] = {"logger": QUIET} if session is not None else {}
         if session is not None and session.resume:
-            lasting = {"identifier": session.client_id, "clean_session": False}
+            lasting |= {"identifier": session.client_id, "clean_session": False}
         keep_alive_s = session.keep_alive_s if session is not None else None
         client = aiomqtt.Client(
             address.hostname or "",

@@ -10,15 +10,19 @@ aiomqtt is made to connect once, so private names of it are used beside those in
 | --- | --- |
 | `aiomqtt.Client._connected`, `_disconnected` | new ones for each connection: it would look at the old ones |
 | `paho Client._out_messages` | corrected before each connection: see `_keep_released` |
+| `aiomqtt.Client._client_connect` | called in the event loop with a socket that is connected already, not in a thread |
+| `aiomqtt.Client._loop` | `_PromptLoop` in its place: sockets that close meanwhile |
+| `paho Client._create_socket_connection` | that socket |
 | `aiomqtt.Client._queue` | read to its end when the connection is lost: these messages have arrived |
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiomqtt
 from paho.mqtt.enums import MessageState
@@ -26,7 +30,27 @@ from paho.mqtt.enums import MessageState
 from rtbench.errors import Refused
 from rtbench.transports import Message, Session
 
+QUIET = logging.getLogger(__name__)  # a lost connection is an outage in the record, not a line on standard error
+QUIET.setLevel(logging.CRITICAL)
+
 T = TypeVar("T")
+
+
+class _PromptLoop:
+    """An event loop that does at once what it is asked to do soon: all of this happens in its thread anyway.
+
+    Soon a socket may be closed, and its number be that of another.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    @staticmethod
+    def call_soon_threadsafe(call: Callable[..., object], *arguments: Any) -> None:
+        call(*arguments)
 
 
 class LastingClient:
@@ -34,7 +58,9 @@ class LastingClient:
 
     def __init__(self, client: aiomqtt.Client, session: Session) -> None:
         self._client = client
-        self._paho = client._client
+        self._paho: Any = client._client
+        self._dial = self._paho._create_socket_connection
+        client._loop = cast(asyncio.AbstractEventLoop, _PromptLoop(client._loop))
         self._session = session
         self._present = False  # the broker had the session
         self._subscribed = False
@@ -69,22 +95,27 @@ class LastingClient:
         Raises:
             ConnectionError: there is no connection, or no CONNACK that accepts it.
         """
-        self._keep_released()
-        loop = asyncio.get_running_loop()
-        self._client._connected, self._client._disconnected = loop.create_future(), loop.create_future()
-        self._broken = loop.create_future()
         try:
-            await self._client.__aenter__()
-        except aiomqtt.MqttError as error:
-            raise ConnectionError(f"CONNECT: {error}") from error
-        try:
-            if self._paho.socket() is None:  # it ended right after CONNACK
-                raise ConnectionError("the connection ended after CONNACK")
+            await self._connect()
             self._session.resumed = self._present
             yield
         finally:
             with suppress(aiomqtt.MqttError):  # it has ended already
                 await self._client.__aexit__(None, None, None)
+
+    async def _connect(self) -> None:
+        self._keep_released()
+        loop = asyncio.get_running_loop()
+        self._client._connected, self._client._disconnected = loop.create_future(), loop.create_future()
+        self._broken = loop.create_future()
+        sock = await loop.run_in_executor(None, self._dial)
+        self._paho._create_socket_connection = lambda: sock
+        self._client._client_connect()  # sends CONNECT
+        try:
+            async with asyncio.timeout(self._client.timeout):
+                await self._client._connected
+        except (aiomqtt.MqttError, TimeoutError) as error:
+            raise ConnectionError(f"CONNECT: {error or 'no CONNACK'}") from error
 
     def _keep_released(self) -> None:
         """Let paho remember for which QoS 2 messages it has sent PUBREL: a second lost connection must not undo that.

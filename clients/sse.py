@@ -8,7 +8,6 @@ again, and whether to continue.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -45,12 +44,10 @@ class EventStream(HttpSession):
         headers = {"Accept": "text/event-stream"}
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
-        silence_s = 0.0
-        if self.session is not None and self.session.keep_alive_s is not None:
-            silence_s = math.ceil(self.session.keep_alive_s)
-            headers["Prefer"] = f"wait={silence_s}"  # the server then sends a comment at least this often
+        if self.silence_s:
+            headers["Prefer"] = f"wait={self.silence_s}"  # the server then sends a comment at least this often
         with losing():
-            response = await self.http.get(self.address(topic), headers=headers, timeout=self.within(silence_s))
+            response = await self.http.get(self.address(topic), headers=headers, timeout=self.within(self.silence_s))
         if response.status != 200:
             response.close()
             raise Refused(f"GET {topic}: {response.status} {response.reason}")

@@ -66,10 +66,10 @@ class FlakyWay:
 
 
 @asynccontextmanager
-async def flaky_way(url: str) -> AsyncIterator[FlakyWay]:
-    """Open a way to the server at a URL."""
+async def flaky_way(url: str, port: int = 0) -> AsyncIterator[FlakyWay]:
+    """Open a way to the server at a URL, at a port of its own."""
     way = FlakyWay(url)
-    way._server = await asyncio.start_server(way._accept, "127.0.0.1", 0)
+    way._server = await asyncio.start_server(way._accept, "127.0.0.1", port)
     try:
         yield way
     finally:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from rtbench.errors import Refused
@@ -240,3 +242,126 @@ def test_messages_that_are_due_in_an_outage_are_queued_in_order_or_dropped(name:
         assert sent == [offline == "queue"] * 10
 
     asyncio.run(run())
+
+
+@every_transport
+def test_a_subscriber_that_leaves_on_purpose_has_missed_nothing_when_it_is_back(name: str) -> None:
+    async def run() -> None:
+        got: list[bytes] = []
+        async with scene(name) as s, s.client() as subscriber, s.other() as publisher:
+            reader = asyncio.create_task(heard(await subscriber.subscribe("topic"), got))
+            await publisher.publish("topic", b"before")
+            await until(lambda: got)
+            subscriber.go_offline(0.02)
+            await until(lambda: s.outages)
+            subscriber.go_offline(0.02)  # it is away already
+            await publisher.publish("topic", b"meanwhile")
+            assert got == [b"before"]
+            await until(lambda: len(got) == 2)
+            reader.cancel()
+        (outage,) = s.outages
+        assert outage.planned
+        assert outage.resumed
+        assert outage.attempts == 1
+        assert got == [b"before", b"meanwhile"]
+
+    asyncio.run(run())
+
+
+@every_transport
+def test_a_server_that_is_started_again_is_subscribed_to_anew(name: str) -> None:
+    async def run() -> None:
+        got: list[bytes] = []
+        transport, options = RESUMING[name]
+        async with asyncio.timeout(WITHIN_S), AsyncExitStack() as later:
+            async with scene(name) as s:
+                subscriber = await later.enter_async_context(s.client())
+                reader = asyncio.create_task(heard(await subscriber.subscribe("topic"), got))
+                async with s.other() as publisher:
+                    await publisher.publish("topic", b"before")
+                    await until(lambda: got)
+                s.way.down()
+                await until(lambda: s.outages)
+                port, own_port = urlsplit(s.url).port or 0, urlsplit(s.way.url).port or 0
+            async with serve(transport, "embedded", port=port) as url, flaky_way(url, own_port):
+                await until(lambda: s.outages[-1].back_ns)
+                async with connect(transport, url, s.meter, **options) as publisher:
+                    await publisher.publish("topic", b"after")
+                    await until(lambda: len(got) == 2)
+                reader.cancel()
+                await later.aclose()
+        assert got == [b"before", b"after"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "polling",
+        pytest.param("websocket", marks=pytest.mark.long),  # its closing handshake has a second
+        pytest.param("long-polling", marks=pytest.mark.long),  # `Prefer` and MQTT have whole seconds
+        pytest.param("sse", marks=pytest.mark.long),
+        pytest.param("mqtt-qos1", marks=pytest.mark.long),
+    ],
+)
+def test_a_connection_on_which_nothing_comes_is_noticed_and_a_quiet_topic_is_none(name: str) -> None:
+    async def run() -> None:
+        got: list[bytes] = []
+        async with scene(name) as s, s.client(keep_alive_s=0.1) as subscriber, s.other() as publisher:
+            reader = asyncio.create_task(heard(await subscriber.subscribe("topic"), got))
+            await asyncio.sleep(0.3 if name in ("polling", "websocket") else 2.5)
+            assert s.outages == []  # though nothing was published
+            s.way.is_silent = True
+            await publisher.publish("topic", b"kept")
+            await until(lambda: s.outages)
+            s.way.is_silent = False
+            await until(lambda: got)
+            reader.cancel()
+        assert got == [b"kept"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["dies", "is closed"])
+def test_the_will_of_a_client_is_published_when_its_connection_dies_and_not_when_it_is_closed(dies: bool) -> None:
+    async def run() -> None:
+        got: list[bytes] = []
+        async with scene("mqtt-qos1") as s, s.other() as watcher:
+            reader = asyncio.create_task(heard(await watcher.subscribe("status"), got))
+            options = {"will_topic": "status", "will_payload": "gone"}
+            async with connect("mqtt", s.way.url, s.meter, **options) as client:
+                await client.subscribe("topic")
+                if dies:
+                    s.way.reset()
+                    await until(lambda: got)
+            async with s.other() as publisher:
+                await publisher.publish("status", b"end")
+            await until(lambda: b"end" in got)
+            reader.cancel()
+        assert got == [b"gone", b"end"][not dies :]
+
+    asyncio.run(run())
+
+
+@every_transport
+def test_a_client_that_connected_again_is_one_subscriber_at_the_server(name: str) -> None:
+    async def run() -> None:
+        got: list[bytes] = []
+        async with scene(name) as s, s.client() as subscriber, s.other() as publisher:
+            reader = asyncio.create_task(heard(await subscriber.subscribe("topic"), got))
+            for number in range(5):
+                await publisher.publish("topic", b"%d" % number)
+                await until(lambda: b"%d" % number in got)  # noqa: B023
+                s.way.reset()
+            await until(lambda: all(o.back_ns for o in s.outages))
+            # each end that the server holds: the publisher's, and one of the subscriber at most
+            await until(lambda: established(urlsplit(s.url).port or 0) <= 2)
+            reader.cancel()
+
+    asyncio.run(run())
+
+
+def established(port: int) -> int:
+    connections = psutil.Process().net_connections(kind="tcp")
+    return sum(c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in connections)
