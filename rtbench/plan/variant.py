@@ -49,7 +49,11 @@ class Variant:
             (self.reconnect, ""),
         )
         unusual = [name for name, default in defaults if name != default]
-        unusual += [f"{name}={value}" for name, value in self.server_options.items()]
+        words = {True: "yes", False: "no"}
+        unusual += [
+            f"{name}={words[value] if isinstance(value, bool) else value}"
+            for name, value in self.server_options.items()
+        ]
         return f"{self.label} ({', '.join(unusual)})" if unusual else self.label
 
 

@@ -98,6 +98,8 @@ class Option:
             return f"{value * 1000:g}ms" if value < 1 else f"{value:g}s"
         if self.name.endswith("_bytes"):
             return format_bytes(value)
+        if isinstance(value, bool):
+            return "yes" if value else "no"
         return str(value)
 
 
