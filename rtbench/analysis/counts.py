@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtbench.plan.faults import Evidence
+from rtbench.plan.records import Outage
 from rtbench.wire.tcp import Wire
 from rtbench.wire.traffic import Predicted
 
@@ -108,6 +109,8 @@ class TrialCounts:
     link_up_bps: float | None = described("The same from client to server", default=None)
     link_wrong: str | None = described("Why the link is not what was asked for; null if it is", default=None)
     faults: tuple[Evidence, ...] = described("What was seen of each fault that was planned", default=())
+
+    outages: tuple[Outage, ...] = described("Connections that clients noticed to be lost, in that order", default=())
 
     @property
     def achieved(self) -> float:

@@ -1,11 +1,11 @@
 """Metrics: every column of summary.csv and trials.csv, and the rows that they make. Pure.
 
 A metric is added in one place, with its name, type, meaning and computation: in `latencies.py` if it is a time, in
-`costs.py` if it is a cost, here if it is a count or belongs to a single trial. Its name ends in its unit. Its meaning
-is the text in the data dictionary (docs/results.md, written by `make dictionary`). `IDENTITY` and `WORKLOAD` say what
-was measured. `COUNTS`, `LATENCY`, `COSTS` and `TIMELINE` are computed for a variant and for a single trial;
-`OF_A_TRIAL` only for a single trial. In summary.csv the metrics with `first=True` come before the verdict, the others
-after it.
+`costs.py` if it is a cost, in `recovery.py` if it is about faults, here if it is a count or belongs to a single trial.
+Its name ends in its unit. Its meaning is the text in the data dictionary (docs/results.md, written by `make
+dictionary`). `IDENTITY` and `WORKLOAD` say what was measured. `COUNTS`, `LATENCY`, `COSTS`, `TIMELINE` and `RECOVERY`
+are computed for a variant and for a single trial; `OF_A_TRIAL` only for a single trial. In summary.csv the metrics with
+`first=True` come before the verdict, the others after it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rtbench.analysis.disturbance import counted, disturbance
 from rtbench.analysis.latencies import LATENCY, TIMELINE
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import IDENTITY, Column, Group, Metric, Trials, columns_of
+from rtbench.analysis.recovery import RECOVERY
 from rtbench.analysis.regimes import OF_A_RATE, SPARSE_METRICS, lowest_rate, sparse_groups
 from rtbench.table import significant
 
@@ -281,7 +282,7 @@ OF_A_TRIAL = (
     ),
 )
 
-COMPUTED = (*COUNTS, *LATENCY, *COSTS, *TIMELINE)  # of a variant and of a trial
+COMPUTED = (*COUNTS, *LATENCY, *COSTS, *TIMELINE, *RECOVERY)  # of a variant and of a trial
 OF_TRIALS = (*TRIAL_HEAD, *IDENTITY, *TRIAL_STATE, *COMPUTED, *OF_A_TRIAL)  # trials.csv
 _BEFORE = (*IDENTITY, *WORKLOAD, *(metric for metric in COMPUTED if metric.first))
 _AFTER = (*(metric for metric in COMPUTED if not metric.first), *SPARSE_METRICS)

@@ -80,6 +80,7 @@ def measured(trial: Trial, predict: Predict | None) -> Measured:
         keep_alive_bytes=sum(usage.keep_alive_bytes for usage in usages),
         predicted=_predicted(trial, publishes, deliveries, predict),
         faults=tuple(trial.evidence),
+        outages=tuple(trial.outages),
         **_of_link(trial),
     )
     return Measured(counts, plan.workload, publishes, deliveries)

@@ -34,7 +34,7 @@ from rtbench.system.load import Load
 from rtbench.system.process import ServerEnds
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberRecord, Usage
 from rtbench.trial import merging, publisher, subscriber
-from rtbench.trial.breaking import Breaking, breaking
+from rtbench.trial.breaking import Breaking, breaking, of_subscribers
 from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import ClockOffset, Coordinator
 from rtbench.trial.phase import Report, reporting
@@ -254,4 +254,5 @@ async def _collect(trial: Trial, coordinator: Coordinator, relayed: bytes | None
     schedule = due_times(trial.plan.workload, trial.plan.seed, trial.plan.block)
     if merged := merging.merged(published, received, schedule, relayed):
         trial.publishes, trial.deliveries, trial.outages = merged
+        trial.evidence += of_subscribers(trial.plan.faults, trial.outages)
     return wrong
