@@ -1,83 +1,162 @@
-"""The packet link: server and clients in two network namespaces, and a relay of packets between them (Linux)."""
+"""The packet link: server and clients live in two network namespaces, a relay moves packets between them (Linux).
+
+TCP on both sides is that of the kernel: it sees the round-trip time, and sends again what the relay drops. No root is
+needed, and nothing stays behind: see `packet_relay.py`.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import asdict
-from functools import cache
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rtbench.links.link import PACKET, Done, Namespaces, Place
-from rtbench.links.packet_relay import ADDRESSES
-from rtbench.links.relay_process import RelayProcess, relay_process
+from rtbench.errors import TrialError
+from rtbench.links.link import PACKET, Done, Link, Namespaces, Place
+from rtbench.links.packet_faults import KINDS
 from rtbench.plan.faults import Fault
 from rtbench.plan.network import Network
 
-_PROGRAM = (sys.executable, "-P", "-m", "rtbench.links.packet_relay")
-_TRY_WITHIN_S = 10.0
+_RELAY = (sys.executable, "-P", "-m", "rtbench.links.packet_relay")  # -P: no import from the working directory
+_ANSWER_WITHIN_S = 10.0
+_END_WITHIN_S = 2.0
 
 
-class PacketLink:
-    """A running packet link."""
+@dataclass
+class _PacketLink:
+    """A link with a running relay."""
 
-    kind = PACKET
-
-    def __init__(self, relay: RelayProcess, files: Mapping[str, str]) -> None:
-        self._relay = relay
-        self.server, self.clients = (
-            Place(ADDRESSES[side], Namespaces(files["user"], files[side])) for side in ("server", "clients")
-        )
+    server: Place
+    clients: Place
+    relay: _Relay
+    kind: str = PACKET
 
     @property
     def pid(self) -> int:
-        """Of the relay."""
-        return self._relay.pid
+        """Of the relay, which is in the network namespace of the server."""
+        return self.relay.process.pid
 
     async def reach(self, url: str) -> str:
-        """Return the URL itself: packets find their way."""
+        """Return the URL itself: the server listens at an address that clients reach over the link."""
         return url
 
     async def plan(self, faults: Mapping[int, Fault]) -> None:
-        """Do each fault at its time of CLOCK_MONOTONIC."""
-        await self._relay.ask({"faults": [[at_ns, str(fault)] for at_ns, fault in faults.items()]})
+        """Do each fault at its time of CLOCK_MONOTONIC.
+
+        Raises:
+            TrialError: a fault is none that this link has.
+        """
+        for fault in faults.values():
+            if fault.kind not in KINDS:
+                raise TrialError(f"the packet link has the faults {', '.join(KINDS)}: got '{fault}'")
+        await self.relay.ask("plan", faults=[[at_ns, asdict(fault)] for at_ns, fault in faults.items()])
 
     async def done(self) -> list[Done]:
-        """Return what was done so far."""
-        return [Done(**done) for done in (await self._relay.ask({}))["done"]]
+        """Return what was done so far; a fault that is not over is not yet there."""
+        return [Done(**done) for done in await self.relay.ask("done")]
 
     async def counts(self) -> Mapping[str, Any]:
-        """Return what passed on each way: packets, bytes, and packets lost and overflowed."""
-        told = await self._relay.ask({})
-        return {way: told[way] for way in ("up", "down")}
+        """Return for `up` and `down` the packets and bytes that came, and how many packets were lost or overflowed."""
+        answer: Mapping[str, Any] = await self.relay.ask("counts")
+        return answer
 
 
 @asynccontextmanager
-async def packet_link(network: Network, seed: str) -> AsyncIterator[PacketLink]:
-    """Start the relay; end it, and the namespaces with it, on leaving.
+async def packet_link(network: Network, seed: str) -> AsyncIterator[Link]:
+    """Start a packet link; end it on leaving.
 
     Raises:
-        TrialError: it did not start.
+        TrialError: this system has no packet link; `packet_link_missing` says so beforehand.
     """
-    async with relay_process("rtbench.links.packet_relay") as relay:
-        files = await relay.ask({"network": asdict(network), "seed": seed})
-        yield PacketLink(relay, files)
-
-
-@cache
-def packet_link_missing() -> str | None:
-    """Return why this machine has no packet link, found by trying it; None if it has."""
-    if sys.platform != "linux":
-        return "it is made of network namespaces, which only Linux has"
-    asked = json.dumps({"network": asdict(Network()), "seed": ""}) + "\n"
+    process = await asyncio.create_subprocess_exec(
+        *_RELAY,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
-        tried = subprocess.run(
-            _PROGRAM, input=asked, capture_output=True, text=True, timeout=_TRY_WITHIN_S, check=False
+        relay = _Relay(process)
+        places = await relay.say(_request(network, seed))
+        yield _PacketLink(_place(places["server"]), _place(places["clients"]), relay)
+    finally:
+        await asyncio.shield(_end(process))
+
+
+@functools.cache
+def packet_link_missing() -> str | None:
+    """Return why this system has no packet link, None if it has: one is started, and ends at once."""
+    if sys.platform != "linux":
+        return "the packet link needs Linux"
+    try:
+        done = subprocess.run(
+            _RELAY,
+            input=_line(_request(Network(), "")),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_ANSWER_WITHIN_S,
+            check=False,
         )
-        answer = json.loads(tried.stdout.splitlines()[0])
-    except (OSError, ValueError, IndexError, subprocess.TimeoutExpired):
-        return "the relay did not start"
-    return f"this system does not allow it ({answer['error']})" if "error" in answer else None
+        _answer_in(done.stdout)
+    except (TrialError, OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None
+
+
+@dataclass
+class _Relay:
+    """The relay process, which answers one question at a time."""
+
+    process: asyncio.subprocess.Process
+    _asked: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def ask(self, question: str, **details: Any) -> Any:
+        """Return the answer to a question."""
+        return await self.say({"ask": question, **details})
+
+    async def say(self, content: Mapping[str, Any]) -> Any:
+        """Send a line, and return the answer to it."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        async with self._asked:
+            stdin.write(_line(content))
+            try:
+                return _answer_in(await asyncio.wait_for(stdout.readline(), _ANSWER_WITHIN_S))
+            except TimeoutError:
+                raise TrialError(f"the packet link did not answer within {_ANSWER_WITHIN_S:.0f} s") from None
+
+
+def _request(network: Network, seed: str) -> Mapping[str, Any]:
+    return {"network": asdict(network), "seed": seed}
+
+
+def _line(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content).encode() + b"\n"
+
+
+def _answer_in(line: bytes) -> Any:
+    answer = json.loads(line or b'{"error": "its process ended without a word"}')
+    if "error" in answer:
+        raise TrialError(f"the packet link does not work: {answer['error']}")
+    return answer["answer"]
+
+
+def _place(place: Mapping[str, Any]) -> Place:
+    return Place(place["host"], Namespaces(**place["namespaces"]))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask by closing standard input, then insist."""
+    assert process.stdin is not None
+    process.stdin.close()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _END_WITHIN_S)
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
