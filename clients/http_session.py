@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -68,12 +69,14 @@ class HttpSession:
                     raise Refused(f"HEAD {topic}: {response.status} {response.reason}")
                 return conditional(response)
 
-    async def start(self, topic: str) -> tuple[dict[str, str], list[Message]]:
+    async def start(self, topic: str) -> tuple[dict[str, str], deque[Message]]:
         """Return where a subscription starts, which is now; one that continues, after what was published meanwhile."""
         kept = self.kept(topic)
         if not kept:
-            return await self.validators(topic), []
-        return await self.ask(topic, kept)  # without waiting: the answer says that the connection is there
+            return await self.validators(topic), deque()
+        validators, messages = await self.ask(topic, kept[0])  # without waiting: this shows that there is a connection
+        messages.extendleft(reversed(kept[1]))  # which had come, and were not yet handed over
+        return validators, messages
 
     def kept(self, topic: str) -> Any:
         """Return what the session has kept of a topic to continue with; None if nothing."""
@@ -83,13 +86,13 @@ class HttpSession:
         return self.session.kept[topic]
 
     def keep(self, topic: str, position: Any) -> None:
-        """Keep a position of a subscription, once the messages before it have been handed over."""
+        """Keep where a subscription is, for the next connection."""
         if self.session is not None:
             self.session.kept[topic] = position
 
     async def ask(
         self, topic: str, validators: dict[str, str], wait_s: int = 0, **headers: str
-    ) -> tuple[dict[str, str], list[Message]]:
+    ) -> tuple[dict[str, str], deque[Message]]:
         """Ask once for new messages; return the validators for the next request, and the messages.
 
         `wait_s` is how long the server may take to answer.
@@ -108,11 +111,11 @@ class HttpSession:
                 body = await response.read()
         if response.status != 200:  # 304, or 204: nothing is new
             self.metering.answered(0)
-            return validators, []
+            return validators, deque()
         payloads = wire.split(response.headers.get("Content-Type", ""), body)
         self.metering.answered(len(payloads))
         arrived_ns, missed = self.metering.arrived_ns, int(response.headers.get(wire.GAP_HEADER, 0))
-        messages = [(topic, payload, 0 if i else missed, arrived_ns) for i, payload in enumerate(payloads)]
+        messages = deque((topic, payload, 0 if i else missed, arrived_ns) for i, payload in enumerate(payloads))
         return conditional(response), messages
 
     @property

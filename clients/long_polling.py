@@ -7,6 +7,7 @@ times the way at most (RFC 6202 section 2.2).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -33,12 +34,12 @@ class LongPolling(HttpSession):
         refuse_wildcards("long-polling", topic)
         return self._wait(topic, *await self.start(topic))
 
-    async def _wait(self, topic: str, validators: dict[str, str], messages: list[Message]) -> AsyncIterator[Message]:
+    async def _wait(self, topic: str, validators: dict[str, str], messages: deque[Message]) -> AsyncIterator[Message]:
         wait_s = self.silence_s or WAIT_S  # with a keep-alive, the server must be heard more often
         while True:
-            for message in messages:
-                yield message
-            self.keep(topic, validators)
+            self.keep(topic, (validators, messages))
+            while messages:
+                yield messages.popleft()
             validators, messages = await self.ask(topic, validators, wait_s, Prefer=f"wait={wait_s}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -38,13 +39,13 @@ class Polling(HttpSession):
         refuse_wildcards("polling", topic)
         return self._poll(topic, *await self.start(topic))
 
-    async def _poll(self, topic: str, validators: dict[str, str], messages: list[Message]) -> AsyncIterator[Message]:
+    async def _poll(self, topic: str, validators: dict[str, str], messages: deque[Message]) -> AsyncIterator[Message]:
         clock = asyncio.get_running_loop().time
         due = clock() + random.random() * self.interval_s  # or all clients would poll at the same moment
         while True:
-            for message in messages:
-                yield message
-            self.keep(topic, validators)
+            self.keep(topic, (validators, messages))
+            while messages:
+                yield messages.popleft()
             await asyncio.sleep(due - clock())
             validators, messages = await self.ask(topic, validators)
             ticks_passed = max(1, -int((due - clock()) // self.interval_s))

@@ -68,10 +68,9 @@ class EventStream(HttpSession):
                             if event.kind == "missed":
                                 missed += int(event.data)
                             else:
+                                self.keep(topic, event.id)
                                 yield topic, event.data, missed, arrived_ns
                                 missed = 0
-                        if decoder.last_event_id:
-                            self.keep(topic, decoder.last_event_id)
                 except aiohttp.ClientError as error:
                     broken = error
             if self.session is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -365,3 +365,23 @@ def test_a_client_that_connected_again_is_one_subscriber_at_the_server(name: str
 def established(port: int) -> int:
     connections = psutil.Process().net_connections(kind="tcp")
     return sum(c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in connections)
+
+
+@every_transport
+def test_without_a_policy_a_publisher_ends_with_its_connection(name: str) -> None:
+    async def run() -> None:
+        async with scene(name) as s, s.client(NONE) as publisher:
+            await publisher.publish("topic", b"before")
+            s.way.down()
+            with suppress(OSError):  # a client whose library says at once that the connection is lost drops this one
+                while not s.outages:
+                    await publisher.publish("topic", b"lost")
+                    await asyncio.sleep(0)
+            s.way.up()
+            for _ in range(3):
+                with pytest.raises(Refused, match="dropped"):
+                    async with publisher.turn():
+                        pass
+            assert s.outages[0].back_ns == s.outages[0].attempts == 0
+
+    asyncio.run(run())

@@ -23,7 +23,7 @@ async def a_session_to_resume_continues_after_the_last_message_and_has_what_was_
             await publisher.publish("topic", b"after")
             await publisher.publish("topic", b"end")
             heard = await hear(stream)
-        meanwhile = numbered(5, "meanwhile ") if any(acknowledged) or len(heard) > 1 else []
+        meanwhile = [m for m in numbered(5, "meanwhile ") if any(acknowledged) or m in heard]
         expect_messages(heard, [*meanwhile, b"after"])
 
 

@@ -93,7 +93,7 @@ def _of_link(trial: Trial) -> dict[str, Any]:
         return {}
     return {
         "link_rtt_ms": float(np.median(seen.rtt_ms)) if len(seen.rtt_ms) else None,
-        "link_loss": seen.lost / seen.sent if seen.sent else None,
+        "link_loss": (seen.lost or 0) / seen.sent if seen.sent else None,
         "link_down_bps": seen.down_bps,
         "link_up_bps": seen.up_bps,
         "link_wrong": trial.link_wrong,
