@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def recoveries_of(trial: Measured) -> list[Recovery]:
     """Return what each subscriber did about each fault of a trial that was seen."""
     began_ns = sorted(evidence.began_ns for evidence in trial.counts.faults if evidence.began_ns is not None)
-    ends_ns = [*began_ns[1:], np.iinfo(np.int64).max]
+    ends_ns = [*began_ns[1:], np.iinfo(np.int64).max][: len(began_ns)]
     outages = trial.counts.outages
     return [
         recovery
