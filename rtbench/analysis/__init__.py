@@ -5,6 +5,7 @@ measured.py     a trial with its counts and samples, and the values computed fro
 ledger.py       what happened to every message: delivered, lost, duplicated ...
 statistics.py   percentiles, means and ratios with their intervals over trials
 disturbance.py  what outside spoiled a trial, and which trials figures are computed from
+link_check.py   whether a link is the network that was asked for
 layers.py       the bytes by layer, hop and direction, measured and predicted
 age.py          age of information
 metrics.py      every column of summary.csv and trials.csv; latencies.py and costs.py have those of time and of cost,

@@ -5,7 +5,8 @@
     packet_link.py   Linux: server and clients live in two network namespaces, and a relay between them delays and drops
                      the packets themselves; TCP is that of the kernel, and sends again what was dropped
     stream_link.py   everywhere: a relay of TCP connections that delays their bytes. stream_relay.py is the process that
-                     does it, line.py computes when bytes arrive, timeline.py calls what is due
+                     does it, stream_line.py computes when bytes arrive, timeline.py calls what is due
 
-`measure.py` measures a link from outside, before each trial.
+`measure.py` measures a link from outside, before each trial; `witness.py` sees its faults, during it. Both use
+`probe.py`, a process at one side of the link.
 """

@@ -1,7 +1,7 @@
 """The stream link, which works on every system: a relay of TCP connections that delays their bytes.
 
-What it emulates stands in `stream_relay.py` (connections) and `line.py` (times). It cannot lose a packet, since the TCP
-of the kernel ends at the relay, on both sides.
+What it emulates stands in `stream_relay.py` (connections) and `stream_line.py` (times). It cannot lose a packet, since
+the TCP of the kernel ends at the relay, on both sides.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from dataclasses import asdict
 from threading import Thread
 from typing import Any
 
-from rtbench.links.line import Line
 from rtbench.links.link import Done
+from rtbench.links.stream_line import Line
 from rtbench.links.timeline import Timeline, until
 from rtbench.system.answering import answer_all
 from rtbench.system.malloc import keep_freed
