@@ -126,7 +126,7 @@ class Reconnecting:
         return self._read()
 
     async def _read(self) -> AsyncIterator[Message]:
-        while True:
+        while not self._left:
             try:
                 async with asyncio.timeout(None) as self._staying:
                     async for message in self._stream:
