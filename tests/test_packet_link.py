@@ -324,9 +324,9 @@ def test_why_there_is_no_packet_link(monkeypatch: pytest.MonkeyPatch) -> None:
             packet_link_missing.cache_clear()
 
     refusing = 'print(\'{"error": "no tunnels here"}\')'
-    monkeypatch.setattr(module, "_RELAY", (sys.executable, "-c", refusing))
+    monkeypatch.setattr(module, "RELAY", (sys.executable, "-c", refusing))
     assert missing() == "the packet link does not work: no tunnels here"
-    monkeypatch.setattr(module, "_RELAY", ("/nowhere/python",))
+    monkeypatch.setattr(module, "RELAY", ("/nowhere/python",))
     assert "No such file" in str(missing())
     monkeypatch.setattr(sys, "platform", "darwin")
     assert missing() == "the packet link needs Linux"

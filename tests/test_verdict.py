@@ -16,6 +16,7 @@ import rtbench as package
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metrics import summary_row
 from rtbench.analysis.verdict import CHECKS, INVALID, SUSPECT, VALID, Finding, judge
+from rtbench.plan.faults import Evidence
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
 from rtbench.result.report import overview, remarks
@@ -88,6 +89,9 @@ HEAP = np.where(np.arange(COUNT * 10) % 10 == 0, 41.0, 1.0)
 SOME_LATE = np.where(np.arange(COUNT) % 40 == 0, 1.5, 0.1)  # five of them
 TRIPPED = [
     ("a failed trial", [trial(), trial(error="the server died")], INVALID, "1 of 2 trials failed: the server died"),
+    ("a link that is another", [trial(link_wrong="the link lost 3 of 3 pings")], INVALID, "in 1 of 1 trials: the link lost 3 of 3 pings"),
+    ("a fault that nobody saw", [trial(faults=(Evidence("cut@1s", 10**9, None, None, "pings went on"),))], INVALID, "'cut@1s' was not seen: pings went on"),
+    ("a fault that came late", [trial(faults=(Evidence("cut@1s", 10**9, 1_021_000_000, None, "pings paused"),))], INVALID, "'cut@1s' was seen 21 ms late: pings paused"),
     ("an overload", [trial(unfinished=20)], INVALID, "overload: 90% of the offered rate was achieved"),
     ("a pace that is not kept", [trial(pace=0.4)] * 2, INVALID, "40% of the offered rate was achieved"),
     ("a client short of CPU", [trial(client_cpu=0.93)], INVALID, "a client process used 93% of a core"),

@@ -22,7 +22,7 @@ from rtbench.trial.lives import Lives
 from rtbench.trial.servers import RunningServer
 
 _LOOK_EVERY_S = 0.001
-_SEEN_WITHIN_S = 5.0
+SEEN_WITHIN_S = 5.0
 
 
 async def inject(server: RunningServer, fault: Fault, at_ns: int) -> Evidence:
@@ -101,7 +101,7 @@ def _is_stopped(each: psutil.Process) -> bool:
 
 async def _seen(holds: Callable[[], bool]) -> int:
     """Return when something was seen to hold, 0 if it does not within a few seconds."""
-    until_s = time.monotonic() + _SEEN_WITHIN_S
+    until_s = time.monotonic() + SEEN_WITHIN_S
     while not holds():
         if time.monotonic() > until_s:
             return 0
