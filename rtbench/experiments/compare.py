@@ -217,7 +217,7 @@ def plans(
     for block in range(blocks):
         for variant in order.sample(variants, len(variants)):
             url = value.get("url") if variant.server == EXTERNAL_SERVER else None
-            plan = TrialPlan(len(planned), block, variant, workload, value["seed"], value["tls"], url)
+            plan = TrialPlan(len(planned), block, variant, workload, value["seed"], value["tls"], url, value["drain"])
             planned.append(plan)
     return planned
 

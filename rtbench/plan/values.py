@@ -66,6 +66,7 @@ LIMITS = {
     "duration": _DURATION,
     "sparse_duration": _DURATION,
     "warmup": Limits(0, _WEEK_S, "s"),
+    "drain": Limits(0.5, _WEEK_S, "s"),  # subscribers tell four times a second how much they have
     "trials": Limits(1, MOST_TRIALS),
     "most_trials": Limits(1, MOST_TRIALS),
     "precision": Limits(0.001, 0.99, "%"),

@@ -14,7 +14,7 @@ from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
-from rtbench.transports.records import PublisherPlan, SubscriberPlan
+from rtbench.transports.records import SETTLE_S, PublisherPlan, SubscriberPlan
 from rtbench.trial.phase import STARTING_S, Course, closing_s, connecting_s, probing_s, return_within_s
 
 ProcessPlans = Mapping[str, PublisherPlan | SubscriberPlan]
@@ -25,8 +25,9 @@ class TrialPlan:
     """One trial: what is measured, and by how many processes.
 
     `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
-    started, with `tls` over TLS. The control channel listens on `control_host`. Each step of the set-up may take
-    `set_up_within_s`, and longer with many subscribers.
+    started, with `tls` over TLS. `drain_s` is how long without a delivery means that no more will come, None for what
+    the client of the transport says; subscribers record for `settle_s` after the last one. The control channel listens
+    on `control_host`. Each step of the set-up may take `set_up_within_s`, and longer with many subscribers.
     """
 
     index: int
@@ -36,6 +37,8 @@ class TrialPlan:
     seed: int
     tls: bool = False
     url: str | None = None
+    drain_s: float | None = None
+    settle_s: float = SETTLE_S
     publisher_processes: int = 1
     subscriber_processes: int = 1
     control_host: str = "127.0.0.1"
@@ -55,7 +58,9 @@ class TrialPlan:
 
     @property
     def drain_timeout_s(self) -> float:
-        """How long without a delivery means that no more will come: the client of the transport says it."""
+        """How long without a delivery means that no more will come: the user or the client of the transport says it."""
+        if self.drain_s is not None:
+            return self.drain_s
         return self._client.drain_timeout_s(**self.variant.options)
 
     @property
@@ -71,7 +76,7 @@ class TrialPlan:
     @property
     def return_within_s(self) -> float:
         """The limit of closing all connections and returning the records."""
-        return return_within_s(self.workload.publishers + self.workload.subscribers)
+        return return_within_s(self.workload.publishers + self.workload.subscribers) + self.settle_s
 
     @property
     def expected_s(self) -> float:
@@ -79,7 +84,7 @@ class TrialPlan:
         publishers, subscribers = self.workload.publishers, self.workload.subscribers
         set_up_s = STARTING_S + connecting_s(subscribers) + probing_s(publishers, subscribers)
         waiting_s = 2 * self.fetching_s + self.workload.schedule_ns / 1e9
-        return set_up_s + waiting_s + closing_s(publishers + subscribers)
+        return set_up_s + waiting_s + self.settle_s + closing_s(publishers + subscribers)
 
     def course(self, processes: ProcessPlans) -> Course:
         """Return what the phases of the trial are expected to take and to count."""
@@ -141,6 +146,7 @@ def process_plans(
             probes=[publishers_of[topic] for topic in topics],
             expected=sum(messages_on[topic] for topic in topics),
             schedule_ns=workload.schedule_ns,
+            settle_s=plan.settle_s,
         )
     return plans
 
