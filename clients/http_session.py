@@ -1,20 +1,24 @@
-"""What the three HTTP clients share: a session, publishing, and where a subscription starts."""
+"""What the three HTTP clients share: connections, publishing, and where a subscription starts or continues."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TypeVar
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from rtbench.errors import Refused
-from rtbench.transports import Message, Meter
-from rtbench.wire import http
+from rtbench.transports import Message, Meter, Session
+from rtbench.wire import http as wire
 
 from .metering import HttpMetering
+
+CONNECT_WITHIN_S = 10
 
 
 def software() -> str:
@@ -27,9 +31,12 @@ class HttpSession:
 
     in_flight_limit = 1
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, metering: HttpMetering) -> None:
-        self.session = session
+    def __init__(
+        self, http: aiohttp.ClientSession, url: str, metering: HttpMetering, session: Session | None = None
+    ) -> None:
+        self.http = http
         self.metering = metering
+        self.session = session
         self._url = url.rstrip("/")
 
     def address(self, topic: str) -> URL:
@@ -43,44 +50,95 @@ class HttpSession:
             Refused: the server answers with an error.
             ConnectionError: the connection ends before the answer.
         """
-        try:
-            async with self.session.post(self.address(topic), data=payload) as response:
+        with losing():
+            async with self.http.post(self.address(topic), data=payload, timeout=self.within()) as response:
                 if response.status >= 400:
                     raise Refused(f"POST {topic}: {response.status} {(await response.text()).strip()}")
                 return True
-        except aiohttp.ClientError as error:
-            raise ConnectionError(str(error)) from error
 
     async def validators(self, topic: str) -> dict[str, str]:
         """Return the request headers that ask for the messages after this moment.
 
         Raises:
             Refused: the server answers with an error.
+            ConnectionError: the connection ends before the answer.
         """
-        async with self.session.head(self.address(topic)) as response:
-            if response.status >= 400:
-                raise Refused(f"HEAD {topic}: {response.status} {response.reason}")
-            return conditional(response)
+        with losing():
+            async with self.http.head(self.address(topic), timeout=self.within()) as response:
+                if response.status >= 400:
+                    raise Refused(f"HEAD {topic}: {response.status} {response.reason}")
+                return conditional(response)
 
-    async def ask(self, topic: str, validators: dict[str, str], **headers: str) -> tuple[dict[str, str], list[Message]]:
+    async def start(self, topic: str) -> tuple[dict[str, str], deque[Message]]:
+        """Return where a subscription starts, which is now; one that continues, after what was published meanwhile."""
+        kept = self.kept(topic)
+        if not kept:
+            return await self.validators(topic), deque()
+        validators, messages = await self.ask(topic, kept[0])  # without waiting: this shows that there is a connection
+        messages.extendleft(reversed(kept[1]))  # which had come, and were not yet handed over
+        return validators, messages
+
+    def kept(self, topic: str) -> Any:
+        """Return what the session has kept of a topic to continue with; None if nothing."""
+        if self.session is None or not self.session.resume or topic not in self.session.kept:
+            return None
+        self.session.resumed = True
+        return self.session.kept[topic]
+
+    def keep(self, topic: str, position: Any) -> None:
+        """Keep where a subscription is, for the next connection."""
+        if self.session is not None:
+            self.session.kept[topic] = position
+
+    async def ask(
+        self, topic: str, validators: dict[str, str], wait_s: int = 0, **headers: str
+    ) -> tuple[dict[str, str], deque[Message]]:
         """Ask once for new messages; return the validators for the next request, and the messages.
+
+        `wait_s` is how long the server may take to answer.
 
         Raises:
             Refused: the server answers with an error.
+            ConnectionError: the connection ends before the answer, or the answer does not come in time.
         """
         self.metering.asked()
-        async with self.session.get(self.address(topic), headers=validators | headers) as response:
-            if response.status >= 400:
-                raise Refused(f"GET {topic}: {response.status} {response.reason}")
-            body = await response.read()
+        with losing():
+            async with self.http.get(
+                self.address(topic), headers=validators | headers, timeout=self.within(wait_s)
+            ) as response:
+                if response.status >= 400:
+                    raise Refused(f"GET {topic}: {response.status} {response.reason}")
+                body = await response.read()
         if response.status != 200:  # 304, or 204: nothing is new
             self.metering.answered(0)
-            return validators, []
-        payloads = http.split(response.headers.get("Content-Type", ""), body)
+            return validators, deque()
+        payloads = wire.split(response.headers.get("Content-Type", ""), body)
         self.metering.answered(len(payloads))
-        arrived_ns, missed = self.metering.arrived_ns, int(response.headers.get(http.GAP_HEADER, 0))
-        messages = [(topic, payload, 0 if i else missed, arrived_ns) for i, payload in enumerate(payloads)]
+        arrived_ns, missed = self.metering.arrived_ns, int(response.headers.get(wire.GAP_HEADER, 0))
+        messages = deque((topic, payload, 0 if i else missed, arrived_ns) for i, payload in enumerate(payloads))
         return conditional(response), messages
+
+    @property
+    def silence_s(self) -> int:
+        """How long a server may be silent that is to be heard in every keep-alive of the session; 0 without one."""
+        if self.session is None or self.session.keep_alive_s is None:
+            return 0
+        return math.ceil(self.session.keep_alive_s)  # `Prefer` has whole seconds
+
+    def within(self, wait_s: float = 0.0) -> aiohttp.ClientTimeout:
+        """Return the time limit of a request: none for an answer, or `wait_s` and the keep-alive of the session."""
+        keep_alive_s = self.session.keep_alive_s if self.session is not None else None
+        read_s = wait_s + keep_alive_s if keep_alive_s is not None else None
+        return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN_S, sock_read=read_s)
+
+
+@contextmanager
+def losing() -> Iterator[None]:
+    """Raise ConnectionError for what the library says of a connection that ended."""
+    try:
+        yield
+    except aiohttp.ClientError as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
 
 
 def conditional(response: aiohttp.ClientResponse) -> dict[str, str]:
@@ -89,16 +147,16 @@ def conditional(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {ask: response.headers[told] for told, ask in echoes.items() if told in response.headers}
 
 
-Session = TypeVar("Session", bound=HttpSession)
+Kind = TypeVar("Kind", bound=HttpSession)
 
 
 @asynccontextmanager
-async def open_session(kind: type[Session], url: str, meter: Meter) -> AsyncIterator[Session]:
+async def open_session(kind: type[Kind], url: str, meter: Meter, session: Session | None) -> AsyncIterator[Kind]:
     """Open a session of class `kind`: no limit on connections, no time limit, no proxy from the environment."""
     metering = HttpMetering(meter)
     connector = aiohttp.TCPConnector(
         limit=0, keepalive_timeout=3600, socket_factory=metering.socket, ssl=meter.tls or True
     )
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
-        yield kind(session, url, metering)
+    async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
+        http._retry_connection = session is None  # else the policy decides; aiohttp has no public name for it
+        yield kind(http, url, metering, session)

@@ -7,12 +7,13 @@ times the way at most (RFC 6202 section 2.2).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from rtbench.transports import Message, Meter, Steady, refuse_wildcards
+from rtbench.transports import Message, Meter, Session, Steady, refuse_wildcards
 
 from . import http_sizes
 from .http_session import HttpSession, open_session, software
@@ -31,19 +32,21 @@ class LongPolling(HttpSession):
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to one topic, from now on."""
         refuse_wildcards("long-polling", topic)
-        return self._wait(topic, await self.validators(topic))
+        return self._wait(topic, *await self.start(topic))
 
-    async def _wait(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
+    async def _wait(self, topic: str, validators: dict[str, str], messages: deque[Message]) -> AsyncIterator[Message]:
+        wait_s = self.silence_s or WAIT_S  # with a keep-alive, the server must be heard more often
         while True:
-            validators, messages = await self.ask(topic, validators, Prefer=PREFER)
-            for message in messages:
-                yield message
+            self.keep(topic, (validators, messages))
+            while messages:
+                yield messages.popleft()
+            validators, messages = await self.ask(topic, validators, wait_s, Prefer=f"wait={wait_s}")
 
 
 @asynccontextmanager
-async def connect(url: str, meter: Meter) -> AsyncIterator[LongPolling]:
+async def connect(url: str, meter: Meter, *, session: Session | None = None) -> AsyncIterator[LongPolling]:
     """Open a connection that long-polls."""
-    async with open_session(LongPolling, url, meter) as connection:
+    async with open_session(LongPolling, url, meter, session) as connection:
         yield connection
 
 

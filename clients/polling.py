@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from rtbench.transports import Message, Meter, Option, Steady, refuse_wildcards
+from rtbench.transports import Message, Meter, Option, Session, Steady, refuse_wildcards
 from rtbench.units import format_seconds, plain
 
 from . import http_sizes
@@ -36,24 +37,27 @@ class Polling(HttpSession):
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to one topic, from now on."""
         refuse_wildcards("polling", topic)
-        return self._poll(topic, await self.validators(topic))
+        return self._poll(topic, *await self.start(topic))
 
-    async def _poll(self, topic: str, validators: dict[str, str]) -> AsyncIterator[Message]:
+    async def _poll(self, topic: str, validators: dict[str, str], messages: deque[Message]) -> AsyncIterator[Message]:
         clock = asyncio.get_running_loop().time
         due = clock() + random.random() * self.interval_s  # or all clients would poll at the same moment
         while True:
+            self.keep(topic, (validators, messages))
+            while messages:
+                yield messages.popleft()
             await asyncio.sleep(due - clock())
             validators, messages = await self.ask(topic, validators)
-            for message in messages:
-                yield message
             ticks_passed = max(1, -int((due - clock()) // self.interval_s))
             due += ticks_passed * self.interval_s
 
 
 @asynccontextmanager
-async def connect(url: str, meter: Meter, *, interval_s: Interval = 0.5) -> AsyncIterator[Polling]:
+async def connect(
+    url: str, meter: Meter, *, interval_s: Interval = 0.5, session: Session | None = None
+) -> AsyncIterator[Polling]:
     """Open a connection that polls every `interval_s` seconds."""
-    async with open_session(Polling, url, meter) as polling:
+    async with open_session(Polling, url, meter, session) as polling:
         polling.interval_s = interval_s
         yield polling
 

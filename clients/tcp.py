@@ -55,7 +55,8 @@ class Tcp:
         """Subscribe to one topic; the server's newline says that the subscription has begun."""
         refuse_wildcards("tcp", topic)
         reader, _, sock = await self._open("S", topic)
-        await reader.readexactly(1)
+        if not await reader.read(1):
+            raise ConnectionError("the server closed the connection")
         return self._read(topic, reader, sock)
 
     async def _open(self, role: str, topic: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, MeteredSocket]:

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,12 +20,14 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.typing import Subprotocol
 
 from rtbench.errors import Refused
-from rtbench.transports import Message, Meter, MeteredSocket, refuse_wildcards
+from rtbench.transports import Message, Meter, MeteredSocket, Session, refuse_wildcards
 
 from . import sizes
 
 SLOT = 3
 predict = sizes.websocket
+
+PUBLISHED = ("published",)  # in what a session keeps: the topics; beside it the position of each subscription
 
 
 def software() -> str:
@@ -32,12 +35,24 @@ def software() -> str:
     return f"websockets {version('websockets')}"
 
 
+@dataclass
+class Position:
+    """Where a subscription is: the number of its next message, in one run of the server."""
+
+    epoch: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.number}"
+
+
 class WebSocket:
     """One WebSocket for each topic published on, opened with the first publish, and one for each subscription."""
 
     in_flight_limit = None
 
-    def __init__(self, url: str, meter: Meter, stack: AsyncExitStack) -> None:
+    def __init__(self, url: str, meter: Meter, stack: AsyncExitStack, session: Session | None) -> None:
+        self._session = session
         self._url = url
         self._meter = meter
         self._stack = stack
@@ -53,19 +68,55 @@ class WebSocket:
             raise ConnectionError(str(error)) from error
         return False
 
+    async def open_again(self) -> None:
+        """Open the connections on which the client published before."""
+        for topic in [] if self._session is None else self._session.kept.get(PUBLISHED, ()):
+            await self._publisher(topic)
+
     async def _publisher(self, topic: str) -> ClientConnection:
         async with self._opening:  # also for an open one: publishes that wait for the opening keep their order
             if topic not in self._publishers:
                 self._publishers[topic], _ = await self._open(topic, "?publish")
+                self._keep(topic)
             return self._publishers[topic]
+
+    def _keep(self, topic: str) -> None:
+        """Let the session know what to open again, and when the connection ends: nobody reads from it."""
+        if self._session is None:
+            return
+        self._session.kept.setdefault(PUBLISHED, {})[topic] = None
+        ended, tell = asyncio.ensure_future(self._publishers[topic].wait_closed()), self._session.lost
+        ended.add_done_callback(lambda _: tell())
 
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to one topic: the server's answer to the upgrade says that every later message will come."""
         refuse_wildcards("websocket", topic)
-        return self._read(topic, *await self._open(topic))
+        if self._session is None or not self._session.resume:
+            return self._read(topic, *await self._open(topic))
+        kept = self._session.kept.get(topic, "")
+        connection, sock = await self._open(topic, f"?after={kept}")
+        position = await self._greeting(connection)
+        self._session.resumed = str(position) == str(kept)
+        self._session.kept[topic] = position
+        return self._counted(position, self._read(topic, connection, sock))
+
+    @staticmethod
+    async def _greeting(connection: ClientConnection) -> Position:
+        try:
+            epoch, _, number = json.loads(await connection.recv())["after"].rpartition("-")
+        except websockets.ConnectionClosed as error:
+            raise ConnectionError(str(error)) from error
+        return Position(epoch, int(number))
+
+    @staticmethod
+    async def _counted(position: Position, messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
+        async for message in messages:
+            position.number += 1 + message[2]
+            yield message
 
     async def _open(self, topic: str, query: str = "") -> tuple[ClientConnection, MeteredSocket]:
         parts = urlsplit(self._url)
+        keep_alive_s = self._session.keep_alive_s if self._session is not None else None
         usual_port = 443 if parts.scheme == "wss" else 80
         sock = await self._meter.connect(parts.hostname or "", parts.port or usual_port)
         try:
@@ -76,7 +127,8 @@ class WebSocket:
                     ssl=(self._meter.tls or True) if parts.scheme == "wss" else None,
                     subprotocols=[Subprotocol("rtbench")],
                     compression=None,
-                    ping_interval=None,
+                    ping_interval=keep_alive_s,
+                    ping_timeout=keep_alive_s,
                     proxy=None,
                     max_size=None,
                     max_queue=None,  # with a limit, a subscriber that stops reading would miss the closing handshake
@@ -91,19 +143,24 @@ class WebSocket:
 
     async def _read(self, topic: str, connection: ClientConnection, sock: MeteredSocket) -> AsyncIterator[Message]:
         missed = 0
-        async for frame in connection:
-            if isinstance(frame, bytes):
-                yield topic, frame, missed, sock.arrived_ns
-                missed = 0
-            else:
-                missed += int(json.loads(frame)["missed"])
+        try:
+            async for frame in connection:
+                if isinstance(frame, bytes):
+                    yield topic, frame, missed, sock.arrived_ns
+                    missed = 0
+                else:
+                    missed += int(json.loads(frame)["missed"])
+        except websockets.ConnectionClosedError as error:
+            raise ConnectionError(str(error)) from error
 
 
 @asynccontextmanager
-async def connect(url: str, meter: Meter) -> AsyncIterator[WebSocket]:
+async def connect(url: str, meter: Meter, *, session: Session | None = None) -> AsyncIterator[WebSocket]:
     """Open WebSockets as they are needed."""
     async with AsyncExitStack() as stack:
-        yield WebSocket(url, meter, stack)
+        websocket = WebSocket(url, meter, stack, session)
+        await websocket.open_again()
+        yield websocket
 
 
 def observation(seen: Mapping[str, Any]) -> str:

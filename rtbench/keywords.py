@@ -18,6 +18,8 @@ class _Keywords(TypedDict, total=False):
     client: str
     qos: int | Sequence[int]
     interval: Time | Sequence[Time]
+    will_topic: str | Sequence[str]
+    will_payload: str | Sequence[str]
     option: Names
     server_option: Names
     tls: bool
@@ -34,6 +36,12 @@ class RunKeywords(_Keywords, total=False):
     """Of `rtbench.run`."""
 
     url: str
+    network: Names
+    link: Literal["auto", "packet", "stream"]
+    fault: Names
+    reconnect: Names
+    offline: Literal["queue", "drop"]
+    keep_alive: Time
     pattern: Literal["fan-out", "fan-in", "room", "pairs"]
     publishers: int
     subscribers: int

@@ -2,15 +2,18 @@
 
 Each message is an event with an id. A client that lost its connection sends the last id that it received as
 `Last-Event-ID`, and gets every later message that the feed still holds (WHATWG HTML section 9.2). Without that header
-it gets the messages from now on.
+it gets the messages from now on. With `Prefer: wait=N` (RFC 7240 section 4.3) the server sends a comment after N
+seconds without an event, so that the client can tell a quiet topic from a connection that is gone.
 """
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from rtbench.transports import Batch, Feeds
-from rtbench.wire import sse
+from rtbench.wire import http, sse
 
 from .http_relay import relaying, software
 
@@ -24,13 +27,18 @@ async def stream(request: web.Request, feeds: Feeds, topic: str) -> web.StreamRe
     feed = feeds[topic]
     cursor = feeds.cursor(request.headers.get("Last-Event-ID"), default=feed.end)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    most_silence_s = http.wait_s(request.headers.get("Prefer")) or None
     await response.prepare(request)
     while True:
         batch = feed.after(cursor, WRITE_BYTES)
         if batch.messages:
             await response.write(events(feeds, batch))
         cursor = batch.cursor
-        await feed.beyond(cursor)
+        try:
+            async with asyncio.timeout(most_silence_s):
+                await feed.beyond(cursor)
+        except TimeoutError:
+            await response.write(sse.COMMENT)
 
 
 def events(feeds: Feeds, batch: Batch[bytes]) -> bytes:

@@ -8,6 +8,11 @@ until it has caught up. If the feed has dropped some of them, the server says so
 `rtbench` in a text frame `{"missed": N}` (its payloads come in binary frames only), to any other by closing with code
 1013.
 
+A client with that subprotocol can continue where its last connection ended. WebSocket itself has nothing for this; an
+application adds it. `ws://host/topic?after=` asks for the messages from now on, and for their numbers: the first
+frame is `{"after": "EPOCH-N"}`, and each payload, and each message that is missed, adds one to N. `?after=EPOCH-N` on
+the next connection continues there, as far as the feed still holds the messages.
+
 Somebody who opens the URL in a browser gets this text, and can use the console there: the page has the right origin.
 """
 
@@ -20,7 +25,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 from weakref import WeakKeyDictionary, WeakSet
 
 import websockets
@@ -109,6 +114,12 @@ class Topic:
             self.join(connection, cursor)
 
 
+def asked_after(query: str) -> str | None:
+    """Return the cursor that a client names in `?after=`, "" where it names none; None where it does not ask."""
+    asked = parse_qs(query, keep_blank_values=True).get("after")
+    return asked[-1] if asked else None
+
+
 @asynccontextmanager
 async def serve(
     listener: socket.socket,
@@ -126,6 +137,7 @@ async def serve(
     access = Access(listener, username=username, password=password, allow_origin=allow_origin, allow_host=allow_host)
     room = feed.Room(max_feed_bytes, max_topics)
     topics: dict[str, Topic] = {}
+    texts = feed.Cursors()
     cursors: WeakKeyDictionary[ServerConnection, int] = WeakKeyDictionary()
     everyone: WeakSet[ServerConnection] = WeakSet()
 
@@ -151,10 +163,15 @@ async def serve(
         response.headers.update(refusal.headers)
         return response
 
-    def answer(connection: ServerConnection, request: Request, _: Response) -> Response | None:
+    def answer(connection: ServerConnection, request: Request, response: Response) -> Response | None:
         """Note where the subscription starts, before the client learns that it is connected."""
         try:
-            cursors[connection] = address(request)[0].feed.end
+            topic, query = address(request)
+            after = asked_after(query)
+            if after is not None and "Sec-WebSocket-Protocol" not in response.headers:
+                return connection.respond(HTTPStatus.BAD_REQUEST, f"?after= needs the subprotocol {SUBPROTOCOL}\n")
+            end = topic.feed.end
+            cursors[connection] = min(texts.cursor(after or None, default=end), end)
         except UsageError as error:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{error}\n")
         except feed.Full as error:
@@ -164,12 +181,14 @@ async def serve(
     async def handle(connection: ServerConnection) -> None:
         assert connection.request is not None
         topic, query = address(connection.request)
-        if query != "publish":
-            topic.join(connection, cursors.pop(connection))
         try:
+            if asked_after(query) is not None:
+                await connection.send(json.dumps({"after": texts.cursor_text(cursors[connection])}))
+            if query != "publish":
+                topic.join(connection, cursors.pop(connection))
             async for message in connection:
                 topic.publish(message)
-        except websockets.ConnectionClosedError:
+        except websockets.ConnectionClosed:
             pass
         finally:
             topic.leave(connection)

@@ -70,7 +70,7 @@ def _capture(directory: Path, options: list[str]) -> Comparison | None:
     capture, out = directory / "lo.pcap", directory / "out"
     flags = ["--trials", "1", "--duration", "500ms", "--warmup", "100ms", "--interval", "200ms", "--out", str(out)]
     servers = [word for server in _servers() for word in ("--server", server)]
-    program = [*RTBENCH, "compare", "--no-sparse", *flags, *servers, *options]
+    program = [*RTBENCH, "compare", "--no-sparse", "--no-repeat", *flags, *servers, *options]
     script = Path(__file__).with_name("capture.py")
     done = subprocess.run(
         [*_own_network(), sys.executable, str(script), str(capture), *program],

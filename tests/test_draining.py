@@ -14,6 +14,7 @@ import pytest
 
 from rtbench.analysis.ledger import Ledger
 from rtbench.analysis.measured import account_for
+from rtbench.links.link import HERE, Place
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
 from rtbench.plan.workload import Workload
 from rtbench.transports import registry
@@ -35,7 +36,7 @@ class Here:
     """A server in this process."""
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RunningServer]:
+    async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
         async with serve("tcp") as url:
             yield RunningServer(url)
 

@@ -307,3 +307,40 @@ def test_the_server_stops_at_once_although_a_client_does_not_answer() -> None:
             raw.socket.close()
 
     asyncio.run(main())
+
+
+RTBENCH = [Subprotocol("rtbench")]
+
+
+@pytest.mark.process
+def test_a_client_that_asks_where_it_is_continues_there() -> None:
+    async def scenario(url: str) -> None:
+        async with (
+            opened(f"{url}/room?after=", subprotocols=RTBENCH) as first,
+            opened(f"{url}/room?publish") as speaker,
+        ):
+            epoch, _, number = json.loads(await first.recv())["after"].partition("-")
+            assert number == "0"
+            for text in ("one", "two", "three"):
+                await speaker.send(text)
+            assert await first.recv() == b"one"
+        async with opened(f"{url}/room?after={epoch}-1", subprotocols=RTBENCH) as second:
+            assert [await second.recv() for _ in range(3)] == [json.dumps({"after": f"{epoch}-1"}), b"two", b"three"]
+        async with opened(f"{url}/room?after={epoch}-999", subprotocols=RTBENCH) as beyond:
+            assert await beyond.recv() == json.dumps({"after": f"{epoch}-3"})
+        async with opened(f"{url}/room?after=beef!-2", subprotocols=RTBENCH) as stranger:  # of another run
+            assert await stranger.recv() == json.dumps({"after": f"{epoch}-0"})
+            assert await stranger.recv() == b"one"
+
+    run(scenario)
+
+
+@pytest.mark.process
+def test_a_position_needs_the_subprotocol() -> None:
+    async def scenario(url: str) -> None:
+        with pytest.raises(InvalidStatus) as refused:
+            await opened(f"{url}/room?after=")
+        assert refused.value.response.status_code == 400
+        assert refused.value.response.body == b"?after= needs the subprotocol rtbench\n"
+
+    run(scenario)

@@ -12,6 +12,7 @@ metrics.py      every column of summary.csv and trials.csv; latencies.py and cos
 regimes.py      bytes, requests and age at busy and at sparse update rates
 steady.py       what formats and laws predict at any update rate
 ranking.py      the order of the variants, and what makes up the differences
+outages.py      how long clients took to notice a fault, and to recover
 idle.py         counts and metrics of idle connections
 verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtbench.plan.faults import Evidence
+from rtbench.plan.records import Outage
 from rtbench.wire.tcp import Wire
 from rtbench.wire.traffic import Predicted
 
@@ -94,6 +96,21 @@ class TrialCounts:
         "How far the measured offset between the clocks of two processes may be wrong; 0 if all read the same clock",
         default=0,
     )
+    link_rtt_ms: float | None = described(
+        "Median round-trip time of the link, measured before the trial; null without an emulated network", default=None
+    )
+    link_loss: float | None = described(
+        "Share of the packets that the link lost in that measurement; null if the link carries no packets", default=None
+    )
+    link_down_bps: float | None = described(
+        "Bits a second from server to client in that measurement; null where the network does not limit them",
+        default=None,
+    )
+    link_up_bps: float | None = described("The same from client to server", default=None)
+    link_wrong: str | None = described("Why the link is not what was asked for; null if it is", default=None)
+    faults: tuple[Evidence, ...] = described("What was seen of each fault that was planned", default=())
+
+    outages: tuple[Outage, ...] = described("Connections that clients noticed to be lost, in that order", default=())
 
     @property
     def achieved(self) -> float:

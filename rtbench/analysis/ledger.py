@@ -25,8 +25,9 @@ class Ledger:
 
     `recovered` is a part of `indeterminate`: publishes without an acknowledgement (it was lost with a connection, had
     not arrived at the end, or the transport has none) whose message nevertheless reached every subscriber of its topic
-    intact; the topic must have a subscriber. A message that only some subscribers have is not recovered. A refused
-    message (`failed`) is never recovered: its deliveries are `unexpected`.
+    intact; the topic must have a subscriber. A message that only some subscribers have is not recovered. A message that
+    was refused, or dropped by a publisher without a connection (`failed`), is never recovered: its deliveries are
+    `unexpected`.
     """
 
     published: int = 0

@@ -1,11 +1,11 @@
 """Metrics: every column of summary.csv and trials.csv, and the rows that they make. Pure.
 
 A metric is added in one place, with its name, type, meaning and computation: in `latencies.py` if it is a time, in
-`costs.py` if it is a cost, here if it is a count or belongs to a single trial. Its name ends in its unit. Its meaning
-is the text in the data dictionary (docs/results.md, written by `make dictionary`). `IDENTITY` and `WORKLOAD` say what
-was measured. `COUNTS`, `LATENCY`, `COSTS` and `TIMELINE` are computed for a variant and for a single trial;
-`OF_A_TRIAL` only for a single trial. In summary.csv the metrics with `first=True` come before the verdict, the others
-after it.
+`costs.py` if it is a cost, in `recovery.py` if it is about faults, here if it is a count or belongs to a single trial.
+Its name ends in its unit. Its meaning is the text in the data dictionary (docs/results.md, written by `make
+dictionary`). `IDENTITY` and `WORKLOAD` say what was measured. `COUNTS`, `LATENCY`, `COSTS`, `TIMELINE` and `RECOVERY`
+are computed for a variant and for a single trial; `OF_A_TRIAL` only for a single trial. In summary.csv the metrics with
+`first=True` come before the verdict, the others after it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rtbench.analysis.disturbance import counted, disturbance
 from rtbench.analysis.latencies import LATENCY, TIMELINE
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metric import IDENTITY, Column, Group, Metric, Trials, columns_of
+from rtbench.analysis.recovery import RECOVERY
 from rtbench.analysis.regimes import OF_A_RATE, SPARSE_METRICS, lowest_rate, sparse_groups
 from rtbench.table import significant
 
@@ -30,6 +31,25 @@ if TYPE_CHECKING:
 
 WORKLOAD = (
     Metric("trials", "integer", "completed trials", lambda g: len(g.trials)),
+    Metric(
+        "network",
+        "text",
+        "what lies between clients and server: `loopback`, or an emulated network by its name or its numbers",
+        lambda g: g.variant.network,
+    ),
+    Metric(
+        "link",
+        "text",
+        "what emulates it: `packet` (packets are delayed and dropped), `stream` (a relay of TCP connections), or "
+        "`loopback`: nothing",
+        lambda g: g.variant.link,
+    ),
+    Metric(
+        "reconnect",
+        "text",
+        "what clients do when a connection is lost: `none`, `naive` or `robust`; empty: that fails the trial",
+        lambda g: g.variant.reconnect,
+    ),
     Metric("publishers", "integer", "the workload: number of publishers", lambda g: g.workload.publishers),
     Metric("subscribers", "integer", "the workload: number of subscribers", lambda g: g.workload.subscribers),
     Metric("rate_hz", "number", "the workload: messages per second of each publisher", lambda g: g.workload.rate_hz),
@@ -81,6 +101,14 @@ def _wire_total(part: str) -> Callable[[Group], int | None]:
 
 def _of_counts(name: str) -> Callable[[Group], Any]:
     return lambda g: getattr(g.only.counts, name)
+
+
+def _mbit_per_s(name: str) -> Callable[[Group], float | None]:
+    def of(group: Group) -> float | None:
+        bps = getattr(group.only.counts, name)
+        return None if bps is None else bps / 1e6
+
+    return of
 
 
 TRIAL_HEAD = (
@@ -185,6 +213,26 @@ OF_A_TRIAL = (
         lambda g: g.only.counts.server_retransmitted_bytes is not None,
     ),
     Metric(
+        "link_rtt_ms",
+        "number",
+        "median round-trip time of the link, measured before the trial; empty without an emulated network",
+        _of_counts("link_rtt_ms"),
+    ),
+    Metric(
+        "link_loss_share",
+        "number",
+        "share of the packets that the link lost in that measurement, there and back, 0 to 1; empty if it carries no "
+        "packets",
+        _of_counts("link_loss"),
+    ),
+    Metric(
+        "link_down_mbit_per_s",
+        "number",
+        "rate from server to client in that measurement; empty where the network does not limit it",
+        _mbit_per_s("link_down_bps"),
+    ),
+    Metric("link_up_mbit_per_s", "number", "the same from client to server", _mbit_per_s("link_up_bps")),
+    Metric(
         "achieved_share",
         "number",
         "the lower of two rates, as a share of the offered rate, 0 to 1: finished publishes, and deliveries",
@@ -234,7 +282,7 @@ OF_A_TRIAL = (
     ),
 )
 
-COMPUTED = (*COUNTS, *LATENCY, *COSTS, *TIMELINE)  # of a variant and of a trial
+COMPUTED = (*COUNTS, *LATENCY, *COSTS, *TIMELINE, *RECOVERY)  # of a variant and of a trial
 OF_TRIALS = (*TRIAL_HEAD, *IDENTITY, *TRIAL_STATE, *COMPUTED, *OF_A_TRIAL)  # trials.csv
 _BEFORE = (*IDENTITY, *WORKLOAD, *(metric for metric in COMPUTED if metric.first))
 _AFTER = (*(metric for metric in COMPUTED if not metric.first), *SPARSE_METRICS)

@@ -7,7 +7,7 @@ reason also says what to change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ class Finding:
 
 Row = Mapping[str, Any]
 Trials = Sequence["Measured"]
+Check = Callable[[Row, Trials], Finding | None]
 
 
 def judge(row: Row, trials: Trials, fastest_ms: float | None, sparse: Trials = ()) -> tuple[str, list[Finding]]:
@@ -81,12 +82,17 @@ def judge(row: Row, trials: Trials, fastest_ms: float | None, sparse: Trials = (
     if not trials:
         return INVALID, [Finding(INVALID, "no trial was measured", "none was completed", "run it to its end")]
     figures = counted(trials)
-    by_check = {check: check(row, trials if check in OF_ALL_TRIALS else figures) for check in CHECKS}
+    normal: tuple[Check, ...] = NORMAL_WITH_FAULTS if any(t.counts.faults for t in trials) else ()
+    normal += NORMAL_OVER_A_NETWORK if any(t.counts.link_rtt_ms is not None for t in trials) else ()
+    checks = [check for check in CHECKS if check not in normal]
+    by_check = {check: check(row, trials if check in OF_ALL_TRIALS else figures) for check in checks}
     disturbed = by_check[disturbed_trials]
     if disturbed is not None and disturbed.verdict == INVALID:
         found = [finding for check, finding in by_check.items() if check not in FOLLOW_FROM_A_BUSY_MACHINE]
     else:
-        found = [*by_check.values(), late_beside_the_fastest(figures, fastest_ms)]
+        found = list(by_check.values())
+        if late_generator in checks:
+            found.append(late_beside_the_fastest(figures, fastest_ms))
     found += in_the_sparse_part(row, sparse)
     findings = sorted(filter(None, found), key=lambda finding: finding.verdict != INVALID)
     return (findings[0].verdict if findings else VALID), findings
@@ -120,6 +126,20 @@ def losses(row: Row, trials: Trials) -> Finding | None:
     verdict = INVALID if lost > MOST_LOST * expected else SUSPECT
     seen = f"{lost:,} of {expected:,} ({plain(100 * lost / expected, 2)} %)"
     return Finding(verdict, "messages were lost", seen, "lower --rate")
+
+
+def link_not_as_asked(row: Row, trials: Trials) -> Finding | None:
+    """Find a network that was not the one that was asked for: each trial measures its link before it starts."""
+    wrong = [trial.counts.link_wrong for trial in trials if trial.counts.link_wrong]
+    if not wrong:
+        return None
+    return Finding(INVALID, "the network was not as asked for", f"in {len(wrong)} of {len(trials)} trials: {wrong[0]}")
+
+
+def fault_not_seen(row: Row, trials: Trials) -> Finding | None:
+    """Find faults that did not happen as planned: every fault leaves evidence."""
+    wrong = [evidence.wrong for trial in trials for evidence in trial.counts.faults if evidence.wrong]
+    return Finding(INVALID, "a fault did not happen as planned", wrong[0]) if wrong else None
 
 
 def duplicates(row: Row, trials: Trials) -> Finding | None:
@@ -398,6 +418,8 @@ def lost_in_warmup(row: Row, trials: Trials) -> Finding | None:
 CHECKS = (
     failed_trials,
     disturbed_trials,
+    link_not_as_asked,
+    fault_not_seen,
     losses,
     duplicates,
     corruption,
@@ -427,5 +449,15 @@ FOLLOW_FROM_A_BUSY_MACHINE = (
     busy_server,
     stood_still,
     differing_trials,
+)
+NORMAL_OVER_A_NETWORK = (cluster_at_40_ms, retransmissions, stood_still)
+NORMAL_WITH_FAULTS = (  # what a fault does on purpose is a result
+    *NORMAL_OVER_A_NETWORK,
+    losses,
+    duplicates,
+    not_achieved,
+    late_generator,
+    differing_trials,
+    lost_in_warmup,
 )
 OF_ALL_TRIALS = (failed_trials, disturbed_trials)  # the others judge only the trials that figures come from

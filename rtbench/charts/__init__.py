@@ -12,6 +12,8 @@
     stages.py      latency-breakdown
     tradeoff.py    latency-against-bytes
     rates.py       bytes-against-rate, age-against-rate
+    course.py      latency-through-fault, messages-through-fault
+    networks.py    latency-by-network
     idle.py        idle-memory, idle-bytes
 
 Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
@@ -26,8 +28,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rtbench.charts.chart import FORMATS, Chart
 from rtbench.charts.costs import bytes_per_delivery, server_cpu
+from rtbench.charts.course import latency_through_fault, messages_through_fault
 from rtbench.charts.idle import idle_bytes, idle_memory
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
+from rtbench.charts.networks import latency_by_network
 from rtbench.charts.rates import age_against_rate, bytes_against_rate
 from rtbench.charts.stages import latency_breakdown
 from rtbench.charts.style import PRESETS, Preset, settings
@@ -48,6 +52,9 @@ CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a co
     "latency-against-bytes": latency_against_bytes,
     "bytes-against-rate": bytes_against_rate,
     "age-against-rate": age_against_rate,
+    "latency-by-network": latency_by_network,
+    "latency-through-fault": latency_through_fault,
+    "messages-through-fault": messages_through_fault,
 }
 IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connections
     "idle-memory": idle_memory,

@@ -52,6 +52,9 @@ def command(
     latency-against-bytes  latency against bytes: the comparison in one picture
     bytes-against-rate     bytes against the update rate: measured points on the line of the format
     age-against-rate       age of the newest message against the update rate
+    latency-by-network     median latency over each of several networks, beside the ranges of the course guide
+    latency-through-fault  latency over the time of a trial with faults, which are shaded
+    messages-through-fault messages under way, and lost in each second, over the time of such a trial
     idle-memory            of idle connections: the server's memory for each
     idle-bytes             of idle connections: bytes on the wire for each in an hour
     """

@@ -14,7 +14,7 @@ from rtbench.transports import Connection, Message
 from rtbench.transports.contract import in_flight
 
 Scenario = Callable[..., Awaitable[None]]
-_MODULES = ("messages", "connections")
+_MODULES = ("messages", "connections", "resuming")
 _SHOWN = 60  # characters of a payload
 
 
@@ -37,6 +37,7 @@ class Case:
     text: str
     scenario: Scenario
     over_tls: bool
+    resuming: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -45,18 +46,20 @@ class Case:
 _found: list[Case] = []
 
 
-def case(over_tls: bool = False, **examples: Sequence[Any]) -> Callable[[Scenario], Scenario]:
+def case(over_tls: bool = False, resuming: bool = False, **examples: Sequence[Any]) -> Callable[[Scenario], Scenario]:
     """Make a function a case, named by its name; or several, one for each of the `examples`: their arguments by name.
 
-    With `over_tls` it is tried over TLS, too.
+    With `over_tls` it is tried over TLS, too; with `resuming` only where the client takes a session.
     """
 
     def declare(scenario: Scenario) -> Scenario:
         text = scenario.__name__.replace("_", " ")
         for example, arguments in examples.items():
-            _found.append(Case(f"{text}: {example.replace('_', ' ')}", partial(scenario, *arguments), over_tls))
+            _found.append(
+                Case(f"{text}: {example.replace('_', ' ')}", partial(scenario, *arguments), over_tls, resuming)
+            )
         if not examples:
-            _found.append(Case(text, scenario, over_tls))
+            _found.append(Case(text, scenario, over_tls, resuming))
         return scenario
 
     return declare
@@ -71,7 +74,8 @@ def cases() -> list[Case]:
 
 def cases_of(subject: Subject) -> list[Case]:
     """Return the cases to try with a subject."""
-    return [case for case in cases() if case.over_tls or not subject.tls]
+    resumes = subject.spoken.resumes
+    return [c for c in cases() if (c.over_tls or not subject.tls) and (resumes or not c.resuming)]
 
 
 def expect(holds: bool, otherwise: str) -> None:

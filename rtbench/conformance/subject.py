@@ -12,7 +12,7 @@ from rtbench.errors import UsageError
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, label
 from rtbench.system.meter import Meter
 from rtbench.system.tls import client_context, make_certificate, server_context
-from rtbench.transports import Connection, registry
+from rtbench.transports import Connection, Session, registry
 from rtbench.transports.contract import Client
 from rtbench.transports.serving import serve
 from rtbench.trial.server_process import server_process
@@ -77,11 +77,12 @@ class Relay:
         """Return a new connection, which lasts as long as the relay."""
         return await self.stack.enter_async_context(self.connection())
 
-    def connection(self) -> AbstractAsyncContextManager[Connection]:
-        """Return a context in which there is a new connection."""
+    def connection(self, session: Session | None = None) -> AbstractAsyncContextManager[Connection]:
+        """Return a context in which there is a new connection, the next of a session where there is one."""
         connect = self.subject.spoken.connect
         assert connect is not None
-        return connect(self.url, self.meter, **self.subject.options)
+        kept = {} if session is None else {"session": session}
+        return connect(self.url, self.meter, **self.subject.options, **kept)
 
 
 @asynccontextmanager

@@ -27,7 +27,10 @@ from rtbench.analysis.measured import Measured
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
-from rtbench.plan.settings import Given, Setting, resolve, sparse_workloads, workload_of
+from rtbench.links.choice import link_kind
+from rtbench.plan.faults import LINK, SERVER
+from rtbench.plan.network import LOOPBACK
+from rtbench.plan.settings import Given, Setting, faults_of, reconnect_of, resolve, sparse_workloads, workload_of
 from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
@@ -67,9 +70,10 @@ class Compare:
 
     def start(self, settings: Mapping[str, Given]) -> Comparison:
         """Return an empty result with the variants that the settings name, all without any in a comparison."""
-        variants = chosen_variants(settings, everything=self.kind == "comparison")
+        variants = _over_links(chosen_variants(settings, everything=self.kind == "comparison"), settings)
         if settings["url"].value is not None:
             check_url(settings["url"].value)
+            _refuse_to_break(settings)
         workload = workload_of(settings)
         if self.kind == "comparison":
             sparse_workloads(settings)
@@ -174,6 +178,25 @@ class Compare:
             result.add(await _trial(step, executor(), note))
 
 
+def _refuse_to_break(settings: Mapping[str, Given]) -> None:
+    """Refuse faults of a server that rtbench did not start, and links to it: it is not in their namespaces."""
+    for fault in faults_of(settings):
+        if fault.breaks == SERVER:
+            raise UsageError(f"--fault '{fault}' breaks a server that rtbench starts; leave out --url")
+
+
+def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> list[Variant]:
+    """Return the variants with the kind of link that each is measured over.
+
+    Raises:
+        UsageError: no link does what is asked for.
+    """
+    faults = faults_of(settings)
+    kind = link_kind(settings["link"].value, [v.network for v in variants], faults)
+    broken = any(fault.breaks == LINK for fault in faults)
+    return [replace(v, link=kind if broken or v.network != LOOPBACK else LOOPBACK) for v in variants]
+
+
 def _slowest(note: Note) -> Callable[[int, Phase], None]:
     """Return a function that takes the phases of trials that run at once, and notes that of the slowest."""
     phases: dict[int, Phase] = {}
@@ -217,7 +240,18 @@ def plans(
     for block in range(blocks):
         for variant in order.sample(variants, len(variants)):
             url = value.get("url") if variant.server == EXTERNAL_SERVER else None
-            plan = TrialPlan(len(planned), block, variant, workload, value["seed"], value["tls"], url, value["drain"])
+            plan = TrialPlan(
+                len(planned),
+                block,
+                variant,
+                workload,
+                value["seed"],
+                value["tls"],
+                url,
+                value["drain"],
+                faults=tuple(faults_of(settings)),
+                reconnect=reconnect_of(variant.reconnect, settings),
+            )
             planned.append(plan)
     return planned
 

@@ -27,6 +27,9 @@ class Place:
     namespaces: Namespaces | None = None
 
 
+HERE = Place()
+
+
 @dataclass(frozen=True)
 class Done:
     """What a link did for a fault: when (CLOCK_MONOTONIC) it began and ended, and counts of what it did."""
@@ -38,11 +41,23 @@ class Done:
 
 
 class Link(Protocol):
-    """A running link. `server` is where the server listens, `clients` is where the client processes run."""
+    """A running link."""
 
-    kind: str
-    server: Place
-    clients: Place
+    @property
+    def kind(self) -> str:
+        """`stream` or `packet`."""
+
+    @property
+    def pid(self) -> int:
+        """The process that does the work: its CPU time is not the server's. It is in the server's network."""
+
+    @property
+    def server(self) -> Place:
+        """Where the server listens."""
+
+    @property
+    def clients(self) -> Place:
+        """Where the client processes run."""
 
     async def reach(self, url: str) -> str:
         """Return the URL with which clients reach, over the link, the server that listens at `url`."""

@@ -4,6 +4,7 @@ settings.py   every option, with its type, default and help
 values.py     how a value is read, and its limits
 workload.py   how many publishers and subscribers, which topics, which rate and size
 schedule.py   when each message is due
+reconnect.py  what a client does when its connection is lost
 payload.py    the content of every message
 variant.py    a transport with its server, its client and its options
 records.py    every publish and every delivery of a trial, as columns

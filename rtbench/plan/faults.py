@@ -42,6 +42,8 @@ KINDS = {
     "offline": Kind(SUBSCRIBERS, True, "a share of the subscribers closes its connections, and comes back", True),
 }
 
+RESTARTS = ("restart-server", "kill-server")  # a new server process is started
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -58,6 +60,16 @@ class Fault:
         return KINDS[self.kind].breaks
 
     @property
+    def at_ns(self) -> int:
+        """When it begins, nanoseconds after the start of the trial."""
+        return round(1e9 * self.at_s)
+
+    @property
+    def for_ns(self) -> int:
+        """How long it lasts."""
+        return round(1e9 * self.for_s)
+
+    @property
     def end_s(self) -> float:
         """When it is over."""
         return self.at_s + self.for_s
@@ -67,6 +79,33 @@ class Fault:
         lasts = f" for {_shown(self.for_s)}" if KINDS[self.kind].lasts else ""
         share = f" of {plain(100 * self.share, 6)}%" if KINDS[self.kind].shared else ""
         return f"{self.kind}@{_shown(self.at_s)}{lasts}{share}"
+
+
+MOST_LATE_NS = 20_000_000  # a fault that is seen to begin later or earlier than this is not the one that was planned
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of a fault, by others than those that did it: times in nanoseconds after the start of the trial.
+
+    `began_ns` is None for a fault that nobody saw. `seen` says by what it was seen.
+    """
+
+    fault: str
+    planned_ns: int
+    began_ns: int | None
+    ended_ns: int | None
+    seen: str
+
+    @property
+    def wrong(self) -> str:
+        """Why it does not prove the fault, in words; empty if it does."""
+        if self.began_ns is None:
+            return f"'{self.fault}' was not seen: {self.seen}"
+        late_ms = (self.began_ns - self.planned_ns) / 1e6
+        if abs(late_ms) > MOST_LATE_NS / 1e6:
+            return f"'{self.fault}' was seen {abs(late_ms):.0f} ms {'late' if late_ms > 0 else 'early'}: {self.seen}"
+        return ""
 
 
 _FAULT = re.compile(r"\s*([\w-]+)\s*@\s*(\S+?)(?:\s+for\s+(\S+))?(?:\s+of\s+(\S+))?\s*")

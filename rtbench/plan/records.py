@@ -10,6 +10,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FAILED, INDETERMINATE, ACKED = 0, 1, 2  # the outcome of a publish
+PUBLISHER, SUBSCRIBER = "publisher", "subscriber"
+
+
+@dataclass
+class Outage:
+    """A time without a connection, of the publisher or subscriber with the number `who`.
+
+    `lost_ns` is when the client noticed, `back_ns` when it was connected (and subscribed) again, 0 if it never was.
+    `attempts` is how often it tried; `resumed` whether it continued where it was. `planned`: it left on purpose.
+    """
+
+    role: str
+    who: int
+    lost_ns: int
+    back_ns: int = 0
+    attempts: int = 0
+    resumed: bool = False
+    planned: bool = False
 
 
 def _no_stamps() -> NDArray[np.int64]:

@@ -7,11 +7,15 @@ the source.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtbench.errors import UsageError, did_you_mean
+from rtbench.plan.faults import KINDS, Fault, in_order, parse_fault
+from rtbench.plan.network import LOOPBACK, NETWORKS, network_of, network_text
+from rtbench.plan.reconnect import OFFLINE, POLICIES, QUEUE, ROBUST, Reconnect
 from rtbench.plan.values import LIMITS, MOST_DELIVERIES, MOST_TRIALS, PARSERS, parser
 from rtbench.plan.workload import ARRIVALS, PATTERNS, Workload, participants
 
@@ -50,6 +54,7 @@ def make_setting(
     many: bool = False,
     compared: bool = False,
     shown_default: str = "",
+    always_many: bool = False,
 ) -> Setting:
     """Return a setting.
 
@@ -66,7 +71,7 @@ def make_setting(
         "; ".join(filter(None, [help, str(LIMITS.get(name, ""))])),
         many,
         compared,
-        metavar == "NAME=VALUE",
+        always_many,
         shown_default or shown,
         {"anyOf": [value, {"type": "array", "items": {"type": json_type}}]} if many else value,
     )
@@ -78,8 +83,16 @@ def _shown(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
+def _read_by(parse: Callable[[str], str], setting: Setting) -> Setting:
+    """Return a setting whose text has a grammar of its own; `parse` returns the one way to write it."""
+    return replace(setting, parse=lambda value: parse(setting.parse(value)))
+
+
 LEAST_TRIALS_FOR_PRECISION = 5  # with fewer, an interval is little more than the range, and can be narrow by chance
 USUAL_MOST_TRIALS = 30
+LINKS = ("auto", "packet", "stream")
+_LEAST_FOR_A_MEDIAN = 15  # messages of each publisher, in a trial over a network
+_AFTER_FAULT_S = 2.0  # how long a trial goes on after its last fault, unless --duration says it
 _LEAST_SPARSE = 2  # messages of each publisher: the age of information needs two
 
 SETTINGS = {
@@ -98,11 +111,80 @@ SETTINGS = {
         make_setting("url", str, None, "URL", "a server that already runs on this machine; rtbench then starts none"),
         make_setting("client", "name", "library", "NAME", "implementation that speaks the transport"),
         make_setting(
-            "option", str, None, "NAME=VALUE", "an option of the client; `rtbench transports` lists them", many=True
+            "option",
+            str,
+            None,
+            "NAME=VALUE",
+            "an option of the client; `rtbench transports` lists them",
+            many=True,
+            always_many=True,
         ),
-        make_setting("server_option", str, None, "NAME=VALUE", "an option of the server; listed there too", many=True),
+        make_setting(
+            "server_option",
+            str,
+            None,
+            "NAME=VALUE",
+            "an option of the server; listed there too",
+            many=True,
+            always_many=True,
+        ),
         make_setting(
             "control", bool, True, "", "also measure bare TCP, the lowest latency of this machine", compared=True
+        ),
+        _read_by(
+            network_text,
+            make_setting(
+                "network",
+                str,
+                LOOPBACK,
+                "NETWORK",
+                f"what lies between clients and server: {', '.join([LOOPBACK, *NETWORKS])}, or numbers such as "
+                "rtt=100ms,jitter=10ms,loss=1%,down=1.6mbit,up=750kbit",
+                many=True,
+            ),
+        ),
+        make_setting(
+            "link",
+            str,
+            "auto",
+            "|".join(LINKS),
+            "what emulates the network: packets delayed and dropped (Linux), or a relay of TCP connections",
+        ),
+        _read_by(
+            lambda text: str(parse_fault(text)),
+            make_setting(
+                "fault",
+                str,
+                None,
+                "FAULT",
+                f"break something on purpose, such as 'cut@2s' or 'stall@2s for 1s': {', '.join(KINDS)}",
+                many=True,
+                always_many=True,
+            ),
+        ),
+        make_setting(
+            "reconnect",
+            str,
+            None,
+            "|".join(POLICIES),
+            "what clients do when a connection is lost: nothing, connect again, or resume where it was lost",
+            many=True,
+            shown_default="robust with --fault; else the trial fails",
+        ),
+        make_setting(
+            "offline",
+            str,
+            QUEUE,
+            "|".join(OFFLINE),
+            "what a publisher does with messages while it has no connection",
+        ),
+        make_setting(
+            "keep_alive",
+            "time",
+            None,
+            "TIME",
+            "after so long without a word a client asks whether its connection lives",
+            shown_default="that of the library",
         ),
         make_setting("tls", bool, False, "", "measure over TLS 1.3, with a new certificate that clients verify"),
         make_setting("pattern", str, "fan-out", "|".join(PATTERNS), "which subscribers receive from which publishers"),
@@ -187,6 +269,9 @@ def resolve(given: Mapping[str, tuple[Any, str]], known: Mapping[str, Setting]) 
             resolved[name] = Given(setting.parse(value), source)
     if "trials" in resolved:
         _resolve_precision(resolved)
+    if "network" in resolved:
+        _resolve_network(resolved)
+        _resolve_faults(resolved)
     return resolved
 
 
@@ -216,6 +301,86 @@ def _resolve_precision(resolved: dict[str, Given]) -> None:
     if not least <= most.value <= MOST_TRIALS:
         why = f"--trials {least}" if least == trials.value else f"an interval needs {least}"
         raise UsageError(f"--most-trials must be {least} to {MOST_TRIALS} ({why}): got {most.value}")
+
+
+def _resolve_network(resolved: dict[str, Given]) -> None:
+    """Set the defaults of rate, warm-up and duration for the slowest network.
+
+    A client that publishes by HTTP has one request under way, and a round trip is the least that it takes: the rate is
+    half of that. The warm-up covers the first round trips; the duration gives enough messages for a median.
+    """
+    asked = resolved["network"].value
+    networks = [network_of(text) for text in (asked if isinstance(asked, list) else [asked])]
+    rtt_s = max((network.rtt_s for network in networks if network is not None), default=0.0)
+    if not rtt_s:
+        return
+    usual = {name: resolved[name] for name in ("rate", "warmup", "duration")}
+    if usual["rate"].source == "default":
+        resolved["rate"] = Given(min(usual["rate"].value, float(f"{0.5 / rtt_s:.2g}")), "default")
+    if usual["warmup"].source == "default":
+        resolved["warmup"] = Given(max(usual["warmup"].value, round(4 * rtt_s, 1)), "default")
+    if usual["duration"].source == "default":
+        enough_s = math.ceil(_LEAST_FOR_A_MEDIAN / resolved["rate"].value)
+        resolved["duration"] = Given(max(usual["duration"].value, float(enough_s)), "default")
+
+
+def _resolve_faults(resolved: dict[str, Given]) -> None:
+    """Make a trial long enough for its faults, unless the user says how long it is; leave out sparse part and control.
+
+    Raises:
+        UsageError: a fault comes when the trial is over, or two overlap.
+    """
+    faults = faults_of(resolved)
+    if not faults:
+        return
+    end_s = max(fault.end_s for fault in faults)
+    schedule_s = resolved["warmup"].value + resolved["duration"].value
+    if resolved["duration"].source == "default":
+        longer_s = end_s + _AFTER_FAULT_S - resolved["warmup"].value
+        resolved["duration"] = Given(max(longer_s, resolved["duration"].value), "default")
+    elif end_s >= schedule_s:
+        raise UsageError(
+            f"--fault '{faults[-1]}' is not over when the trial is, after {schedule_s:g}s (--warmup and --duration): "
+            "make --duration longer"
+        )
+    for name in ("sparse", "control"):  # neither has to do with what is broken
+        if name in resolved and resolved[name].source == "default":
+            resolved[name] = Given(False, "default")
+
+
+def faults_of(settings: Mapping[str, Given]) -> list[Fault]:
+    """Return the faults that the settings name, by their time.
+
+    Raises:
+        UsageError: two of them overlap.
+    """
+    texts = settings["fault"].value if "fault" in settings else None
+    return in_order([parse_fault(text) for text in ([texts] if isinstance(texts, str) else texts or [])])
+
+
+def policies_of(settings: Mapping[str, Given]) -> list[str]:
+    """Return what clients do when a connection is lost, one policy a variant; `` where that is an error of the trial.
+
+    Raises:
+        UsageError: an option has no effect, or is not known.
+    """
+    given = settings["reconnect"].value if "reconnect" in settings else None
+    policies = given if isinstance(given, list) else [given or (ROBUST if faults_of(settings) else "")]
+    for name in ("offline", "keep_alive"):
+        if policies == [""] and name in settings and settings[name].source in ("flag", "argument"):
+            raise UsageError(f"{SETTINGS[name].flag} is for clients that connect again: give --reconnect")
+    for policy in filter(None, policies):
+        reconnect_of(policy, settings)
+    return policies
+
+
+def reconnect_of(policy: str, settings: Mapping[str, Given]) -> Reconnect | None:
+    """Return a policy with the options that belong to it; None without one.
+
+    Raises:
+        UsageError: there is no such policy, or no such option.
+    """
+    return Reconnect(policy, settings["offline"].value, settings["keep_alive"].value) if policy else None
 
 
 def sparse_workloads(settings: Mapping[str, Given]) -> list[Workload]:

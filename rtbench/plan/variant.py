@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtbench.plan.network import LOOPBACK
+
 DEFAULT_SERVER = "embedded"
 DEFAULT_CLIENT = "library"
 EXTERNAL_SERVER = "external"  # a server that rtbench does not start; the user gives its URL
@@ -17,7 +19,9 @@ class Variant:
 
     `options` are all options of the client, defaults included; `server_options` are only those that the user set.
     `slot` determines colour and position, `shade` the dash and marker within the transport. `control` is true for bare
-    TCP, the lowest latency of the machine, which the other variants are compared with.
+    TCP, the lowest latency of the machine, which the other variants are compared with. `network` is what lies between
+    client and server, as the user writes it, and `link` the kind of link that emulates it. `reconnect` is what the
+    clients do when a connection is lost; an empty text where that is an error of the trial.
     """
 
     label: str
@@ -31,11 +35,19 @@ class Variant:
     client_software: str = ""
     control: bool = False
     server_options: Mapping[str, Any] = field(default_factory=dict)
+    network: str = LOOPBACK
+    link: str = LOOPBACK
+    reconnect: str = ""
 
     @property
     def name(self) -> str:
-        """The label, and in brackets the server, client and server options that are not defaults; unique."""
-        defaults = ((self.server, DEFAULT_SERVER), (self.client, DEFAULT_CLIENT))
+        """The label, and in brackets what is not as usual, such as server, network and server options; unique."""
+        defaults = (
+            (self.server, DEFAULT_SERVER),
+            (self.client, DEFAULT_CLIENT),
+            (self.network, LOOPBACK),
+            (self.reconnect, ""),
+        )
         unusual = [name for name, default in defaults if name != default]
         words = {True: "yes", False: "no"}
         unusual += [

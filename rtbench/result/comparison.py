@@ -21,8 +21,9 @@ from rtbench.analysis.precision import Precision, widths
 from rtbench.analysis.regimes import BUSY, SPARSE, rate_row, sparse_groups
 from rtbench.analysis.steady import NO_LAW, Law, law
 from rtbench.analysis.verdict import INVALID, Finding, judge
+from rtbench.plan.network import LOOPBACK, network_shown
 from rtbench.plan.records import Deliveries, Publishes
-from rtbench.plan.settings import sparse_workloads
+from rtbench.plan.settings import faults_of, sparse_workloads
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.result import storage
@@ -64,6 +65,9 @@ class Comparison(Result[Measured]):
         "latency-against-bytes",
         "bytes-against-rate",
         "age-against-rate",
+        "latency-by-network",
+        "latency-through-fault",
+        "messages-through-fault",
     )
 
     @cached_property
@@ -222,8 +226,19 @@ class Comparison(Result[Measured]):
             f"{w.rate_hz:g} messages/s each ({w.arrivals})",
             f"{w.payload_bytes}-byte payload",
             f"{counted(self.blocks, 'trial')} of {format_seconds(w.duration_s)}",
-            str(self.environment.get("link", "unknown link")),
+            *self._networks(),
+            *(f"fault {fault}" for fault in faults_of(self.settings)),
         ]
+
+    def _networks(self) -> list[str]:
+        """Return what lies between clients and server, with the kind of link that emulates it, and TLS."""
+        here = str(self.environment.get("link", "unknown link"))
+        names = dict.fromkeys(v.network for v in self.variants)
+        kinds = {v.link for v in self.variants} - {LOOPBACK}
+        if not kinds:
+            return [here]
+        found = [f"network {network_shown(name)}" for name in names]
+        return [*found, f"{' and '.join(sorted(kinds))} link{here.removeprefix(LOOPBACK)}"]
 
     # samples
 
@@ -300,6 +315,18 @@ class Comparison(Result[Measured]):
     def age_against_rate(self, preset: str = "slides") -> Chart:
         """Draw the age of information against the update rate, measured and according to the law."""
         return self.chart("age-against-rate", preset)
+
+    def latency_by_network(self, preset: str = "slides") -> Chart:
+        """Draw the median latency over each of several networks, beside the ranges of the course guide."""
+        return self.chart("latency-by-network", preset)
+
+    def latency_through_fault(self, preset: str = "slides") -> Chart:
+        """Draw the latency of each delivery over the time of a trial with faults, which are shaded."""
+        return self.chart("latency-through-fault", preset)
+
+    def messages_through_fault(self, preset: str = "slides") -> Chart:
+        """Draw the messages under way, and those lost in each second, over the time of a trial with faults."""
+        return self.chart("messages-through-fault", preset)
 
     def ratios(self, baseline: str) -> Difference:
         """Compare every other variant with one of them; see `rtbench.analysis.difference`."""

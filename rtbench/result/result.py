@@ -313,4 +313,6 @@ def _of_variant(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
     return asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

@@ -215,11 +215,13 @@ def made(cls: type[_T], values: Mapping[str, Any]) -> _T:
         TypeError: another field is missing, or there is one too many.
     """
     nested = _nested(cls)  # type: ignore[arg-type]
-    given = {
-        name: made(nested[name], value) if name in nested and isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }
-    return cls(**given)
+    return cls(**{name: _made_value(nested.get(name), value) for name, value in values.items()})
+
+
+def _made_value(kind: type[Any] | None, value: Any) -> Any:
+    if kind is not None and isinstance(value, Mapping):
+        return made(kind, value)
+    return tuple(_made_value(kind, each) for each in value) if kind is not None and isinstance(value, list) else value
 
 
 @cache

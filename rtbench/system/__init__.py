@@ -7,6 +7,8 @@ load.py         the numbers that process.py reads, as a record
 kernel.py       time waiting for a core, dropped connections, time waiting for a disk
 room.py         open files and ports for many connections
 clock.py        the offset between the two clocks of a host
+alarm.py        calls a function at a time, more punctually than an event loop does
+helper.py       a process that answers JSON lines and ends with its owner; answering.py is the side that answers
 malloc.py       the same cost of a read in every process
 environment.py  the machine and the software of a measurement
 doctor.py       conditions of this machine that disturb a measurement

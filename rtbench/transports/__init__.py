@@ -2,6 +2,7 @@
 
     contract.py   what the modules of a transport define; the connection and the message
     options.py    how they declare their options
+    session.py    what an application keeps of a client, so that its next connection continues where the last ended
     records.py    what a whole client process is asked to do, and what it gives back
     feed.py       the stored side of a relay: one bounded feed a topic
     access.py     who may use a server that speaks HTTP
@@ -20,6 +21,7 @@ from rtbench.transports.feed import Batch, Feed, Feeds
 from rtbench.transports.options import Option
 from rtbench.transports.relay_log import relayed
 from rtbench.transports.serving import BACKLOG, server_url
+from rtbench.transports.session import Session
 from rtbench.wire.traffic import Flow, Predicted, Steady, Traffic, flow, total
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Option",
     "Predicted",
     "ServerContext",
+    "Session",
     "Steady",
     "TlsSocket",
     "Traffic",

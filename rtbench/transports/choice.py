@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rtbench.errors import UsageError
-from rtbench.plan.settings import Given
+from rtbench.plan.network import LOOPBACK
+from rtbench.plan.reconnect import ROBUST
+from rtbench.plan.settings import Given, policies_of
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, Variant, in_order, label
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
@@ -34,8 +37,19 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         servers = [EXTERNAL_SERVER]
     given = _client_options(settings)
     for_servers = _named_values("--server-option", _value(settings, "server_option"))
+    policies = policies_of(settings)
+    networks = _listed(_value(settings, "network")) or [LOOPBACK]
     if not everything:
-        _refuse_several({"--transport": names, "--server": servers, **given, **for_servers})
+        _refuse_several(
+            {
+                "--transport": names,
+                "--server": servers,
+                "--network": networks,
+                "--reconnect": policies,
+                **given,
+                **for_servers,
+            }
+        )
     several = [name for name, values in given.items() if len(values) > 1]
     found: list[Variant] = []
     for name in dict.fromkeys(names or _usable()):
@@ -56,6 +70,13 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         found += _controls()
     if _value(settings, "tls"):
         _check_tls(found)
+    _check_resuming(found, policies)
+    found = [
+        replace(variant, network=network, reconnect=policy)
+        for network in networks
+        for policy in policies
+        for variant in found
+    ]
     return in_order(list({variant.name: variant for variant in found}.values()))
 
 
@@ -147,6 +168,15 @@ def _check_tls(variants: Sequence[Variant]) -> None:
             raise UsageError("--tls makes a certificate for a server that rtbench starts; write it into --url instead")
         if not registry.server(v.transport, v.server).tls:
             raise UsageError(f"--tls: the server {v.server} of {v.transport} has no TLS (its `serve` takes no `tls`)")
+
+
+def _check_resuming(variants: Sequence[Variant], policies: Sequence[str]) -> None:
+    for v in variants:
+        if ROBUST in policies and not registry.client(v.transport, v.client).resumes:
+            raise UsageError(
+                f"--reconnect robust: the client {v.client} of {v.transport} cannot resume; give --reconnect naive"
+                f"{', or --no-control' if v.control else ''}"
+            )
 
 
 def _usable() -> list[str]:

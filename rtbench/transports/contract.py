@@ -118,6 +118,14 @@ class Client:
             no requests.
         drain_timeout_s(**options): how long a trial waits, after the last delivery, for those that are still missing,
             in seconds, unless the user gives `--drain`; default: `DRAIN_TIMEOUT_S`.
+
+    `resumes` says whether `connect` takes a `session` (`rtbench.transports.session`). Without one (None) a client does
+    what it always does. With one, it does not connect again by itself: rtbench calls `connect` again with the same
+    session. Then
+        - a lost connection is an OSError, raised by the iterator of a subscription and by `publish`;
+        - `connect` opens again what a publisher had open, and raises an OSError where it cannot;
+        - `subscribe` continues after the last message that came out of the iterator, where `session.resume` is true;
+        - with `session.keep_alive_s` a connection on which nothing comes any more is lost, too.
     """
 
     transport: str
@@ -127,6 +135,7 @@ class Client:
     subscribe: Callable[..., SubscriberRecord] | None
     hold: Callable[..., IdleRecord] | None
     options: Mapping[str, Option]
+    resumes: bool
     software: str
     variants: tuple[Mapping[str, Any], ...]
     wildcards: bool

@@ -143,13 +143,35 @@ def _fitting(messages: list[T], most_bytes: int) -> list[T]:
     return messages
 
 
-class Feeds:
+class Cursors:
+    """Cursors as clients get them: every run of a server gives other texts for the same numbers."""
+
+    def __init__(self) -> None:
+        self._epoch = secrets.token_hex(2)
+
+    def cursor_text(self, cursor: int) -> str:
+        """Return a cursor as a client gets it: in an ETag, an event id, or the greeting of a WebSocket."""
+        return f"{self._epoch}-{cursor}"
+
+    def cursor(self, text: str | None, default: int) -> int:
+        """Return the cursor in a text of `cursor_text` that a client sent; `default` without a text.
+
+        For a text of another run of a server it is 0: the client gets everything that the feed holds.
+        """
+        if text is None:
+            return default
+        epoch, _, number = text.strip().removeprefix("W/").strip('"').partition("-")
+        ours = epoch == self._epoch and number.isascii() and number.isdigit() and len(number) < 20
+        return int(number) if ours else 0
+
+
+class Feeds(Cursors):
     """The feeds of one server, each made when its topic is first named; each holds the last `capacity` messages."""
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY, room: Room | None = None) -> None:
+        super().__init__()
         self.capacity = capacity
         self.room = room or Room()
-        self._epoch = secrets.token_hex(2)
         self._feeds: dict[str, Feed[bytes]] = {}
 
     def __getitem__(self, topic: str) -> Feed[bytes]:
@@ -168,18 +190,3 @@ class Feeds:
         """Return the feed of a topic; for one that is not known an empty feed, which is not kept."""
         feed = self._feeds.get(topic)
         return feed if feed is not None else Feed(self.capacity, self.room)
-
-    def cursor_text(self, cursor: int) -> str:
-        """Return a cursor as a client gets it, in an ETag or an event id; every run of a server gives other texts."""
-        return f"{self._epoch}-{cursor}"
-
-    def cursor(self, text: str | None, default: int) -> int:
-        """Return the cursor in a text of `cursor_text` that a client sent; `default` without a text.
-
-        For a text of another run of a server it is 0: the client gets everything that the feed holds.
-        """
-        if text is None:
-            return default
-        epoch, _, number = text.strip().removeprefix("W/").strip('"').partition("-")
-        ours = epoch == self._epoch and number.isascii() and number.isdigit() and len(number) < 20
-        return int(number) if ours else 0

@@ -103,8 +103,8 @@ class Option:
         return str(value)
 
 
-TLS, STATE = "tls", "state"
-NOT_OPTIONS = (TLS, STATE)  # parameters that rtbench fills in itself
+TLS, STATE, SESSION = "tls", "state", "session"
+NOT_OPTIONS = (TLS, STATE, SESSION)  # parameters that rtbench fills in itself
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:

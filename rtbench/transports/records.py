@@ -13,6 +13,8 @@ from struct import Struct, calcsize
 from typing import Any
 
 from rtbench.plan.payload import HEADER_BYTES
+from rtbench.plan.reconnect import Reconnect
+from rtbench.plan.records import Outage
 from rtbench.wire.tcp import Wire
 
 DELIVERY = Struct(f"=qqi{HEADER_BYTES}s")  # a row of `SubscriberRecord`
@@ -26,6 +28,8 @@ class ProcessPlan:
 
     `name` is how the coordinator addresses it (`publisher-0`). `control` is the address of the control channel and
     `token` the word that lets this process in. `options` are those of the client. `seed` seeds Python's random numbers.
+    `namespaces` are files of a user namespace and a network namespace, which the process enters once it has joined.
+    `reconnect` is what its clients do when a connection is lost; None: that is an error of the trial.
     """
 
     name: str
@@ -35,6 +39,8 @@ class ProcessPlan:
     client: str
     options: dict[str, Any]
     seed: str = ""
+    namespaces: tuple[str, str] | None = None
+    reconnect: Reconnect | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,7 @@ class SubscriberPlan(ProcessPlan):
     `probes[i]` is how many readiness probes it must receive before the trial starts, `expected` the number of
     deliveries to all of them together. `schedule_ns` is the length of the schedule: requests count until it ends.
     Duplicates are recorded until `settle_s` after the last delivery there was at the step `stop`.
+    `offline` are those that leave on purpose: (i, at_ns after the start, for_ns); this needs a `reconnect`.
     """
 
     subscribers: list[int]
@@ -67,6 +74,7 @@ class SubscriberPlan(ProcessPlan):
     payload_bytes: int
     schedule_ns: int = 0
     settle_s: float = SETTLE_S
+    offline: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +122,7 @@ class PublisherRecord:
     sent_ns: array[int] = field(default_factory=lambda: array("q"))  # 0: never sent
     done_ns: array[int] = field(default_factory=lambda: array("q"))  # 0: never done
     status: array[int] = field(default_factory=lambda: array("b"))
+    outages: list[Outage] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
 
@@ -130,6 +139,7 @@ class SubscriberRecord:
     rows: bytearray = field(default_factory=bytearray)
     corrupt: list[int] = field(default_factory=list)  # positions of deliveries whose padding or size is wrong
     missed: int = 0  # messages that servers said they had skipped
+    outages: list[Outage] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ from rtbench.errors import Error, UsageError, did_you_mean
 from rtbench.plan.settings import SETTINGS, Setting
 from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, label
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
-from rtbench.transports.options import STATE, TLS, Option, options_of
+from rtbench.transports.options import SESSION, STATE, TLS, Option, options_of
 from rtbench.wire.traffic import Steady
 
 SLOTS = 10  # places in tables, and colours in charts
@@ -189,11 +189,13 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         if entry is None:
             raise UsageError(f"{owner} ({point.value}) defines neither `connect` nor `publish` and `subscribe`")
         options, software = options_of(entry), _software(point, module)
+        resumes = functions["connect"] is not None and _takes(entry, SESSION)
     return Client(
         transport,
         name,
         **functions,
         options=options,
+        resumes=resumes,
         software=software,
         variants=tuple(getattr(module, "VARIANTS", ({},))),
         wildcards=bool(getattr(module, "WILDCARDS", False)),

@@ -11,6 +11,7 @@ publisher.py       a publisher process; pacer.py calls it when a message is due
 subscriber.py      a subscriber process
 idle_client.py     a process of connections on which nothing is sent
 connections.py     what the client processes share: opening connections, accounting
+reconnecting.py    a client that connects again when its connection is lost
 uncaught.py        exceptions of servers and clients that nobody caught
 executor.py        where the client processes run
 """

@@ -18,8 +18,9 @@ from rtbench.system.meter import Meter
 from rtbench.system.tls import client_context
 from rtbench.transports import registry
 from rtbench.transports.contract import Connection
-from rtbench.transports.records import PublisherPlan, SubscriberPlan, Usage
+from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord, Usage
 from rtbench.trial.control import ControlChannel, ControlClosed
+from rtbench.trial.reconnecting import lasting
 from rtbench.trial.uncaught import note, take_from_tasks, taken
 
 _CONCURRENT_CONNECTS = 50
@@ -32,18 +33,20 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def open_connections(
-    plan: PublisherPlan | SubscriberPlan, channel: ControlChannel, usage: Usage
+    plan: PublisherPlan | SubscriberPlan, channel: ControlChannel, record: PublisherRecord | SubscriberRecord
 ) -> AsyncIterator[tuple[Meter, list[Connection]]]:
-    """Open a connection for each topic once the server is up; note in `usage` what closing them takes."""
+    """Open a connection for each topic once the server is up; note in the record what closing them takes."""
+    usage = record.usage
     malloc.keep_freed()
     server = await channel.step("connect")
     url, meter = server["url"], Meter(client_context(server["ca"]))
     random.seed(plan.seed)
     connect = registry.client(plan.transport, plan.client).connect
     assert connect is not None
+    connecting = partial(connect, url, meter, **plan.options)
     async with AsyncExitStack() as stack:
         with uncaught_in(usage.errors):
-            yield meter, [await stack.enter_async_context(connect(url, meter, **plan.options)) for _ in plan.topics]
+            yield meter, [await stack.enter_async_context(c) for c in lasting(plan, record.outages, connecting)]
     await meter.closing()
     total = meter.totals()
     if total is not None and usage.setup_wire is not None and usage.run_wire is not None:

@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtbench.errors import TrialError
+from rtbench.links.link import Namespaces
 from rtbench.transports.records import ProcessPlan
 
 
@@ -71,6 +72,14 @@ def _pong(message: dict[str, Any]) -> dict[str, Any]:
 
 def _hello(plan: ProcessPlan) -> dict[str, Any]:
     return {"name": plan.name, "token": plan.token, "clock": clock_name()}
+
+
+def _enter(plan: ProcessPlan) -> None:
+    """Enter the namespaces of the plan: sockets that are opened from now on are there, the control channel is not."""
+    if plan.namespaces is not None:
+        from rtbench.links.namespaces import enter  # here, since few trials have them
+
+        enter(Namespaces(*plan.namespaces))
 
 
 def _expect(message: dict[str, Any], step: str) -> dict[str, Any]:
@@ -120,6 +129,7 @@ async def joined(plan: ProcessPlan) -> AsyncIterator[ControlChannel]:
     reader, writer = await asyncio.open_connection(*plan.control)
     channel = ControlChannel(reader, writer)
     channel.say(**_hello(plan))
+    _enter(plan)
     try:
         yield channel
     finally:
@@ -195,4 +205,5 @@ def joined_blocking(plan: ProcessPlan) -> Iterator[BlockingControlChannel]:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         channel = BlockingControlChannel(sock)
         channel.say(**_hello(plan))
+        _enter(plan)
         yield channel

@@ -54,6 +54,7 @@ class Coordinator:
         self.token = secrets.token_hex(8)
         self._step, self._step_began_s, self._grown_s = "", time.monotonic(), 0.0
         self._server: RunningServer | None = None
+        self._url = ""
         self._stopped = False
         self._server_is_known = asyncio.Event()
         self._clients: dict[str, _Client] = {}
@@ -75,9 +76,12 @@ class Coordinator:
             conversation.cancel()
         await asyncio.gather(*self._conversations, return_exceptions=True)
 
-    def announce(self, server: RunningServer) -> None:
-        """Tell the processes where the server is: those that wait for it and those that join later."""
-        self._server = server
+    def announce(self, server: RunningServer, url: str | None = None) -> None:
+        """Tell the processes where the server is: those that wait for it and those that join later.
+
+        `url` is where they reach it, by default its own.
+        """
+        self._server, self._url = server, url or server.url
         self._server_is_known.set()
         self._begin("connect")
 
@@ -121,7 +125,7 @@ class Coordinator:
         if self._stopped:  # meanwhile
             client.channel.say(step="stop")
         else:
-            client.channel.say(step="connect", url=self._server.url, ca=self._server.ca)
+            client.channel.say(step="connect", url=self._url, ca=self._server.ca)
 
     async def _measured_offset(self, client: _Client) -> ClockOffset:
         """Measure the clock of a process by pings (as NTP does, RFC 5905 section 8).

@@ -79,8 +79,25 @@ def measured(trial: Trial, predict: Predict | None) -> Measured:
         subscriber_closing_wire=total([usage.closing_wire for usage in trial.subscribers]),
         keep_alive_bytes=sum(usage.keep_alive_bytes for usage in usages),
         predicted=_predicted(trial, publishes, deliveries, predict),
+        faults=tuple(trial.evidence),
+        outages=tuple(trial.outages),
+        **_of_link(trial),
     )
     return Measured(counts, plan.workload, publishes, deliveries)
+
+
+def _of_link(trial: Trial) -> dict[str, Any]:
+    """Return what was measured of the link before the trial."""
+    seen = trial.link
+    if seen is None:
+        return {}
+    return {
+        "link_rtt_ms": float(np.median(seen.rtt_ms)) if len(seen.rtt_ms) else None,
+        "link_loss": (seen.lost or 0) / seen.sent if seen.sent else None,
+        "link_down_bps": seen.down_bps,
+        "link_up_bps": seen.up_bps,
+        "link_wrong": trial.link_wrong,
+    }
 
 
 def _clock_bound_ns(trial: Trial) -> int:

@@ -123,7 +123,7 @@ async def living(request: Request, restarts: int = 0) -> AsyncIterator[Lives]:
         if registry.server(request.transport, request.server).state:
             state = stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-", ignore_cleanup_errors=True))
             request = replace(request, state=state)
-        if restarts and sys.platform == "linux":
+        if restarts and sys.platform == "linux" and request.namespaces is None:
             request = replace(request, port=stack.enter_context(reserved_port(request.host)))
         lives = Lives(request)
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtbench.plan import payload
-from rtbench.plan.records import Deliveries, Publishes
+from rtbench.plan.records import Deliveries, Outage, Publishes
 from rtbench.transports.records import PublisherRecord, SubscriberRecord, Usage
 from rtbench.trial.coordinator import ClockOffset
 
@@ -34,7 +34,7 @@ def merged(
     received: Sequence[tuple[SubscriberRecord, ClockOffset]],
     schedule: Sequence[NDArray[np.int64]],
     relay_log: bytes | None = None,
-) -> tuple[Publishes, Deliveries | None] | None:
+) -> tuple[Publishes, Deliveries | None, list[Outage]] | None:
     """Join the records of all processes, each with the offset of its clock.
 
     `schedule` is that of the trial, by publisher; the start is where its due times are 0. None without any message:
@@ -52,7 +52,9 @@ def merged(
         due_offsets_ns = _due_offsets_ns(published, len(schedule))
         parts = [_deliveries(record, clock, due_offsets_ns) for record, clock in received]
         deliveries = _deliveries_after(_joined(Deliveries, parts), start_ns)
-    return _publishes_after(joined, start_ns), deliveries
+    outages = [(record.outages, clock) for record, clock in published]
+    outages += [(record.outages, clock) for record, clock in received]
+    return _publishes_after(joined, start_ns), deliveries, _outages_after(outages, start_ns)
 
 
 def _joined(kind: type[Any], parts: Sequence[Any]) -> Any:
@@ -141,6 +143,17 @@ def _arrivals(stamps: Any, usage: Usage) -> Any:
 def _after(times_ns: Any, start_ns: int) -> Any:
     """Return times as nanoseconds after the start; 0 stays 0, for what never happened."""
     return np.where(times_ns > 0, times_ns - start_ns, 0)
+
+
+def _outages_after(noted: Sequence[tuple[Sequence[Outage], ClockOffset]], start_ns: int) -> list[Outage]:
+    """Return the outages of all processes in the order in which they were noticed."""
+    found = []
+    for outages, clock in noted:
+        ahead_ns = clock.offset_ns + start_ns
+        for outage in outages:
+            back_ns = outage.back_ns - ahead_ns if outage.back_ns else 0
+            found.append(replace(outage, lost_ns=outage.lost_ns - ahead_ns, back_ns=back_ns))
+    return sorted(found, key=lambda outage: outage.lost_ns)
 
 
 def _publishes_after(p: Publishes, start_ns: int) -> Publishes:

@@ -6,9 +6,14 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from rtbench.errors import UsageError
+from rtbench.links.link import Namespaces
+from rtbench.plan.faults import SUBSCRIBERS, Fault
+from rtbench.plan.network import Network, network_of
+from rtbench.plan.reconnect import Reconnect
 from rtbench.plan.schedule import due_times
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
@@ -27,7 +32,9 @@ class TrialPlan:
     `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
     started, with `tls` over TLS. `drain_s` is how long without a delivery means that no more will come, None for what
     the client of the transport says; subscribers record for `settle_s` after the last one. The control channel listens
-    on `control_host`. Each step of the set-up may take `set_up_within_s`, and longer with many subscribers.
+    on `control_host`. Each step of the set-up may take `set_up_within_s`, and longer with many subscribers. `faults`
+    are done at their times, in order. `reconnect` is what clients do when a connection is lost; None: that is an error
+    of the trial.
     """
 
     index: int
@@ -43,6 +50,8 @@ class TrialPlan:
     subscriber_processes: int = 1
     control_host: str = "127.0.0.1"
     set_up_within_s: float = 20.0
+    faults: tuple[Fault, ...] = ()
+    reconnect: Reconnect | None = None
 
     def __post_init__(self) -> None:
         for role, processes, members in (
@@ -51,17 +60,30 @@ class TrialPlan:
         ):
             if not 1 <= processes <= members:
                 raise UsageError(f"{role} processes must be 1 to {members}, one for each {role}: got {processes}")
+        if self.reconnect is not None and self._client.connect is None:
+            raise UsageError(
+                f"--reconnect: the client {self.variant.client} of {self.variant.transport} has no `connect`"
+            )
 
     @property
     def _client(self) -> Client:
         return registry.client(self.variant.transport, self.variant.client)
 
     @property
+    def network(self) -> Network:
+        """The network between clients and server; one without delay where there is none."""
+        return network_of(self.variant.network) or Network()
+
+    @property
     def drain_timeout_s(self) -> float:
-        """How long without a delivery means that no more will come: the user or the client of the transport says it."""
+        """How long without a delivery means that no more will come.
+
+        The user says it, or the client; to that the policy for lost connections adds its longest delay.
+        """
         if self.drain_s is not None:
             return self.drain_s
-        return self._client.drain_timeout_s(**self.variant.options)
+        longest_delay_s = self.reconnect.longest_delay_s if self.reconnect is not None else 0.0
+        return self._client.drain_timeout_s(**self.variant.options) + longest_delay_s
 
     @property
     def fetching_s(self) -> float:
@@ -107,6 +129,7 @@ def process_plans(
     subscriber_names: Sequence[str],
     address: tuple[str, int],
     token: str,
+    namespaces: Namespaces | None = None,
 ) -> ProcessPlans:
     """Deal the publishers and the subscribers of a trial to processes in turn; return the plan of each process."""
     workload, variant = plan.workload, plan.variant
@@ -117,12 +140,14 @@ def process_plans(
     for topic, times in zip(publisher_topics, due, strict=True):
         messages_on[topic] += len(times)
     common: dict[str, Any] = {
+        "reconnect": plan.reconnect,
         "control": address,
         "token": token,
         "transport": variant.transport,
         "client": variant.client,
         "options": dict(variant.options),
         "payload_bytes": workload.payload_bytes,
+        "namespaces": None if namespaces is None else (namespaces.user, namespaces.network),
     }
     plans: dict[str, PublisherPlan | SubscriberPlan] = {}
     for name, mine in _dealt(workload.publishers, publisher_names).items():
@@ -147,8 +172,20 @@ def process_plans(
             expected=sum(messages_on[topic] for topic in topics),
             schedule_ns=workload.schedule_ns,
             settle_s=plan.settle_s,
+            offline=_offline(plan, mine),
         )
     return plans
+
+
+def _offline(plan: TrialPlan, subscribers: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return which of these subscribers (by position) leave on purpose, when, and for how long, in nanoseconds."""
+    found = []
+    for number, fault in enumerate(plan.faults):
+        if fault.breaks == SUBSCRIBERS:
+            count = max(round(fault.share * plan.workload.subscribers), 1)
+            leaving = set(Random(f"{plan.seed} offline {number}").sample(range(plan.workload.subscribers), count))
+            found += [(i, fault.at_ns, fault.for_ns) for i, who in enumerate(subscribers) if who in leaving]
+    return found
 
 
 def _dealt(count: int, names: Sequence[str]) -> dict[str, list[int]]:

@@ -10,11 +10,12 @@ from rtbench.errors import Refused
 from rtbench.plan import payload
 from rtbench.plan.records import ACKED, FAILED, INDETERMINATE
 from rtbench.transports import registry
-from rtbench.transports.contract import Connection, in_flight
+from rtbench.transports.contract import Connection
 from rtbench.transports.records import PublisherPlan, PublisherRecord
 from rtbench.trial.connections import accounting, gather_some, open_connections, unless_called_off, until_told_to_stop
 from rtbench.trial.control import ControlChannel, joined
 from rtbench.trial.pacer import pace
+from rtbench.trial.reconnecting import turn
 from rtbench.trial.uncaught import note
 
 
@@ -30,7 +31,7 @@ async def _publish(plan: PublisherPlan) -> PublisherRecord:
     record = PublisherRecord()
     async with (
         joined(plan) as channel,
-        open_connections(plan, channel, record.usage) as (meter, connections),
+        open_connections(plan, channel, record) as (meter, connections),
     ):
         channel.say(done="connect")
         await channel.step("probe")
@@ -59,19 +60,17 @@ async def _follow_schedule(
     record.status = array("b", bytes([INDETERMINATE]) * len(due))
     pending: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
-    limits = [in_flight(connection) for connection in connections]
-
-    async def within_limit(position: int, i: int, content: bytes) -> None:
-        async with limits[i]:
-            record.sent_ns[position] = time.monotonic_ns()
-            await hand_over(position, i, content)
+    turns = [turn(connection) for connection in connections]
 
     async def hand_over(position: int, i: int, content: bytes) -> None:
         try:
-            acked = await connections[i].publish(plan.topics[i], content)
+            async with turns[i]():
+                record.sent_ns[position] = time.monotonic_ns()
+                acked = await connections[i].publish(plan.topics[i], content)
             record.status[position] = ACKED if acked else INDETERMINATE
-        except Refused:
+        except Refused:  # or dropped, in its turn
             record.status[position] = FAILED
+            record.sent_ns[position] = record.sent_ns[position] or time.monotonic_ns()
         except OSError:  # the fate of the message is unknown, the run goes on
             return
         except Exception as error:
@@ -83,7 +82,7 @@ async def _follow_schedule(
         at_ns, i, sequence = due[position]
         content = payload.build(plan.publishers[i], sequence, at_ns, plan.payload_bytes)
         record.ready_ns[position] = time.monotonic_ns()
-        task = loop.create_task(within_limit(position, i, content))
+        task = loop.create_task(hand_over(position, i, content))
         pending.add(task)
         task.add_done_callback(pending.discard)
 

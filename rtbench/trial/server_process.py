@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, cast
 
 from rtbench.errors import TrialError, UsageError
+from rtbench.links.link import Namespaces
 from rtbench.system.tls import Certificate, make_certificate
 
 _START_WITHIN_S = 20.0
@@ -25,7 +26,8 @@ ANSWER_WITHIN_S = 5.0
 class Request:
     """What a server process is asked to serve; port 0 takes any free one.
 
-    `state` is a directory for what must outlive the process; the process deletes it when its standard input ends.
+    `namespaces` are where the process serves, None: here. `state` is a directory for what must outlive the process; the
+    process deletes it when its standard input ends.
     """
 
     transport: str
@@ -35,6 +37,7 @@ class Request:
     state: str | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    namespaces: Namespaces | None = None
 
     @property
     def line(self) -> bytes:

@@ -26,6 +26,7 @@ from threading import Thread
 from typing import Any, BinaryIO
 
 from rtbench.errors import Error, UsageError
+from rtbench.links.link import Namespaces
 from rtbench.system.tls import Certificate, server_context
 from rtbench.transports import registry, relay_log
 from rtbench.transports.serving import serve
@@ -113,7 +114,11 @@ def _answer_until_end_of_input(answers: BinaryIO, take: Take, then: Callable[[],
 def _requested() -> Request | None:
     """Read the request, load the server, and wait for the word to start; None if there will be none."""
     fields = json.loads(_next_line())
-    certificate = fields.pop("certificate")
+    certificate, namespaces = fields.pop("certificate"), fields.pop("namespaces")
+    if namespaces:
+        from rtbench.links.namespaces import enter  # here, since few servers have them
+
+        enter(Namespaces(**namespaces))
     request = Request(**fields, certificate=Certificate(**certificate) if certificate else None)
     with suppress(Exception):  # `serve` loads it again, and its answer says what is wrong
         registry.server(request.transport, request.server)

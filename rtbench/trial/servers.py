@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from rtbench.errors import TrialError, UsageError
+from rtbench.links.link import HERE, Place
 from rtbench.system import process
 from rtbench.system.load import Load
 from rtbench.system.tls import make_certificate
@@ -72,8 +73,8 @@ class RunningServer:
 class ServerSource(Protocol):
     """Where a server comes from."""
 
-    def running(self) -> AbstractAsyncContextManager[RunningServer]:
-        """Return a context in which the server runs.
+    def running(self, place: Place = HERE) -> AbstractAsyncContextManager[RunningServer]:
+        """Return a context in which the server runs, in a place.
 
         Raises (on entering):
             UsageError: the server cannot be had as asked for.
@@ -95,10 +96,17 @@ class StartedServer:
     restarts: int = 0
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RunningServer]:
+    async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
         """Start the server; end it, and all that it started, on leaving."""
-        certificate = make_certificate() if self.tls else None
-        request = Request(self.transport, self.server, dict(self.options), certificate)
+        certificate = make_certificate(place.host) if self.tls else None
+        request = Request(
+            self.transport,
+            self.server,
+            dict(self.options),
+            certificate,
+            host=place.host,
+            namespaces=place.namespaces,
+        )
         async with living(request, self.restarts) as lives:
             ca = certificate.authority if certificate else None
             yield RunningServer(lives.url, ca, lives.processes, lives.ended, lives.relay_log, lives.errors, lives)
@@ -111,7 +119,7 @@ class AnsweringServer:
     url: str
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RunningServer]:
+    async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
         """Check that something accepts connections at the URL."""
         host, port = check_url(self.url)
         try:

@@ -22,6 +22,7 @@ from rtbench.trial.connections import (
     until_told_to_stop,
 )
 from rtbench.trial.control import ControlChannel, joined
+from rtbench.trial.reconnecting import leaving
 from rtbench.trial.uncaught import note
 
 _TICK_S = 0.05  # between two looks at whether everything has come
@@ -40,7 +41,7 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
     record = SubscriberRecord()
     async with (
         joined(plan) as channel,
-        open_connections(plan, channel, record.usage) as (meter, connections),
+        open_connections(plan, channel, record) as (meter, connections),
         AsyncExitStack() as stack,
     ):
         subscribing = (c.subscribe(t) for c, t in zip(connections, plan.topics, strict=True))
@@ -54,6 +55,8 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
         await unless_called_off(channel, ready.reached(readers))
         channel.say(done="probe")
         start_ns = int((await channel.step("start"))["at_ns"])
+        for timer in leaving(plan.offline, connections, start_ns):
+            stack.callback(timer.cancel)
         async with accounting(meter, record.usage, start_ns + plan.schedule_ns):
             await until_told_to_stop(channel, _report(plan, channel, record, len(record)))
             settled_ns = record.last_received_ns + round(plan.settle_s * 1e9)

@@ -12,20 +12,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import psutil
+
+from rtbench.analysis.link_check import LinkMeasured, check
 from rtbench.errors import Error, TrialError, UsageError
-from rtbench.plan.records import Deliveries, Publishes
+from rtbench.links.choice import open_link
+from rtbench.links.link import HERE, Link
+from rtbench.links.measure import measure
+from rtbench.plan.faults import RESTARTS, Evidence
+from rtbench.plan.records import Deliveries, Outage, Publishes
 from rtbench.plan.schedule import due_times
 from rtbench.system import kernel, process
 from rtbench.system.load import Load
 from rtbench.system.process import ServerEnds
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberRecord, Usage
 from rtbench.trial import merging, publisher, subscriber
+from rtbench.trial.breaking import Breaking, breaking, of_subscribers
 from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import ClockOffset, Coordinator
 from rtbench.trial.phase import Report, reporting
@@ -40,7 +49,7 @@ Records = Mapping[str, "asyncio.Future[Any]"]
 
 @dataclass
 class Trial:
-    """What one trial gave. Times in `publishes` and `deliveries` are nanoseconds after its start.
+    """What one trial gave. Times in `publishes`, `deliveries` and `outages` are nanoseconds after its start.
 
     `error` is None for a trial that ran to its end. `publishers` and `subscribers` are the usages of the client
     processes, `clocks` the offsets of their clocks. `before` and `after` are the server's load at the start and at the
@@ -52,14 +61,18 @@ class Trial:
     server_url: str = ""
     publishes: Publishes | None = None
     deliveries: Deliveries | None = None
+    outages: list[Outage] = field(default_factory=list)
     missed_told: int = 0
+    link: LinkMeasured | None = None
+    link_wrong: str | None = None
+    evidence: list[Evidence] = field(default_factory=list)
     publishers: list[Usage] = field(default_factory=list)
     subscribers: list[Usage] = field(default_factory=list)
     clocks: dict[str, ClockOffset] = field(default_factory=dict)
     wall_ns: int = 0
     before: Load | None = None
     after: Load | None = None
-    system_cpu_ns: int = 0  # used by the whole system, the coordinator not counted
+    system_cpu_ns: int = 0  # used by the whole system, coordinator and link not counted
     server_ends: ServerEnds | None = None
     listen_drops: int | None = None  # of this machine, from before the clients connected
     stolen_ns: int | None = None  # by the hypervisor from all cores, within the wall time
@@ -81,27 +94,42 @@ async def conduct(
     subscriber_names = [f"subscriber-{i}" for i in range(plan.subscriber_processes)]
     coordinator = Coordinator(publisher_names + subscriber_names)
     variant = plan.variant
-    source = source or StartedServer(variant.transport, variant.server, variant.server_options, plan.tls)
-    listen_drops = kernel.listen_drops()
+    restarts = sum(fault.kind in RESTARTS for fault in plan.faults)
+    source = source or StartedServer(variant.transport, variant.server, variant.server_options, plan.tls, restarts)
     try:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(coordinator.close)
             address = await coordinator.listen(plan.control_host)
-            plans = process_plans(plan, publisher_names, subscriber_names, address, coordinator.token)
+            link = await stack.enter_async_context(
+                open_link(variant.link, variant.network, f"{plan.seed} {plan.index}")
+            )
+            stack.callback(_counting_listen_drops(trial, link))
+            namespaces = link.clients.namespaces if link else None
+            plans = process_plans(plan, publisher_names, subscriber_names, address, coordinator.token, namespaces)
             course = plan.course(plans)
             await stack.enter_async_context(reporting(lambda: course.phase(coordinator.standing()), report))
             records = _submit(plans, executor)
-            server = await stack.enter_async_context(source.running())
-            coordinator.announce(server)
-            await _with_server(trial, coordinator, server, records)
+            server = await stack.enter_async_context(source.running(link.server if link else HERE))
+            coordinator.announce(server, await link.reach(server.url) if link else None)
+            await _with_server(trial, coordinator, server, link, records)
     except UsageError:
         raise
     except (Error, OSError) as error:
         trial.error = str(error)
     finally:
-        trial.listen_drops = kernel.grown(listen_drops, kernel.listen_drops())
         executor.shutdown(wait=False, cancel_futures=True)
     return trial
+
+
+def _counting_listen_drops(trial: Trial, link: Link | None) -> Callable[[], None]:
+    """Return a function that notes how many connections were dropped from now on where the server listens."""
+    netstat = kernel.NETSTAT if link is None else Path(f"/proc/{link.pid}/net/netstat")
+    before = kernel.listen_drops(netstat)
+
+    def count() -> None:
+        trial.listen_drops = kernel.grown(before, kernel.listen_drops(netstat))
+
+    return count
 
 
 def _submit(plans: ProcessPlans, executor: Executor) -> Records:
@@ -115,10 +143,12 @@ def _submit(plans: ProcessPlans, executor: Executor) -> Records:
     return records
 
 
-async def _with_server(trial: Trial, coordinator: Coordinator, server: RunningServer, records: Records) -> None:
+async def _with_server(
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, records: Records
+) -> None:
     trial.server_url = server.url
     death = asyncio.create_task(server.died())
-    steps = asyncio.create_task(_steps(trial, coordinator, server))
+    steps = asyncio.create_task(_steps(trial, coordinator, server, link))
     try:
         await asyncio.wait([steps, death, *records.values()], return_when=asyncio.FIRST_COMPLETED)
         relayed = await server.relay_log()  # before the clients leave: what fails then concerns no message
@@ -139,11 +169,10 @@ async def _with_server(trial: Trial, coordinator: Coordinator, server: RunningSe
         steps.cancel()
 
 
-async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) -> None:
+async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None) -> None:
     """Take all processes through the trial; on return everything that will arrive has arrived."""
-    plan, workload = trial.plan, trial.plan.workload
-    publishers = [name for name in coordinator.names if name.startswith("publisher")]
-    subscribers = [name for name in coordinator.names if name.startswith("subscriber")]
+    plan = trial.plan
+    publishers, subscribers = _named(coordinator, "publisher"), _named(coordinator, "subscriber")
     within_s = plan.step_within_s
     for role, names in (("subscriber", subscribers), ("publisher", publishers)):
         if not await coordinator.reached("connect", names, within_s):
@@ -156,21 +185,44 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer) 
                 "a topic does not let messages through: a readiness probe was sent and not received "
                 "(an access-control list that denies looks like this)"
             )
+    if link is not None:
+        trial.link = await measure(link, plan.network)
+        trial.link_wrong = check(trial.link, plan.network)
+    async with breaking(plan.faults, link, plan.network, server) as broken:
+        await _measure(trial, coordinator, server, link, broken)
+
+
+async def _measure(
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, broken: Breaking
+) -> None:
+    """Let the publishers follow their schedule, and wait until everything that will arrive has arrived."""
+    plan = trial.plan
     start_ns = time.monotonic_ns() + _LEAD_NS
     coordinator.start(start_ns)
+    await broken.begin(start_ns)
     trial.before = server.load()
-    system_cpu_ns = process.system_cpu_ns() - time.process_time_ns()
+    system_cpu_ns = process.system_cpu_ns() - _ours_ns(link)
     io_stalled_ns, stolen_ns = kernel.io_stalled_ns(), process.stolen_ns()
-    end_ns = start_ns + workload.schedule_ns
-    await coordinator.done("start", publishers, _until(end_ns) + plan.drain_timeout_s + 1.0)
+    end_ns = start_ns + plan.workload.schedule_ns
+    await coordinator.done("start", _named(coordinator, "publisher"), _until(end_ns) + plan.drain_timeout_s + 1.0)
     await asyncio.sleep(_until(end_ns))  # the last message may be due long before
-    await coordinator.drained(subscribers, plan.drain_timeout_s)
+    await coordinator.drained(_named(coordinator, "subscriber"), plan.drain_timeout_s)
     trial.after = server.load()
     trial.wall_ns = (trial.after.at_ns if trial.after else time.monotonic_ns()) - start_ns
-    trial.system_cpu_ns = process.system_cpu_ns() - time.process_time_ns() - system_cpu_ns
+    trial.system_cpu_ns = process.system_cpu_ns() - _ours_ns(link) - system_cpu_ns
     trial.stolen_ns = kernel.grown(stolen_ns, process.stolen_ns())
     trial.io_stalled_ns = kernel.grown(io_stalled_ns, kernel.io_stalled_ns())
     trial.server_ends = process.server_ends(server.processes, server.port)
+    trial.evidence += await broken.evidence()
+
+
+def _named(coordinator: Coordinator, role: str) -> list[str]:
+    return [name for name in coordinator.names if name.startswith(role)]
+
+
+def _ours_ns(link: Link | None) -> int:
+    """Return the CPU time of this process and of the link, which are no disturbance."""
+    return time.process_time_ns() + (process.cpu_ns(psutil.Process(link.pid)) if link else 0)
 
 
 def _until(at_ns: int) -> float:
@@ -201,5 +253,6 @@ async def _collect(trial: Trial, coordinator: Coordinator, relayed: bytes | None
     trial.missed_told = sum(record.missed for record, _ in received)
     schedule = due_times(trial.plan.workload, trial.plan.seed, trial.plan.block)
     if merged := merging.merged(published, received, schedule, relayed):
-        trial.publishes, trial.deliveries = merged
+        trial.publishes, trial.deliveries, trial.outages = merged
+        trial.evidence += of_subscribers(trial.plan.faults, trial.outages)
     return wrong

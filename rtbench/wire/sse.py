@@ -37,6 +37,9 @@ def check_payload(payload: bytes) -> None:
         raise ValueError("an event stream cannot carry a carriage return")
 
 
+COMMENT = b":\n\n"  # a line without a meaning, and the end of an event without data
+
+
 def encode(data: bytes, id: str, kind: str = "") -> bytes:
     """Return the bytes of one event."""
     head = b"event: %s\n" % kind.encode() if kind else b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from rtbench.system import alarm
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord
 from rtbench.trial import control, pacer, publisher, subscriber
 
@@ -16,7 +17,7 @@ def shift(ahead_ns: int) -> None:
     time.monotonic_ns = lambda: real() + ahead_ns
     vars(control)["clock_name"] = lambda: "another host"
     # a timerfd would read the real clock
-    vars(pacer)["make_alarm"] = pacer.LoopTimer
+    vars(pacer)["make_alarm"] = alarm.LoopTimer
 
 
 def publish(plan: PublisherPlan) -> PublisherRecord:
