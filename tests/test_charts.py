@@ -592,7 +592,7 @@ def saved(tmp_path: Path) -> Path:
 def test_command_prints_each_path(saved: Path) -> None:
     ran = CliRunner().invoke(command, [str(saved), "--format", "svg"], catch_exceptions=False)
     paths = [Path(line) for line in ran.stdout.splitlines()]
-    assert paths == [saved / "charts" / f"{name}.svg" for name in CHARTS]
+    assert paths == [saved / "charts" / f"{name}.svg" for name in USUAL]
     assert all(path.is_file() for path in paths)
 
 

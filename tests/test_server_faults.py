@@ -35,7 +35,8 @@ async def broken(server: RunningServer, text: str) -> Evidence:
     evidence = await inject(server, fault, at_ns)
     assert evidence.began_ns is not None, evidence.seen
     assert evidence.ended_ns is not None, evidence.seen
-    assert at_ns <= evidence.began_ns <= evidence.ended_ns - fault.for_s * 0.9e9
+    assert at_ns <= evidence.began_ns < evidence.ended_ns
+    assert at_ns + fault.for_s * 1e9 <= evidence.ended_ns
     assert (evidence.fault, evidence.planned_ns) == (str(fault), at_ns)
     return evidence
 

@@ -80,6 +80,13 @@ def stray(deliveries: int) -> Measured:
     return replace(more, deliveries=replace(more.deliveries, sequence=foreign))
 
 
+def unanswered(publishes: int) -> Measured:
+    """A trial in which the last publishes had no answer; the others had one, or the transport has none."""
+    whole = trial()
+    done_ns = np.where(np.arange(COUNT) < COUNT - publishes, whole.publishes.done_ns, 0)
+    return replace(whole, publishes=replace(whole.publishes, done_ns=done_ns))
+
+
 RETRANSMITTED = replace(WIRE, retransmitted_bytes=1448)
 RISING = np.repeat(np.arange(COUNT) * 10.0, 10)  # milliseconds, by as many as go by
 FROZEN = np.where((0 <= np.repeat(np.arange(COUNT) * 10.0 - 700, 10)) & (RISING < 1100), 1100 - RISING, 1.0)
@@ -103,6 +110,7 @@ TRIPPED = [
     ("duplicates", [repeated(20)], SUSPECT, "messages were delivered more than once: 20 deliveries"),
     ("corrupt messages", [spoiled(200)], INVALID, "messages were corrupt: 200 deliveries"),
     ("foreign messages", [stray(4)], SUSPECT, "foreign messages were delivered: 4 deliveries"),
+    ("unknown fates", [unanswered(3), trial()], SUSPECT, "the fate of publishes is unknown: 3 of 400 had no answer at the end"),
     ("a freeze of 95 ms in each trial", [trial(PAUSED)] * 5, SUSPECT, "stood still"),
     ("one slow trial of five", [trial()] * 4 + [trial(pace=0.76)], INVALID, "76% of the offered rate was achieved in a trial"),
     ("medians that alternate", [trial(1.0), trial(3.0)] * 2 + [trial(1.0)], SUSPECT, "the trials differ: medians 1, 3, 1, 3, 1 ms"),

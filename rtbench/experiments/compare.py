@@ -248,6 +248,7 @@ def plans(
                 value["seed"],
                 value["tls"],
                 url,
+                value["drain"],
                 faults=tuple(faults_of(settings)),
                 reconnect=reconnect_of(variant.reconnect, settings),
             )
