@@ -26,7 +26,7 @@ class FlakyWay:
     @property
     def url(self) -> str:
         port = self.listener.sockets[0].getsockname()[1]
-        return self._url._replace(netloc=f"127.0.0.1:{port}").geturl()
+        return f"{self._url.scheme}://127.0.0.1:{port}"
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1

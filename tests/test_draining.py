@@ -44,7 +44,7 @@ class Here:
 def ledger(monkeypatch: pytest.MonkeyPatch, plan: TrialPlan, last: Last) -> Ledger:
     """Run a trial in this process, in which the server treats the last message with `last`."""
     connection: Any = inspect.getmodule(registry.server("tcp").serve)
-    publish, count = connection.Connection._publish, 0
+    publish, count = connection.Connection.publish, 0
 
     def counting(self: Any, payload: bytes) -> None:
         nonlocal count
@@ -54,7 +54,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch, plan: TrialPlan, last: Last) -> Ledg
         else:
             publish(self, payload)
 
-    monkeypatch.setattr(connection.Connection, "_publish", counting)
+    monkeypatch.setattr(connection.Connection, "publish", counting)
     trial = asyncio.run(conduct(plan, ThreadPoolExecutor(2), source=Here()))
     assert trial.error is None
     assert trial.publishes is not None
