@@ -115,6 +115,7 @@ class Connection(asyncio.Protocol):
         self.transport.close()
 
     def publish(self, payload: bytes) -> None:
+        """Store a message and send it to the subscribers of the topic."""
         topic = cast(str, self._topic)
         self._feeds[topic].append(payload)
         message = frame(payload)
