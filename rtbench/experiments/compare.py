@@ -28,6 +28,7 @@ from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
 from rtbench.links.choice import link_kind
+from rtbench.links.link import PACKET, STREAM
 from rtbench.plan.faults import LINK, SERVER
 from rtbench.plan.network import LOOPBACK
 from rtbench.plan.settings import Given, Setting, faults_of, reconnect_of, resolve, sparse_workloads, workload_of
@@ -179,7 +180,7 @@ class Compare:
 
 
 def _refuse_to_break(settings: Mapping[str, Given]) -> None:
-    """Refuse faults of a server that rtbench did not start, and links to it: it is not in their namespaces."""
+    """Refuse faults of a server that rtbench did not start."""
     for fault in faults_of(settings):
         if fault.breaks == SERVER:
             raise UsageError(f"--fault '{fault}' breaks a server that rtbench starts; leave out --url")
@@ -192,7 +193,14 @@ def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> l
         UsageError: no link does what is asked for.
     """
     faults = faults_of(settings)
-    kind = link_kind(settings["link"].value, [v.network for v in variants], faults)
+    asked = settings["link"].value
+    if settings["url"].value is not None and any(v.network != LOOPBACK for v in variants):
+        if asked == PACKET:
+            raise UsageError(
+                "--link packet needs a server that rtbench starts, in a network of its own; leave out --url"
+            )
+        asked = STREAM
+    kind = link_kind(asked, [v.network for v in variants], faults)
     broken = any(fault.breaks == LINK for fault in faults)
     return [replace(v, link=kind if broken or v.network != LOOPBACK else LOOPBACK) for v in variants]
 

@@ -19,6 +19,7 @@ from typing import TypeAlias
 from rtbench.errors import Refused
 from rtbench.plan.reconnect import Reconnect
 from rtbench.plan.records import PUBLISHER, SUBSCRIBER, Outage
+from rtbench.system.meter import bytes_so_far, noting_sockets
 from rtbench.transports import registry
 from rtbench.transports.contract import Connection, Message, in_flight
 from rtbench.transports.records import PublisherPlan, SubscriberPlan
@@ -190,9 +191,15 @@ class Reconnecting:
         for wait_s in waits_s:
             await asyncio.sleep(wait_s)
             outage.attempts += 1
-            try:
-                await self._open()
-            except (OSError, Refused):
+            with noting_sockets() as sockets:
+                try:
+                    await self._open()
+                    is_back = True
+                except (OSError, Refused):
+                    is_back = False
+                spent = bytes_so_far(sockets)
+            outage.wire_bytes = None if spent is None or outage.wire_bytes is None else outage.wire_bytes + spent
+            if not is_back:
                 continue
             outage.back_ns, outage.resumed = time.monotonic_ns(), self._session.resumed
             self._restoring = None
