@@ -6,19 +6,21 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from rtbench.errors import Refused
-from rtbench.transports import Message, Meter, Session
+from rtbench.transports import Message, Meter, Option, Session
 from rtbench.wire import http as wire
 
 from .metering import HttpMetering
 
 CONNECT_WITHIN_S = 10
+Close = Annotated[bool, Option("close the connection after each request, and open a new one for the next")]
+Overlap = Annotated[bool, Option("publish without waiting for the last answer; messages may overtake each other")]
 
 
 def software() -> str:
@@ -27,9 +29,9 @@ def software() -> str:
 
 
 class HttpSession:
-    """Publishes with `POST /topic`, one request after the other, so that messages keep their order."""
+    """Publishes with `POST /topic`, by default one request after the other, so that messages keep their order."""
 
-    in_flight_limit = 1
+    in_flight_limit: int | None = 1
 
     def __init__(
         self, http: aiohttp.ClientSession, url: str, metering: HttpMetering, session: Session | None = None
@@ -151,12 +153,19 @@ Kind = TypeVar("Kind", bound=HttpSession)
 
 
 @asynccontextmanager
-async def open_session(kind: type[Kind], url: str, meter: Meter, session: Session | None) -> AsyncIterator[Kind]:
-    """Open a session of class `kind`: no limit on connections, no time limit, no proxy from the environment."""
+async def open_session(
+    kind: type[Kind], url: str, meter: Meter, session: Session | None, close: bool, overlap: bool
+) -> AsyncIterator[Kind]:
+    """Open a session of class `kind`: no limit on connections, no time limit, no proxy from the environment.
+
+    `close` and `overlap` are the options of these names.
+    """
     metering = HttpMetering(meter)
-    connector = aiohttp.TCPConnector(
-        limit=0, keepalive_timeout=3600, socket_factory=metering.socket, ssl=meter.tls or True
-    )
+    lasting: dict[str, Any] = {"force_close": True} if close else {"keepalive_timeout": 3600}
+    connector = aiohttp.TCPConnector(limit=0, socket_factory=metering.socket, ssl=meter.tls or True, **lasting)
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
         http._retry_connection = session is None  # else the policy decides; aiohttp has no public name for it
-        yield kind(http, url, metering, session)
+        connection = kind(http, url, metering, session)
+        if overlap:
+            connection.in_flight_limit = None
+        yield connection

@@ -22,48 +22,55 @@ from rtbench.wire.traffic import mean_digits
 CURSOR_PREFIX = "0000-"  # of every cursor that a relay gives out: four hexadecimal digits, then the number
 
 
-def polling(traffic: Traffic, **_options: Any) -> Predicted:
+def polling(traffic: Traffic, *, close: bool = False, **_options: Any) -> Predicted:
     """Predict a request and its answer for each poll, with new messages or without."""
-    return _asking(traffic, {})
+    return _asking(traffic, {}, _closing(close))
 
 
-def long_polling(traffic: Traffic, *, prefer: str, **_options: Any) -> Predicted:
+def long_polling(traffic: Traffic, *, prefer: str, close: bool = False, **_options: Any) -> Predicted:
     """Predict a request with `Prefer` and its answer; the next request follows at once."""
-    return _asking(traffic, {"Prefer": prefer})
+    return _asking(traffic, {"Prefer": prefer}, _closing(close))
 
 
-def event_stream(traffic: Traffic, **_options: Any) -> Predicted:
+def event_stream(traffic: Traffic, *, close: bool = False, **_options: Any) -> Predicted:
     """Predict one event with its id for each delivery, in the counted chunks; nothing is asked for again."""
     event_bytes = sse.event_bytes(traffic.payload_bytes, len(CURSOR_PREFIX)) + mean_digits(traffic)
     chunks = {size: http.chunk_bytes(round(size * event_bytes)) - round(size * event_bytes) for size in traffic.batches}
     return replace(
-        _publishing(traffic),
+        _publishing(traffic, _closing(close)),
         subscribe_down=total(*(flow(n, size * event_bytes + chunks[size]) for size, n in traffic.batches.items())),
     )
 
 
-def _publishing(traffic: Traffic) -> Predicted:
+def _closing(close: bool) -> dict[str, str]:
+    """Return the field of every request and every answer that is the last on its connection."""
+    return {"Connection": "close"} if close else {}
+
+
+def _publishing(traffic: Traffic, closing: Mapping[str, str]) -> Predicted:
     """Predict a POST for each message, and its answer without a body."""
-    fields = {"Content-Length": str(traffic.payload_bytes), "Content-Type": "application/octet-stream"}
+    fields = {"Content-Length": str(traffic.payload_bytes), "Content-Type": "application/octet-stream", **closing}
     requests = (
         flow(count, _request_bytes(traffic, "POST", topic, fields) + traffic.payload_bytes)
         for topic, count in traffic.published.items()
     )
     return Predicted(
         publish_up=total(*requests),
-        publish_down=flow(sum(traffic.published.values()), _response_bytes("204 No Content", {})),
+        publish_down=flow(sum(traffic.published.values()), _response_bytes("204 No Content", closing)),
     )
 
 
-def _asking(traffic: Traffic, fields: Mapping[str, str]) -> Predicted:
+def _asking(traffic: Traffic, fields: Mapping[str, str], closing: Mapping[str, str]) -> Predicted:
     """Predict the publishing, and a GET with `fields` for each request; the answers were counted by their messages."""
     cursor_digits, payload_bytes = mean_digits(traffic), traffic.payload_bytes
-    asked = {"If-None-Match": f'"{CURSOR_PREFIX}"', **fields}
+    asked = {"If-None-Match": f'"{CURSOR_PREFIX}"', **fields, **closing}
     connections = sum(traffic.subscribers.values())
     request = sum(n * _request_bytes(traffic, "GET", topic, asked) for topic, n in traffic.subscribers.items())
-    answers = (flow(n, _answer_bytes(payload_bytes, size) + cursor_digits) for size, n in traffic.batches.items())
+    answers = (
+        flow(n, _answer_bytes(payload_bytes, size, closing) + cursor_digits) for size, n in traffic.batches.items()
+    )
     return replace(
-        _publishing(traffic),
+        _publishing(traffic, closing),
         subscribe_up=flow(traffic.requests, request / connections + cursor_digits),
         subscribe_down=total(*answers),
     )
@@ -82,9 +89,9 @@ def _response_bytes(status: str, fields: Mapping[str, str]) -> int:
     return http.head_bytes(f"HTTP/1.1 {status}", {**fields, "Date": date, "Server": SERVER_SOFTWARE})
 
 
-def _answer_bytes(payload_bytes: int, messages: int) -> int:
+def _answer_bytes(payload_bytes: int, messages: int, closing: Mapping[str, str]) -> int:
     """Return the size of the answer to a GET, without the digits of the cursor in its ETag."""
-    etag = {"ETag": f'"{CURSOR_PREFIX}"'}
+    etag = {"ETag": f'"{CURSOR_PREFIX}"', **closing}
     if not messages:
         return _response_bytes("304 Not Modified", etag)
     body_bytes = http.joined_bytes(payload_bytes, messages)

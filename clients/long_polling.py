@@ -16,7 +16,7 @@ from typing import Any
 from rtbench.transports import Message, Meter, Session, Steady, refuse_wildcards
 
 from . import http_sizes
-from .http_session import HttpSession, open_session, software
+from .http_session import Close, HttpSession, Overlap, open_session, software
 
 __all__ = ["SLOT", "LongPolling", "connect", "observation", "predict", "software", "steady"]
 
@@ -44,9 +44,11 @@ class LongPolling(HttpSession):
 
 
 @asynccontextmanager
-async def connect(url: str, meter: Meter, *, session: Session | None = None) -> AsyncIterator[LongPolling]:
+async def connect(
+    url: str, meter: Meter, *, close: Close = False, overlap: Overlap = False, session: Session | None = None
+) -> AsyncIterator[LongPolling]:
     """Open a connection that long-polls."""
-    async with open_session(LongPolling, url, meter, session) as connection:
+    async with open_session(LongPolling, url, meter, session, close, overlap) as connection:
         yield connection
 
 

@@ -18,7 +18,7 @@ from rtbench.transports import Message, Meter, Option, Session, Steady, refuse_w
 from rtbench.units import format_seconds, plain
 
 from . import http_sizes
-from .http_session import HttpSession, open_session, software
+from .http_session import Close, HttpSession, Overlap, open_session, software
 
 __all__ = ["SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software", "steady"]
 
@@ -54,15 +54,21 @@ class Polling(HttpSession):
 
 @asynccontextmanager
 async def connect(
-    url: str, meter: Meter, *, interval_s: Interval = 0.5, session: Session | None = None
+    url: str,
+    meter: Meter,
+    *,
+    interval_s: Interval = 0.5,
+    close: Close = False,
+    overlap: Overlap = False,
+    session: Session | None = None,
 ) -> AsyncIterator[Polling]:
     """Open a connection that polls every `interval_s` seconds."""
-    async with open_session(Polling, url, meter, session) as polling:
+    async with open_session(Polling, url, meter, session, close, overlap) as polling:
         polling.interval_s = interval_s
         yield polling
 
 
-def drain_timeout_s(*, interval_s: float) -> float:
+def drain_timeout_s(*, interval_s: float, **_options: Any) -> float:
     """Return how long a trial waits for a delivery, in seconds: two polls longer than by default."""
     return 2.0 + 2.0 * interval_s
 

@@ -19,7 +19,7 @@ from rtbench.transports import Message, Meter, Session, Steady, refuse_wildcards
 from rtbench.wire import sse
 
 from . import http_sizes
-from .http_session import HttpSession, losing, open_session, software
+from .http_session import Close, HttpSession, Overlap, losing, open_session, software
 
 __all__ = ["SLOT", "EventStream", "connect", "observation", "predict", "software", "steady"]
 
@@ -81,9 +81,11 @@ class EventStream(HttpSession):
 
 
 @asynccontextmanager
-async def connect(url: str, meter: Meter, *, session: Session | None = None) -> AsyncIterator[EventStream]:
+async def connect(
+    url: str, meter: Meter, *, close: Close = False, overlap: Overlap = False, session: Session | None = None
+) -> AsyncIterator[EventStream]:
     """Open a connection that reads event streams."""
-    async with open_session(EventStream, url, meter, session) as connection:
+    async with open_session(EventStream, url, meter, session, close, overlap) as connection:
         yield connection
 
 

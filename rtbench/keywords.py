@@ -18,6 +18,8 @@ class _Keywords(TypedDict, total=False):
     client: str
     qos: int | Sequence[int]
     interval: Time | Sequence[Time]
+    close: bool | Sequence[bool]
+    overlap: bool | Sequence[bool]
     will_topic: str | Sequence[str]
     will_payload: str | Sequence[str]
     option: Names

@@ -87,14 +87,11 @@ def a_trial(transport: str, link: str, network: str = "loopback", faults: tuple[
     return asyncio.run(conduct(plan, FreshProcesses()))
 
 
-LINKS = [
-    "stream",
-    pytest.param("packet", marks=pytest.mark.skipif(bool(packet_link_missing()), reason="no packet link")),
-]
+NEEDS_PACKETS = pytest.mark.skipif(bool(packet_link_missing()), reason="no packet link here")
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("link", ["stream", pytest.param("packet", marks=[pytest.mark.long, NEEDS_PACKETS])])
 def test_a_fault_of_a_link_leaves_evidence_and_nothing_is_lost_by_who_resumes(link: str) -> None:
     trial = a_trial("sse", link, faults=(FAULT,))
     assert trial.error is None
@@ -117,7 +114,9 @@ def test_a_fault_that_nobody_does_makes_the_trial_invalid(monkeypatch: pytest.Mo
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize(
+    "link", [pytest.param("stream", marks=pytest.mark.long), pytest.param("packet", marks=NEEDS_PACKETS)]
+)
 def test_over_a_link_messages_take_the_way_there_and_the_way_on_and_the_same_bytes(link: str) -> None:
     """Loopback and link differ in latency, and in nothing that goes over the connections."""
     here, there = (measured(a_trial("websocket", *where), None) for where in (("loopback",), (link, "rtt=40ms")))

@@ -238,6 +238,15 @@ def test_a_request_is_as_long_as_one_that_was_captured(name: str, more: int) -> 
     assert predicted(name, traffic) == four(*PUBLISHED, (72 * (len(GET) + more) + 72 // 8, 72), (answers, 64))
 
 
+@pytest.mark.parametrize("name", ["polling", "long-polling", "sse"])
+def test_a_connection_that_is_closed_is_said_to_be_in_both_heads(name: str) -> None:
+    traffic, field = replace(TRAFFIC, requests=72, batches={1: 24}), len("Connection: close\r\n")
+    usual, closing = predicted(name, traffic), predicted(name, traffic, close=True)
+    more = {flow: closing[flow][0] - usual[flow][0] for flow in FLOWS}
+    asked = (72 * field, 24 * field) if name != "sse" else (0, 0)
+    assert more == dict(zip(FLOWS, (8 * field, 8 * field, *asked), strict=True))
+
+
 def test_digits_of_cursors_are_a_mean_over_topics() -> None:
     both = replace(TRAFFIC, publishers={"a": 1, "b": 1}, subscribers={"a": 1, "b": 3}, published={"a": 8, "b": 99})
     assert mean_digits(both) == pytest.approx((8 + 3 * digits(2, 100)) / (8 + 3 * 99))

@@ -130,6 +130,11 @@ def _age_mean(group: Group) -> float | None:
     return float(np.mean(ages)) if ages else None
 
 
+def _connect_p50(group: Group) -> float | None:
+    opened = [values for t in group.trials if len(values := t.connect_ms)]
+    return float(np.median(np.concatenate(opened))) if opened else None
+
+
 _STAGE_MEANINGS = {
     "lag": "mean time from due to sent",
     "network_server": "mean time from sent to arrived: the sum of the next two",
@@ -170,5 +175,11 @@ TIMELINE = (
         "publish_ack_p50_ms",
         "acknowledged_ms",
         "median time from sent to acknowledged, of the acknowledged publishes",
+    ),
+    Metric(
+        "connect_p50_ms",
+        "number",
+        "median time to open a connection and to subscribe; empty if the client does not tell",
+        _connect_p50,
     ),
 )

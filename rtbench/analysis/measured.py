@@ -174,6 +174,11 @@ class Measured:
         return took_ms
 
     @cached_property
+    def connect_ms(self) -> NDArray[np.float64]:
+        """How long each subscription took, from the start of connecting, milliseconds, shape (subscribers,) or (0,)."""
+        return np.array(self.counts.connect_ns, dtype=float) / 1e6
+
+    @cached_property
     def lag_ms(self) -> NDArray[np.float64]:
         """`sent - due` of each message after the warm-up, milliseconds, shape (published,)."""
         return self._since_due_ms(self.publishes.sent_ns)

@@ -22,6 +22,7 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {  # of a field's annotation
     "float | None": {"type": ["number", "null"], "minimum": 0},
     "Wire | None": {"anyOf": [{"$ref": "#/$defs/wire"}, {"type": "null"}]},
     "Predicted | None": {"anyOf": [{"$ref": "#/$defs/predicted"}, {"type": "null"}]},
+    "tuple[int, ...]": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     "tuple[Evidence, ...]": {"type": "array", "items": {"$ref": "#/$defs/evidence"}},
     "tuple[Outage, ...]": {"type": "array", "items": {"$ref": "#/$defs/outage"}},
     "Load | None": {"anyOf": [{"$ref": "#/$defs/load"}, {"type": "null"}]},

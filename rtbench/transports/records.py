@@ -90,14 +90,16 @@ class Usage:
     """What a client process spent between the start and the end of a trial.
 
     `setup_wire` is from the first SYN to the start, `run_wire` from there to the end, `closing_wire` from there
-    until both ends have closed; None without TCP_INFO. `requests` and `empty_requests` are those from the start to the
-    end of the schedule. `requests_on_wire` are those made while the bytes were counted, until the last delivery and a
-    little longer, as `batches` and keep-alives are.
+    until both ends have closed; None without TCP_INFO. `opening_ns` is how long each subscription took, its
+    connection included. `requests` and `empty_requests` are those from the start to the end of the schedule.
+    `requests_on_wire` are those made while the bytes were counted, until the last delivery and a little longer, as
+    `batches` and keep-alives are.
     """
 
     setup_wire: Wire | None = None
     run_wire: Wire | None = None
     closing_wire: Wire | None = None
+    opening_ns: list[int] = field(default_factory=list)
     cpu_ns: int = 0
     waiting_ns: int | None = None  # for a core; None where the system does not tell
     requests: int = 0

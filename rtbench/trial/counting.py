@@ -77,6 +77,7 @@ def measured(trial: Trial, predict: Predict | None) -> Measured:
         subscriber_setup_wire=total([usage.setup_wire for usage in trial.subscribers]),
         subscriber_run_wire=total([usage.run_wire for usage in trial.subscribers]),
         subscriber_closing_wire=total([usage.closing_wire for usage in trial.subscribers]),
+        connect_ns=tuple(ns for usage in trial.subscribers for ns in usage.opening_ns),
         keep_alive_bytes=sum(usage.keep_alive_bytes for usage in usages),
         predicted=_predicted(trial, publishes, deliveries, predict),
         faults=tuple(trial.evidence),

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 
 from rtbench.plan import payload
 from rtbench.transports import registry
-from rtbench.transports.contract import Message
+from rtbench.transports.contract import Connection, Message
 from rtbench.transports.records import DELIVERY, TIMES_BYTES, SubscriberPlan, SubscriberRecord
 from rtbench.trial.connections import (
     Tally,
@@ -44,7 +44,7 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
         open_connections(plan, channel, record) as (meter, connections),
         AsyncExitStack() as stack,
     ):
-        subscribing = (c.subscribe(t) for c, t in zip(connections, plan.topics, strict=True))
+        subscribing = (_opened(c, t, record) for c, t in zip(connections, plan.topics, strict=True))
         streams = await unless_called_off(channel, gather_some(subscribing, Tally(channel, "connect").one))
         ready = Readiness(plan.probes, Tally(channel, "probe").one)
         readers = [
@@ -65,6 +65,14 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
             if reader.done() and (error := reader.exception()):
                 note(record.usage.errors, error)
     return record
+
+
+async def _opened(connection: Connection, topic: str, record: SubscriberRecord) -> AsyncIterator[Message]:
+    """Subscribe, and note how long it took: a client opens its connection when it needs it."""
+    began_ns = time.monotonic_ns()
+    stream = await connection.subscribe(topic)
+    record.usage.opening_ns.append(time.monotonic_ns() - began_ns)
+    return stream
 
 
 class Readiness:
