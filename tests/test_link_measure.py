@@ -149,6 +149,7 @@ class Lossy:
 
     loss: float
     kind: str = PACKET
+    pid: int = 0
     server: Place = field(default_factory=Place)
     clients: Place = field(default_factory=Place)
 

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from rtbench.analysis import conditions
 from rtbench.analysis.measured import Measured
@@ -248,6 +248,7 @@ def plans(
                 value["seed"],
                 value["tls"],
                 url,
+                value["drain"],
                 faults=tuple(faults_of(settings)),
                 reconnect=reconnect_of(variant.reconnect, settings),
             )
@@ -288,14 +289,20 @@ def check_same(result: Comparison, settings: Mapping[str, Given]) -> None:
         raise ResultError(f"this rtbench cannot measure the same: {error}") from error
     now = {v.name: dict(v.options) for v in variants}
     before = {v.name: dict(v.options) for v in result.variants}
+    defaults = {v.name: registry.client(v.transport, v.client).defaults for v in variants}
     differing = (
         [] if list(now) == list(before) else [f"the result has {', '.join(before)}, measured would be {', '.join(now)}"]
     )
     for name, options in before.items():
-        if name in now and now[name] != options:
+        if name in now and not _agree(options, now[name], defaults[name]):
             differing.append(f"{name} had the options {options}, measured would be {now[name]}")
     for name, value in asdict(result.workload).items():
         if asked[name] != value:
             differing.append(f"the result has {name} {value}, measured would be {asked[name]}")
     if differing:
         raise ResultError(f"this rtbench cannot measure the same: {differing[0]}")
+
+
+def _agree(before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
+    """Whether options are the same; one that a result does not have, since it is newer, counts with its default."""
+    return {**defaults, **before} == now if before.keys() <= now.keys() else False

@@ -108,11 +108,11 @@ class Reconnecting:
             OSError: the connection was lost, and the message is not published again.
         """
         if self._has_published:
-            return await self._publish(topic, payload)
+            return await self._hand_over(topic, payload)
         async with self._in_order:  # the first one opens the connection; no other may do so on one that was lost
-            return await self._publish(topic, payload)
+            return await self._hand_over(topic, payload)
 
-    async def _publish(self, topic: str, payload: bytes) -> bool:
+    async def _hand_over(self, topic: str, payload: bytes) -> bool:
         while True:
             await self._connected()
             connection = self._connection

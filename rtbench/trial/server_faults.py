@@ -22,7 +22,7 @@ from rtbench.trial.lives import Lives
 from rtbench.trial.servers import RunningServer
 
 _LOOK_EVERY_S = 0.001
-_SEEN_WITHIN_S = 5.0
+SEEN_WITHIN_S = 5.0
 
 
 async def inject(server: RunningServer, fault: Fault, at_ns: int) -> Evidence:
@@ -42,10 +42,10 @@ async def inject(server: RunningServer, fault: Fault, at_ns: int) -> Evidence:
     await _until(at_ns)
     if fault.kind == "freeze-server":
         return await _freeze(server.lives, fault, at_ns)
-    return await _replace(server.lives, fault, at_ns)
+    return await _renew(server.lives, fault, at_ns)
 
 
-async def _replace(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
+async def _renew(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
     """End the server, in order or by SIGKILL, and start it again."""
     old, asked_ns = list(lives.processes), time.monotonic_ns()
     ends = fault.kind == "restart-server"
@@ -74,7 +74,7 @@ async def _freeze(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
     ended_ns = await _seen(lambda: all(process.alive(p) and not _is_stopped(p) for p in stopped))
     seen = f"{_names(stopped)} {'stopped' if began_ns and held else 'not stopped'}"
     seen += f", going on {_ms(ended_ns - began_ns)} later" if began_ns and ended_ns else ", not going on"
-    return Evidence(str(fault), at_ns, began_ns if held and ended_ns else None, ended_ns or None, seen)
+    return Evidence(str(fault), at_ns, began_ns if began_ns and held and ended_ns else None, ended_ns or None, seen)
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def _is_stopped(each: psutil.Process) -> bool:
 
 async def _seen(holds: Callable[[], bool]) -> int:
     """Return when something was seen to hold, 0 if it does not within a few seconds."""
-    until_s = time.monotonic() + _SEEN_WITHIN_S
+    until_s = time.monotonic() + SEEN_WITHIN_S
     while not holds():
         if time.monotonic() > until_s:
             return 0
