@@ -29,7 +29,7 @@ async def inject(server: RunningServer, fault: Fault, at_ns: int) -> Evidence:
     """Do a fault of the server at `at_ns` (CLOCK_MONOTONIC); return what was seen of it, on the same clock.
 
     A restart and a kill begin with the signal, since clients may notice before the processes are seen gone; a freeze
-    begins when they are seen stopped. The first two end when the new process answers, a freeze when the processes go on.
+    begins when they are seen stopped. The first two end when the new process answers, a freeze when they go on.
 
     Raises:
         UsageError: the server is not rtbench's, or this system has no signals for it.
