@@ -697,3 +697,13 @@ def test_small_ticks_are_one_to_nine_of_each_decade() -> None:
 def test_the_text_of_an_svg_is_text(tmp_path: Path) -> None:
     builders.simulated({"sse": 1.0, "websocket": 4.0}).chart("server-cpu").save(tmp_path / "c.svg")
     assert re.search(r"<text[^>]*>[^<]*times the CPU time of sse", (tmp_path / "c.svg").read_text())
+
+
+@pytest.mark.parametrize("name", ["latency-through-fault", "messages-through-fault"])
+def test_a_course_ends_with_the_last_message_and_not_with_the_waiting_after_it(name: str) -> None:
+    result = faulted()
+    for each in result.trials:
+        change(result, each.counts.variant, wall_s=30.0)
+    last_s = max(each.deliveries.received_ns.max() for each in result.trials) / 1e9
+    schedule_s = result.workload.schedule_ns / 1e9
+    assert result.chart(name).figure.axes[0].get_xlim()[1] <= max(last_s, schedule_s)

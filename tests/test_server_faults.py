@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -96,6 +97,26 @@ def test_the_load_over_two_lives_is_their_sum_without_the_start_of_the_second() 
             assert both.at_ns > between.at_ns > first.at_ns
             assert both.rss_bytes > between.rss_bytes == 0
 
+    asyncio.run(main())
+
+
+@pytest.mark.process
+@posix
+def test_no_connection_is_lost_before_a_kill_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_faults, "_LOOK_EVERY_S", 0.05)  # clients notice before the end of the process is seen
+
+    async def main() -> None:
+        async with StartedServer("tcp", "embedded", restarts=1).running() as server:
+            address = urlsplit(server.url)
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            lost = asyncio.create_task(reader.read())
+            lost.add_done_callback(lambda _: lost_ns.append(time.monotonic_ns()))
+            evidence = await broken(server, "kill-server@0s for 1ms")
+            assert evidence.began_ns is not None
+            assert evidence.began_ns < lost_ns[0]
+            writer.close()
+
+    lost_ns: list[int] = []
     asyncio.run(main())
 
 

@@ -28,8 +28,8 @@ SEEN_WITHIN_S = 5.0
 async def inject(server: RunningServer, fault: Fault, at_ns: int) -> Evidence:
     """Do a fault of the server at `at_ns` (CLOCK_MONOTONIC); return what was seen of it, on the same clock.
 
-    A restart begins when the server is asked to end, a kill when its processes are seen gone, a freeze when they are
-    seen stopped. The first two end when the new process answers, a freeze when the processes are seen to go on.
+    A restart and a kill begin with the signal, since clients may notice before the processes are seen gone; a freeze
+    begins when they are seen stopped. The first two end when the new process answers, a freeze when they go on.
 
     Raises:
         UsageError: the server is not rtbench's, or this system has no signals for it.
@@ -58,10 +58,9 @@ async def _renew(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
     answered_ns = time.monotonic_ns() if lives.request.namespaces else await _answer(lives.url)
     new = list(lives.processes)
     happened = bool(gone_ns and new) and set(old).isdisjoint(new) and all(map(process.alive, new))
-    began_ns = asked_ns if ends else gone_ns
     gone = f"gone {_ms(gone_ns - asked_ns)} after the signal" if gone_ns else "not gone"
     seen = f"{_names(old)} {gone}; {_names(new)} answers {_ms(answered_ns - (gone_ns or asked_ns))} later"
-    return Evidence(str(fault), at_ns, began_ns if happened else None, answered_ns, seen)
+    return Evidence(str(fault), at_ns, asked_ns if happened else None, answered_ns, seen)
 
 
 async def _freeze(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
