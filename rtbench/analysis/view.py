@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rtbench.analysis.law_check import Seen
     from rtbench.analysis.measured import Measured
     from rtbench.analysis.precision import Precision
     from rtbench.analysis.steady import Law
@@ -36,6 +37,14 @@ class Drawn(Protocol):
     @property
     def conditions(self) -> list[str]:
         """The conditions of the measurement, as phrases."""
+
+
+class Laws(Drawn, Protocol):
+    """The laws, measured."""
+
+    @property
+    def seen(self) -> Seen:
+        """What was measured in each set-up."""
 
 
 class Comparison(Protocol):

@@ -15,6 +15,7 @@
     course.py      latency-through-fault, messages-through-fault
     networks.py    latency-by-network
     idle.py        idle-memory, idle-bytes
+    laws.py        laws-knee, laws-polling, laws-qos
 
 Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
 unchanged.
@@ -31,6 +32,7 @@ from rtbench.charts.costs import bytes_per_delivery, server_cpu
 from rtbench.charts.course import latency_through_fault, messages_through_fault
 from rtbench.charts.idle import idle_bytes, idle_memory
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
+from rtbench.charts.laws import laws_knee, laws_polling, laws_qos
 from rtbench.charts.networks import latency_by_network
 from rtbench.charts.rates import age_against_rate, bytes_against_rate
 from rtbench.charts.stages import latency_breakdown
@@ -39,9 +41,9 @@ from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtbench.analysis.view import Comparison, Drawn
+    from rtbench.analysis.view import Comparison, Drawn, Laws
 
-__all__ = ["CHARTS", "FORMATS", "IDLE_CHARTS", "PRESETS", "Chart", "draw"]
+__all__ = ["CHARTS", "FORMATS", "IDLE_CHARTS", "LAWS_CHARTS", "PRESETS", "Chart", "draw"]
 
 CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a comparison
     "latency-ecdf": latency_ecdf,
@@ -59,6 +61,11 @@ CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a co
 IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connections
     "idle-memory": idle_memory,
     "idle-bytes": idle_bytes,
+}
+LAWS_CHARTS: dict[str, Callable[[Laws, Preset], Chart]] = {
+    "laws-knee": laws_knee,
+    "laws-polling": laws_polling,
+    "laws-qos": laws_qos,
 }
 AnyResult = TypeVar("AnyResult")
 

@@ -2,8 +2,10 @@
 
     runner.py    runs the steps of an experiment: order, progress, interruption, saving, resuming
     progress.py  how far an experiment is, and the line that shows it
+    together.py  trials that run at once
     compare.py   run and compare: the trials of one variant or of several
     idle.py      what connections cost while nothing is sent
+    laws.py      what is known of the transports beforehand, reproduced over a link
     rerun.py     a saved result measured again, and whether the two agree
 
 An experiment is an object with the members of `runner.Experiment`, listed in `EXPERIMENTS` of its module. It is found
@@ -66,6 +68,4 @@ def schema() -> dict[str, Any]:
 
 
 def _schema(settings: Mapping[str, Setting] | None = None) -> dict[str, Any]:
-    known = experiments()
-    kinds = {kind: experiment.result_type.counts for kind, experiment in known.items()}
-    return schema_of(settings, kinds, [kind for kind, e in known.items() if e.result_type.sampled])
+    return schema_of(settings, {kind: experiment.result_type for kind, experiment in experiments().items()})

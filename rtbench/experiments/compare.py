@@ -11,22 +11,20 @@ long and costs little; it gives bytes, requests and the age of information, not 
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rtbench.analysis import conditions
-from rtbench.analysis.measured import Measured
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
+from rtbench.experiments.together import trial_of, trials_of
 from rtbench.links.choice import link_kind
 from rtbench.links.link import PACKET, STREAM
 from rtbench.plan.faults import LINK, SERVER
@@ -39,11 +37,8 @@ from rtbench.system.environment import describe
 from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
-from rtbench.trial.counting import measured
-from rtbench.trial.phase import Phase, Report
 from rtbench.trial.planning import TrialPlan
-from rtbench.trial.servers import AnsweringServer, check_url
-from rtbench.trial.trial import conduct
+from rtbench.trial.servers import check_url
 
 _LEAST_IN_VAIN = 3
 
@@ -172,11 +167,9 @@ class Compare:
     async def measure(self, result: Comparison, step: Step, executor: Callable[[], Executor], note: Note) -> None:
         """Run a trial, or those of a sparse part all at once."""
         if isinstance(step, SparsePart):
-            slowest = _slowest(note)
-            trials = [_trial(plan, executor(), partial(slowest, plan.index)) for plan in step.trials]
-            result.add_sparse(await asyncio.gather(*trials))
+            result.add_sparse(await trials_of(step.trials, executor, note))
         else:
-            result.add(await _trial(step, executor(), note))
+            result.add(await trial_of(step, executor(), note))
 
 
 def _refuse_to_break(settings: Mapping[str, Given]) -> None:
@@ -203,23 +196,6 @@ def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> l
     kind = link_kind(asked, [v.network for v in variants], faults)
     broken = any(fault.breaks == LINK for fault in faults)
     return [replace(v, link=kind if broken or v.network != LOOPBACK else LOOPBACK) for v in variants]
-
-
-def _slowest(note: Note) -> Callable[[int, Phase], None]:
-    """Return a function that takes the phases of trials that run at once, and notes that of the slowest."""
-    phases: dict[int, Phase] = {}
-
-    def take(index: int, phase: Phase) -> None:
-        phases[index] = phase
-        note(max(phases.values(), key=lambda each: each.left_s))
-
-    return take
-
-
-async def _trial(plan: TrialPlan, executor: Executor, report: Report) -> Measured:
-    source = AnsweringServer(plan.url) if plan.url is not None else None
-    trial = await conduct(plan, executor, report, source)
-    return measured(trial, registry.client(plan.variant.transport, plan.variant.client).predict)
 
 
 RUN, COMPARISON = Compare("run"), Compare("comparison")

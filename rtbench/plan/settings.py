@@ -267,7 +267,7 @@ def resolve(given: Mapping[str, tuple[Any, str]], known: Mapping[str, Setting]) 
             resolved[name] = Given([setting.parse(v) for v in _several(setting, value)], source)
         else:
             resolved[name] = Given(setting.parse(value), source)
-    if "trials" in resolved:
+    if "precision" in resolved:
         _resolve_precision(resolved)
     if "network" in resolved:
         _resolve_network(resolved)

@@ -56,6 +56,7 @@ class Comparison(Result[Measured]):
 
     counts = TrialCounts
     sampled = True
+    own_fields = ("workload", "precision", "sparse", "laws")
     charts = (
         "latency-ecdf",
         "latency-percentiles",
@@ -345,8 +346,7 @@ class Comparison(Result[Measured]):
 
     def samples_of(self, trial: Measured) -> Mapping[str, NDArray[Any]]:
         """Return every message and every delivery of a trial."""
-        columns = {f"publish_{name}": column for name, column in vars(trial.publishes).items()}
-        return columns | {f"delivery_{name}": column for name, column in vars(trial.deliveries).items()}
+        return columns_of_samples(trial)
 
     def more(self) -> dict[str, Any]:
         """Return precision and workload."""
@@ -370,7 +370,7 @@ class Comparison(Result[Measured]):
         parts = [content, *content["sparse"]]
         workloads = [Workload(**part["workload"]) for part in parts]
         trials, *sparse = (
-            [_trial(path, dict(trial), content["files"], workload) for trial in part["trials"]]
+            [saved_trial(path, dict(trial), content["files"], workload) for trial in part["trials"]]
             for part, workload in zip(parts, workloads, strict=True)
         )
         common = cls.common_of(content)
@@ -378,7 +378,14 @@ class Comparison(Result[Measured]):
         return cls(**common, workload=workloads[0], trials=trials, sparse=list(chain(*sparse)), laws=laws, path=path)
 
 
-def _trial(path: Path, content: dict[str, Any], files: Mapping[str, Any], workload: Workload) -> Measured:
+def columns_of_samples(trial: Measured) -> dict[str, NDArray[Any]]:
+    """Return every message and every delivery of a trial, as they are saved."""
+    columns = {f"publish_{name}": column for name, column in vars(trial.publishes).items()}
+    return columns | {f"delivery_{name}": column for name, column in vars(trial.deliveries).items()}
+
+
+def saved_trial(path: Path, content: dict[str, Any], files: Mapping[str, Any], workload: Workload) -> Measured:
+    """Make a trial of what result.json says of it, and of its samples."""
     samples = storage.read_samples(path, content.pop("samples"), files)
     publishes = Publishes(**{f.name: samples[f"publish_{f.name}"] for f in fields(Publishes)})
     deliveries = Deliveries(**{f.name: samples[f"delivery_{f.name}"] for f in fields(Deliveries)})

@@ -84,6 +84,7 @@ class Result(ABC, Generic[Trial]):
     counts: ClassVar[type[Any]]  # the dataclass of what its trials count
     charts: ClassVar[tuple[str, ...]] = ()  # the names that `chart` takes
     sampled: ClassVar[bool] = False  # whether its trials keep samples
+    own_fields: ClassVar[tuple[str, ...]] = ()  # what `more` returns: fields that every result.json of its kind has
 
     @classmethod
     @abstractmethod
@@ -161,7 +162,7 @@ class Result(ABC, Generic[Trial]):
             kind=kind,
             settings=settings,
             variants=list(variants),
-            environment=describe(settings["tls"].value),
+            environment=describe("tls" in settings and settings["tls"].value),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             planned_trials=planned_trials,
             **more,

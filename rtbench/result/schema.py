@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtbench.plan.settings import Setting
+
+if TYPE_CHECKING:
+    from rtbench.result.result import Result
 
 _TYPES: Mapping[str, Mapping[str, Any]] = {  # of a field's annotation
     "str": {"type": "string"},
@@ -48,13 +51,11 @@ def first_error(schema: Mapping[str, Any], content: Any) -> str:
     return f"{place}: {message}"
 
 
-def schema_of(
-    settings: Mapping[str, Setting] | None, kinds: Mapping[str, type[Any]], sampled: Iterable[str]
-) -> dict[str, Any]:
+def schema_of(settings: Mapping[str, Setting] | None, kinds: Mapping[str, type[Result[Any]]]) -> dict[str, Any]:
     """Return the schema (JSON Schema 2020-12).
 
-    `kinds` are the experiments, each with the dataclass of what its trials count; those in `sampled` keep samples.
-    Without `settings` a result may have any, such as those of transports that are not installed here.
+    `kinds` are the experiments, each with the class of its results. Without `settings` a result may have any, such as
+    those of transports that are not installed here.
     """
     found: dict[str, Any] = json.loads(files("rtbench.result").joinpath("schema.json").read_text(encoding="utf-8"))
     properties = found["properties"]
@@ -63,19 +64,17 @@ def schema_of(
         properties["settings"]["additionalProperties"] = {"$ref": "#/$defs/given"}
     else:
         properties["settings"]["properties"] = {name: _setting(setting) for name, setting in settings.items()}
-    counted = {kind: counts.__name__ for kind, counts in kinds.items()}
-    with_samples = {counted[kind] for kind in sampled}
-    for counts in kinds.values():
-        found["$defs"][counts.__name__] = _counts(counts, counts.__name__ in with_samples)
+    for result in kinds.values():
+        found["$defs"][result.counts.__name__] = _counts(result.counts, result.sampled)
     found["allOf"] = [
         {
             "if": {"properties": {"kind": {"const": kind}}},
             "then": {
-                "properties": {"trials": {"items": {"$ref": f"#/$defs/{name}"}}},
-                "required": ["workload", "precision", "sparse", "laws"] if name in with_samples else [],
+                "properties": {"trials": {"items": {"$ref": f"#/$defs/{result.counts.__name__}"}}},
+                "required": list(result.own_fields),
             },
         }
-        for kind, name in counted.items()
+        for kind, result in kinds.items()
     ]
     _bound(found)
     return found

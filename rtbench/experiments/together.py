@@ -1,0 +1,79 @@
+"""Trials that run at once: where they keep the machine idle, they need not run one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from functools import partial
+
+from rtbench.analysis.measured import Measured
+from rtbench.experiments.runner import Note
+from rtbench.transports import registry
+from rtbench.trial.counting import measured
+from rtbench.trial.phase import Phase, Report
+from rtbench.trial.planning import TrialPlan
+from rtbench.trial.servers import AnsweringServer
+from rtbench.trial.trial import at_once, conduct
+
+
+async def trial_of(
+    plan: TrialPlan, executor: Executor, report: Report, ready: Callable[[], Awaitable[None]] = at_once
+) -> Measured:
+    """Run a trial; return what was measured."""
+    source = AnsweringServer(plan.url) if plan.url is not None else None
+    trial = await conduct(plan, executor, report, source, ready)
+    return measured(trial, registry.client(plan.variant.transport, plan.variant.client).predict)
+
+
+async def trials_of(plans: Sequence[TrialPlan], executor: Callable[[], Executor], note: Note) -> list[Measured]:
+    """Run trials at once; the starting processes of one must not disturb another, so all start before any measures."""
+    noted, starting = _slowest(note), _Starting(len(plans))
+
+    async def one(plan: TrialPlan) -> Measured:
+        with starting.counted() as ready:
+            return await trial_of(plan, executor(), partial(noted, plan.index), ready)
+
+    return list(await asyncio.gather(*map(one, plans)))
+
+
+class _Starting:
+    """The trials that are not ready yet."""
+
+    def __init__(self, trials: int) -> None:
+        self._left = trials
+        self._all_ready = asyncio.Event()
+
+    @contextmanager
+    def counted(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """Enter for each trial; yield what it waits for once it is ready. One that ends is waited for no more."""
+        waited = False
+
+        async def ready() -> None:
+            nonlocal waited
+            waited = True
+            self._one_less()
+            await self._all_ready.wait()
+
+        try:
+            yield ready
+        finally:
+            if not waited:
+                self._one_less()
+
+    def _one_less(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._all_ready.set()
+
+
+def _slowest(note: Note) -> Callable[[int, Phase], None]:
+    """Return a function that takes the phases of trials that run at once, and notes that of the slowest."""
+    phases: dict[int, Phase] = {}
+
+    def take(index: int, phase: Phase) -> None:
+        phases[index] = phase
+        note(max(phases.values(), key=lambda each: each.left_s))
+
+    return take
