@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rtbench.errors import TrialError
 from rtbench.links.link import Namespaces
+from rtbench.system.owner import end_with_owner, ends_with_owner
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
@@ -64,6 +65,8 @@ def enter(namespaces: Namespaces) -> None:
         except (OSError, AttributeError) as error:
             what = "user" if kind == _CLONE_NEWUSER else "network"
             raise TrialError(f"cannot enter the {what} namespace {path} of the packet link ({_why(error)})") from None
+    if ends_with_owner():
+        end_with_owner()  # new rights clear it
 
 
 def _call(function: str, *arguments: int) -> None:

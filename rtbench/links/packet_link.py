@@ -23,6 +23,7 @@ from rtbench.plan.faults import Fault
 from rtbench.plan.network import Network
 
 RELAY = (sys.executable, "-P", "-m", "rtbench.links.packet_relay")  # -P: no import from the working directory
+BROKEN = "the packet link does not work: "
 _ANSWER_WITHIN_S = 10.0
 _END_WITHIN_S = 2.0
 
@@ -104,7 +105,7 @@ def packet_link_missing() -> str | None:
         )
         _answer_in(done.stdout)
     except (TrialError, OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
+        return str(error).removeprefix(BROKEN)
     return None
 
 
@@ -143,7 +144,7 @@ def _line(content: Mapping[str, Any]) -> bytes:
 def _answer_in(line: bytes) -> Any:
     answer = json.loads(line or b'{"error": "its process ended without a word"}')
     if "error" in answer:
-        raise TrialError(f"the packet link does not work: {answer['error']}")
+        raise TrialError(f"{BROKEN}{answer['error']}")
     return answer["answer"]
 
 

@@ -276,8 +276,10 @@ async def _serve() -> None:
         return await getattr(relays[0], do)(**question)  # type: ignore[no-any-return]
 
     def answer_until_the_owner_is_gone() -> None:
-        answer_all(lambda question: asyncio.run_coroutine_threadsafe(answer(question), loop).result())
-        os._exit(0)
+        try:
+            answer_all(lambda question: asyncio.run_coroutine_threadsafe(answer(question), loop).result())
+        finally:  # also where the owner has gone before it read an answer
+            os._exit(0)
 
     Thread(target=answer_until_the_owner_is_gone, daemon=True).start()
     await loop.create_future()

@@ -2,6 +2,7 @@
 
 meter.py        bytes and segments of the connections of a client, from the kernel (TCP_INFO)
 tls.py          the certificate of a measurement, and a socket that speaks TLS over a metered socket
+owner.py        a process that ends with its owner
 process.py      CPU time, memory and sockets of a process tree
 load.py         the numbers that process.py reads, as a record
 kernel.py       time waiting for a core, dropped connections, time waiting for a disk

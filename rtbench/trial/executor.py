@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from rtbench.errors import Error, TrialError
+from rtbench.system.owner import end_with_owner
 from rtbench.transports import registry
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ def _converse(process: subprocess.Popen[bytes], call: bytes, future: Future[Any]
 
 def _work() -> None:
     """Run in the new process: read one pickled call from stdin, call it, write its pickled result to stdout."""
+    end_with_owner()
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output that the call prints must not mix with its result
     fn, args, kwargs = pickle.loads(sys.stdin.buffer.read())
