@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -32,6 +33,8 @@ from rtbench.transports import registry, relay_log
 from rtbench.transports.serving import serve
 from rtbench.trial.server_process import STOP_WITHIN_S, Request
 from rtbench.trial.uncaught import Take, note, take_from_tasks, taken
+
+_DELETE_TRIES, _DELETE_AGAIN_S = 20, 0.1
 
 
 async def _serve_until_told(request: Request, answers: BinaryIO, take: Take) -> None:
@@ -81,8 +84,11 @@ async def _served(request: Request) -> AsyncIterator[str]:
 
 def _forget(request: Request) -> None:
     """Delete what a server kept for its next life: its owner has no use for it, or is gone."""
-    if request.state is not None:
-        shutil.rmtree(request.state, ignore_errors=True)
+    for _ in range(_DELETE_TRIES if request.state else 0):  # another life of the server may be writing to it still
+        shutil.rmtree(str(request.state), ignore_errors=True)
+        if not Path(str(request.state)).exists():
+            return
+        time.sleep(_DELETE_AGAIN_S)
 
 
 def _answer(answers: BinaryIO, content: Mapping[str, Any], rows: bytes = b"") -> None:
