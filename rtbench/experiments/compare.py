@@ -28,6 +28,7 @@ from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
 from rtbench.experiments.runner import Note
 from rtbench.links.choice import link_kind
+from rtbench.links.link import PACKET, STREAM
 from rtbench.plan.faults import LINK, SERVER
 from rtbench.plan.network import LOOPBACK
 from rtbench.plan.settings import Given, Setting, faults_of, reconnect_of, resolve, sparse_workloads, workload_of
@@ -179,7 +180,7 @@ class Compare:
 
 
 def _refuse_to_break(settings: Mapping[str, Given]) -> None:
-    """Refuse faults of a server that rtbench did not start, and links to it: it is not in their namespaces."""
+    """Refuse faults of a server that rtbench did not start."""
     for fault in faults_of(settings):
         if fault.breaks == SERVER:
             raise UsageError(f"--fault '{fault}' breaks a server that rtbench starts; leave out --url")
@@ -191,8 +192,12 @@ def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> l
     Raises:
         UsageError: no link does what is asked for.
     """
-    faults = faults_of(settings)
-    kind = link_kind(settings["link"].value, [v.network for v in variants], faults)
+    faults, asked, networks = faults_of(settings), settings["link"].value, [v.network for v in variants]
+    kind = link_kind(asked, networks, faults)
+    if kind == PACKET and settings["url"].value is not None:  # its server is in no namespace of ours
+        if asked == PACKET:
+            raise UsageError("--link packet needs a server that rtbench starts; leave out --url, or give --link stream")
+        kind = link_kind(STREAM, networks, faults)
     broken = any(fault.breaks == LINK for fault in faults)
     return [replace(v, link=kind if broken or v.network != LOOPBACK else LOOPBACK) for v in variants]
 
