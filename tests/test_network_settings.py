@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from rtbench.errors import UsageError
+from rtbench.experiments.compare import RUN
 from rtbench.links import choice
 from rtbench.links.choice import link_kind
 from rtbench.plan.faults import parse_fault
@@ -112,3 +113,19 @@ def test_what_no_link_can_do_is_refused(
     monkeypatch.setattr(choice, "packet_link_missing", lambda: missing)
     with pytest.raises(UsageError, match=said):
         link_kind(asked, networks, [parse_fault(text) for text in faults])
+
+
+def test_a_server_at_a_url_is_measured_over_a_stream_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "packet_link_missing", lambda: None)
+
+    def links(**given: object) -> set[str]:
+        asked = {"transport": ["sse"], "url": "http://127.0.0.1:9999", **given}
+        known = resolve({name: (value, "flag") for name, value in asked.items()}, registry.settings())
+        return {variant.link for variant in RUN.start(known).variants}
+
+    assert links() == {"loopback"}
+    assert links(network="lan") == {"stream"}
+    with pytest.raises(UsageError, match="--link packet needs a server that rtbench starts"):
+        links(network="lan", link="packet")
+    with pytest.raises(UsageError, match=r"loss=0\.2% needs a packet link"):
+        links(network="wifi")

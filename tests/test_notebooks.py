@@ -12,8 +12,11 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 LESSON = REPOSITORY / "notebooks" / "01-first-lesson.ipynb"
+TUNNEL = REPOSITORY / "notebooks" / "02-the-tunnel.ipynb"
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 CHARTS = ("latency_ecdf", "latency_percentiles", "bytes_per_delivery", "server_cpu", "latency_against_bytes")
+
+COURSES = ("latency_through_fault", "messages_through_fault")
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -82,7 +85,7 @@ def test_it_runs(path: Path) -> None:
         last = cell.source.splitlines()[-1]
         if last == "result":
             assert "<table>" in shown(cell)["text/html"]
-        if any(last == f"result.{chart}()" for chart in CHARTS):
+        if any(last == f"result.{chart}()" for chart in CHARTS + COURSES):
             assert "<img alt=" in shown(cell)["text/html"], f"{last} shows no picture"
 
 
@@ -97,3 +100,14 @@ def test_the_first_lesson_explains_the_columns_of_the_table_that_it_shows() -> N
 def test_the_first_lesson_shows_every_chart() -> None:
     source = "\n".join(cell.source for cell in code_cells(read(LESSON)))
     assert [chart for chart in CHARTS if f"\nresult.{chart}()" not in f"\n{source}"] == []
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_in_the_second_lesson_only_those_lose_messages_that_it_says() -> None:
+    printed = "".join(
+        output.text for cell in code_cells(run(TUNNEL)) for output in cell.outputs if output.output_type == "stream"
+    )
+    lost = dict(re.findall(r"^(\S+ \(\w+\)) .*?(\d+) lost", printed.replace("\r", "\n"), re.M))
+    assert lost.keys() >= {"websocket (naive)", "websocket (robust)", *(f"mqtt-qos{qos} (robust)" for qos in (0, 1, 2))}
+    assert {name for name, count in lost.items() if count != "0"} == {"websocket (naive)", "mqtt-qos0 (robust)"}

@@ -185,15 +185,12 @@ def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> l
     Raises:
         UsageError: no link does what is asked for.
     """
-    faults = faults_of(settings)
-    asked = settings["link"].value
-    if settings["url"].value is not None and any(v.network != LOOPBACK for v in variants):
+    faults, asked, networks = faults_of(settings), settings["link"].value, [v.network for v in variants]
+    kind = link_kind(asked, networks, faults)
+    if kind == PACKET and settings["url"].value is not None:  # its server is in no namespace of ours
         if asked == PACKET:
-            raise UsageError(
-                "--link packet needs a server that rtbench starts, in a network of its own; leave out --url"
-            )
-        asked = STREAM
-    kind = link_kind(asked, [v.network for v in variants], faults)
+            raise UsageError("--link packet needs a server that rtbench starts; leave out --url, or give --link stream")
+        kind = link_kind(STREAM, networks, faults)
     broken = any(fault.breaks == LINK for fault in faults)
     return [replace(v, link=kind if broken or v.network != LOOPBACK else LOOPBACK) for v in variants]
 
