@@ -15,6 +15,7 @@
     course.py      latency-through-fault, messages-through-fault
     networks.py    latency-by-network
     idle.py        idle-memory, idle-bytes
+    guarantees.py  guarantees
 
 Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
 unchanged.
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rtbench.charts.chart import FORMATS, Chart
 from rtbench.charts.costs import bytes_per_delivery, server_cpu
 from rtbench.charts.course import latency_through_fault, messages_through_fault
+from rtbench.charts.guarantees import guarantees
 from rtbench.charts.idle import idle_bytes, idle_memory
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
 from rtbench.charts.networks import latency_by_network
@@ -39,9 +41,9 @@ from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtbench.analysis.view import Comparison, Drawn
+    from rtbench.analysis.view import Comparison, Drawn, Guarantees
 
-__all__ = ["CHARTS", "FORMATS", "IDLE_CHARTS", "PRESETS", "Chart", "draw"]
+__all__ = ["CHARTS", "FORMATS", "GUARANTEE_CHARTS", "IDLE_CHARTS", "PRESETS", "Chart", "draw"]
 
 CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a comparison
     "latency-ecdf": latency_ecdf,
@@ -60,6 +62,7 @@ IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connecti
     "idle-memory": idle_memory,
     "idle-bytes": idle_bytes,
 }
+GUARANTEE_CHARTS: dict[str, Callable[[Guarantees, Preset], Chart]] = {"guarantees": guarantees}
 AnyResult = TypeVar("AnyResult")
 
 

@@ -4,6 +4,7 @@
     progress.py  how far an experiment is, and the line that shows it
     compare.py   run and compare: the trials of one variant or of several
     idle.py      what connections cost while nothing is sent
+    guarantees.py  what is lost and what comes twice, beside what is promised
     rerun.py     a saved result measured again, and whether the two agree
 
 An experiment is an object with the members of `runner.Experiment`, listed in `EXPERIMENTS` of its module. It is found

@@ -26,7 +26,7 @@ from rtbench.analysis import conditions
 from rtbench.analysis.measured import Measured
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
-from rtbench.experiments.runner import Note
+from rtbench.experiments.runner import Note, slowest_of
 from rtbench.links.choice import link_kind
 from rtbench.plan.faults import LINK, SERVER
 from rtbench.plan.network import LOOPBACK
@@ -39,7 +39,7 @@ from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.trial.counting import measured
-from rtbench.trial.phase import Phase, Report
+from rtbench.trial.phase import Report
 from rtbench.trial.planning import TrialPlan
 from rtbench.trial.servers import AnsweringServer, check_url
 from rtbench.trial.trial import conduct
@@ -171,7 +171,7 @@ class Compare:
     async def measure(self, result: Comparison, step: Step, executor: Callable[[], Executor], note: Note) -> None:
         """Run a trial, or those of a sparse part all at once."""
         if isinstance(step, SparsePart):
-            slowest = _slowest(note)
+            slowest = slowest_of(note)
             trials = [_trial(plan, executor(), partial(slowest, plan.index)) for plan in step.trials]
             result.add_sparse(await asyncio.gather(*trials))
         else:
@@ -195,17 +195,6 @@ def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> l
     kind = link_kind(settings["link"].value, [v.network for v in variants], faults)
     broken = any(fault.breaks == LINK for fault in faults)
     return [replace(v, link=kind if broken or v.network != LOOPBACK else LOOPBACK) for v in variants]
-
-
-def _slowest(note: Note) -> Callable[[int, Phase], None]:
-    """Return a function that takes the phases of trials that run at once, and notes that of the slowest."""
-    phases: dict[int, Phase] = {}
-
-    def take(index: int, phase: Phase) -> None:
-        phases[index] = phase
-        note(max(phases.values(), key=lambda each: each.left_s))
-
-    return take
 
 
 async def _trial(plan: TrialPlan, executor: Executor, report: Report) -> Measured:

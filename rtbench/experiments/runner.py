@@ -190,6 +190,17 @@ def _note(
     return note
 
 
+def slowest_of(note: Note) -> Callable[[int, Phase], None]:
+    """Return a function that takes the phases of trials that run at once, and notes that of the slowest."""
+    phases: dict[int, Phase] = {}
+
+    def take(index: int, phase: Phase) -> None:
+        phases[index] = phase
+        note(max(phases.values(), key=lambda each: each.left_s))
+
+    return take
+
+
 def _cancel_on_signals() -> None:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None

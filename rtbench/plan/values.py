@@ -69,6 +69,8 @@ LIMITS = {
     "warmup": Limits(0, _WEEK_S, "s"),
     "trials": Limits(1, MOST_TRIALS),
     "most_trials": Limits(1, MOST_TRIALS),
+    "episodes": Limits(1, 1000),
+    "at_once": Limits(1, 64),
     "precision": Limits(0.001, 0.99, "%"),
     "seed": Limits(0, 2**53 - 1),  # every reader of JSON has it exactly
 }

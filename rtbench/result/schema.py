@@ -23,6 +23,7 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {  # of a field's annotation
     "Wire | None": {"anyOf": [{"$ref": "#/$defs/wire"}, {"type": "null"}]},
     "Predicted | None": {"anyOf": [{"$ref": "#/$defs/predicted"}, {"type": "null"}]},
     "tuple[Evidence, ...]": {"type": "array", "items": {"$ref": "#/$defs/evidence"}},
+    "tuple[Episode, ...]": {"type": "array", "items": {"$ref": "#/$defs/episode"}},
     "tuple[Outage, ...]": {"type": "array", "items": {"$ref": "#/$defs/outage"}},
     "Load | None": {"anyOf": [{"$ref": "#/$defs/load"}, {"type": "null"}]},
 }
