@@ -9,14 +9,12 @@ import numpy as np
 
 from rtbench.analysis.counts import described
 from rtbench.analysis.ledger import fates
-from rtbench.analysis.outages import recoveries
+from rtbench.analysis.outages import Recovery, recoveries
 from rtbench.plan.episodes import BEFORE_S
 from rtbench.plan.faults import Evidence
 from rtbench.plan.records import ACKED
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from rtbench.analysis.measured import Measured
 
 _BEFORE_NS = round(1e9 * BEFORE_S)
@@ -89,23 +87,35 @@ def _episodes(trial: Measured, faults: tuple[Evidence, ...]) -> tuple[Episode, .
     lost, duplicated = fates(publishes, trial.deliveries, workload.publisher_topics, workload.subscriber_topics)
     later = np.array([evidence.planned_ns for evidence in faults[1:]], dtype=np.int64) - _BEFORE_NS
     episode = np.searchsorted(later, publishes.due_ns, side="right")
+    sent, acked, relayed = publishes.sent_ns > 0, publishes.status == ACKED, publishes.relayed_ns > 0
+    found = []
+    for number, recovered in enumerate(_recovered(trial, faults)):
+        mine = episode == number
+        found.append(
+            Episode(
+                published=int((mine & sent).sum()),
+                acked=int((mine & sent & acked).sum()),
+                lost=int(lost[mine].sum()),
+                lost_acked=int(lost[mine & acked].sum()),
+                lost_relayed=int(lost[mine & relayed].sum()),
+                duplicated=int(duplicated[mine].sum()),
+                noticed=len(recovered),
+                resumed=sum(each.resumed for each in recovered),
+                recover_ms=_times_ms(recovered),
+            )
+        )
+    return tuple(found)
 
-    def sums(of_messages: NDArray[np.int64]) -> list[int]:
-        return [int(of_messages[episode == number].sum()) for number in range(len(faults))]
 
-    acked, relayed, sent = publishes.status == ACKED, publishes.relayed_ns > 0, publishes.sent_ns > 0
-    columns = [sums(each) for each in (sent, sent & acked, lost, lost * acked, lost * relayed, duplicated)]
-    recovered = _recovered(trial, faults)
-    return tuple(Episode(*numbers, *recovered[i]) for i, numbers in enumerate(zip(*columns, strict=True)))
-
-
-def _recovered(trial: Measured, faults: tuple[Evidence, ...]) -> list[tuple[int, int, tuple[float, ...]]]:
-    """Return how many subscribers noticed each fault, how many resumed, and how long it took until the next message."""
+def _recovered(trial: Measured, faults: tuple[Evidence, ...]) -> list[list[Recovery]]:
+    """Return what each subscriber that noticed did about each fault."""
     began_ns = [evidence.began_ns or 0 for evidence in faults]
     ends_ns = [*began_ns[1:], int(np.iinfo(np.int64).max)]
-    found = []
-    for begin_ns, end_ns in zip(began_ns, ends_ns, strict=True):
-        each = recoveries(trial.counts.outages, trial.deliveries, begin_ns, end_ns)
-        times_ms = sorted(round(r.recover_ns / 1e6, 3) for r in each if r.recover_ns is not None)
-        found.append((len(each), sum(r.resumed for r in each), tuple(times_ms)))
-    return found
+    return [
+        recoveries(trial.counts.outages, trial.deliveries, begin_ns, end_ns)
+        for begin_ns, end_ns in zip(began_ns, ends_ns, strict=True)
+    ]
+
+
+def _times_ms(recovered: list[Recovery]) -> tuple[float, ...]:
+    return tuple(sorted(round(each.recover_ns / 1e6, 3) for each in recovered if each.recover_ns is not None))

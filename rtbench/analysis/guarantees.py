@@ -20,6 +20,7 @@ from rtbench.analysis.verdict import INVALID, VALID
 from rtbench.plan.faults import RESTARTS
 from rtbench.plan.reconnect import ROBUST
 from rtbench.plan.variant import DEFAULT_SERVER
+from rtbench.units import plain
 
 if TYPE_CHECKING:
     from rtbench.plan.variant import Variant
@@ -80,6 +81,12 @@ def promise_of(variant: Variant) -> Promise:
     if variant.reconnect != ROBUST:
         return _NOT_RESUMED
     return PROMISES.get((variant.transport, variant.options.get("qos")), _UNKNOWN)
+
+
+def short_faults(faults: Sequence[str]) -> dict[str, str]:
+    """Return the head of a column for each fault: its kind, or all of it where several are of one kind."""
+    kinds = [fault.split()[0] for fault in faults]
+    return {fault: kind if kinds.count(kind) == 1 else fault for fault, kind in zip(faults, kinds, strict=True)}
 
 
 def shown_name(variant: Variant) -> str:
@@ -167,6 +174,19 @@ class Cell:
         """Return a percentile of the times until a subscriber had a message again; None if no subscriber noticed."""
         times_ms = [time for episode in self.episodes for time in episode.recover_ms]
         return float(np.percentile(times_ms, percent)) if times_ms else None
+
+
+def in_short(cell: Cell, signs: Mapping[str, str]) -> str:
+    """Return a cell as text: its sign, lost/duplicated deliveries an episode, and the median time to recover."""
+    lost, twice, recover_ms = cell.mean("lost"), cell.mean("duplicated"), cell.recover_ms(50)
+    if lost is None or twice is None:
+        return signs[cell.outcome]
+    recovered = "" if recover_ms is None else f" {recover_ms / 1e3:.2f}s"
+    return f"{signs[cell.outcome]} {_short(lost)}/{_short(twice)}{recovered}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 else plain(number, 2)
 
 
 def _total(name: str) -> Any:

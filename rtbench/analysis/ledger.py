@@ -129,7 +129,8 @@ def _first_of(
 ) -> NDArray[np.int64]:
     """Return those of the positions at which a message came to a subscriber for the first time, in order."""
     _, first = np.unique(message[position] * subscribers + deliveries.subscriber[position], return_index=True)
-    return position[np.sort(first)]
+    found: NDArray[np.int64] = position[np.sort(first)]
+    return found
 
 
 def _reached_all(delivered: NDArray[np.int64], expected: NDArray[np.int64]) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rtbench.analysis.guarantees import BROKEN, HELD, UNCOUNTED, UNPROMISED, shown_name
+from rtbench.analysis.guarantees import BROKEN, HELD, UNCOUNTED, UNPROMISED, in_short, short_faults, shown_name
 from rtbench.charts import words
 from rtbench.charts.page import Page
 from rtbench.charts.style import COLOURS, mixed
-from rtbench.units import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 SIGNS = {HELD: "✓", BROKEN: "✗", UNPROMISED: "–", UNCOUNTED: "?"}
 _GAP = 0.04  # between two cells, of a cell
 _NOTE = (
-    "✓ the promise held, ✗ it did not, – nothing is promised, ? not counted. Then deliveries lost / come twice in each "
+    "✓ the promise held, ✗ it did not, – nothing is promised, ? not counted. Then deliveries lost/come twice in each "
     "episode (mean), and the median time until a subscriber had a message again."
 )
 
@@ -58,7 +57,8 @@ def _name_rows_and_columns(page: Page, rows: Mapping[str, Mapping[Column, Cell]]
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), rows)
-    axes.set_xticks(range(len(columns)), [f"{policy}\n{fault.split()[0]}" for policy, fault in columns])
+    heads = short_faults(list(dict.fromkeys(fault for _, fault in columns)))
+    axes.set_xticks(range(len(columns)), [f"{policy}\n{heads[fault]}" for policy, fault in columns])
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=p.tick_pt * 0.8)
     for spine in axes.spines.values():
@@ -78,9 +78,11 @@ def _draw(page: Page, rows: Mapping[str, Mapping[Column, Cell]], columns: Sequen
         UNPROMISED: mixed(p.ink, p.background, 0.08),
         UNCOUNTED: p.background,
     }
-    texts = {(at, column): _text(cell) for at, row in enumerate(rows.values()) for column, cell in row.items()}
+    texts = {
+        (at, column): in_short(cell, SIGNS) for at, row in enumerate(rows.values()) for column, cell in row.items()
+    }
     room = page.axes.get_window_extent().width / len(columns) * 0.92
-    widest = max(page.text_width(text, p.tick_pt) for text in texts.values())
+    widest = page.text_width(max(texts.values(), key=len), p.tick_pt)
     size = min(p.tick_pt * min(room / widest, 1.0), 0.7 * page.row_points(len(rows)))
     for at, row in enumerate(rows.values()):
         for column, cell in row.items():
@@ -90,16 +92,8 @@ def _draw(page: Page, rows: Mapping[str, Mapping[Column, Cell]], columns: Sequen
             page.axes.add_patch(Rectangle(*box, facecolor=tints[cell.outcome], edgecolor=edge, gid=cell.outcome))
             weight = "bold" if cell.outcome == BROKEN else "normal"
             page.axes.text(
-                x, at, texts[at, column], ha="center", va="center", fontsize=size, color=p.ink, weight=weight
+                x, at, texts[at, column], ha="center", va="center_baseline", fontsize=size, color=p.ink, weight=weight
             )
-
-
-def _text(cell: Cell) -> str:
-    lost, twice, recover_ms = cell.mean("lost"), cell.mean("duplicated"), cell.recover_ms(50)
-    if lost is None or twice is None:
-        return SIGNS[cell.outcome]
-    recovered = "" if recover_ms is None else f"  {recover_ms / 1e3:.2f} s"
-    return f"{SIGNS[cell.outcome]} {plain(lost, 2)} / {plain(twice, 2)}{recovered}"
 
 
 def _said(cell: Cell) -> str:

@@ -1,7 +1,7 @@
 """Guarantees: what is lost and what comes twice when a connection or the server is lost, beside what was promised.
 
-A trial is one variant under one fault, which comes several times. Several trials run at once: each sends a few messages
-a second, so together they leave the cores mostly idle. What is counted does not depend on how fast anything is:
+A trial is one variant under one fault, which comes several times. Several trials run at once; they begin when all of
+them are set up, and each sends a few messages a second. What is counted does not depend on how fast anything is:
 whether a message arrives, and how often, is a matter of protocol, and a fault that comes late still comes. The times
 until a subscriber has a message again do depend on it, by milliseconds beside the delays of the policy.
 
@@ -64,7 +64,7 @@ _OWN_SETTINGS = {
         ),
         replace(SETTINGS["reconnect"], default=[NAIVE, ROBUST], shown_default="naive, robust"),
         replace(SETTINGS["server"], shown_default="embedded; and mosquitto, stock and durable, where it is installed"),
-        make_setting("episodes", int, 5, "N", "how often the fault comes in a trial"),
+        make_setting("episodes", int, 4, "N", "how often the fault comes in a trial"),
         make_setting("at_once", int, 8, "N", "trials that run at the same time"),
         replace(SETTINGS["publishers"], default=5, shown_default="5"),
         replace(SETTINGS["subscribers"], default=10, shown_default="10"),
@@ -78,6 +78,28 @@ class Batch:
     """Trials that run at once, each with its fault."""
 
     trials: Sequence[tuple[TrialPlan, str]]
+
+
+class _Together:
+    """Lets trials begin their schedules at the same moment, when each of them is ready or has ended.
+
+    The processes of a trial that is being set up would make the faults of another one late.
+    """
+
+    def __init__(self, trials: set[int]) -> None:
+        self._awaited = trials
+        self._begin = asyncio.Event()
+
+    def leave(self, trial: int) -> None:
+        """Wait for a trial no longer."""
+        self._awaited.discard(trial)
+        if not self._awaited:
+            self._begin.set()
+
+    async def ready(self, trial: int) -> None:
+        """Say that a trial is ready, and wait for the others."""
+        self.leave(trial)
+        await self._begin.wait()
 
 
 class Guarantees:
@@ -141,7 +163,10 @@ class Guarantees:
     ) -> None:
         """Run the trials of a batch at once."""
         slowest = slowest_of(note)
-        trials = [_trial(plan, fault, executor(), partial(slowest, plan.index)) for plan, fault in step.trials]
+        together = _Together({plan.index for plan, _ in step.trials})
+        trials = [
+            _trial(plan, fault, executor(), partial(slowest, plan.index), together) for plan, fault in step.trials
+        ]
         for trial in await asyncio.gather(*trials):
             result.add(trial)
 
@@ -220,5 +245,11 @@ def _workload(settings: Mapping[str, Given], duration_s: float) -> Workload:
     )
 
 
-async def _trial(plan: TrialPlan, fault: str, executor: Executor, report: Report) -> GuaranteeTrial:
-    return GuaranteeTrial(counts_of(measured(await conduct(plan, executor, report), None), fault), plan.variant)
+async def _trial(
+    plan: TrialPlan, fault: str, executor: Executor, report: Report, together: _Together
+) -> GuaranteeTrial:
+    try:
+        trial = await conduct(plan, executor, report, ready=partial(together.ready, plan.index))
+    finally:
+        together.leave(plan.index)
+    return GuaranteeTrial(counts_of(measured(trial, None), fault), plan.variant)

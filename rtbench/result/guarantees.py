@@ -20,7 +20,9 @@ from rtbench.analysis.guarantees import (
     UNPROMISED,
     Cell,
     GuaranteeTrial,
+    in_short,
     promise_of,
+    short_faults,
     shown_name,
 )
 from rtbench.analysis.verdict import INVALID, VALID
@@ -142,10 +144,8 @@ class GuaranteesResult(Result[GuaranteeTrial]):
         return Table([{**row, "reconnect": v.reconnect} for row, v in zip(rows, self.variants, strict=True)])
 
     def _row(self, variant: Variant) -> dict[str, str]:
-        return {
-            "variant": shown_name(variant),
-            **{cell.fault.split()[0]: shown(cell) for cell in self.cells_of(variant)},
-        }
+        heads = short_faults(self.faults)
+        return {"variant": shown_name(variant)} | {heads[c.fault]: in_short(c, SIGNS) for c in self.cells_of(variant)}
 
     def report(self, width: int = WIDTH) -> str:
         """Return a table for each policy, and sentences, at most `width` columns wide (60 or more)."""
@@ -192,16 +192,6 @@ class GuaranteesResult(Result[GuaranteeTrial]):
 
 def _named(cell: Cell) -> str:
     return f"{shown_name(cell.variant)} ({cell.variant.reconnect}), {cell.fault}"
-
-
-def shown(cell: Cell) -> str:
-    """Return a cell as text: its sign, lost and duplicated deliveries an episode, and the time to recover."""
-    sign = SIGNS[cell.outcome]
-    lost, twice, recover_ms = cell.mean("lost"), cell.mean("duplicated"), cell.recover_ms(50)
-    if lost is None or twice is None:
-        return sign
-    recovered = "" if recover_ms is None else f" {recover_ms / 1e3:.2f}s"
-    return f"{sign} {plain(lost, 2)}/{plain(twice, 2)}{recovered}"
 
 
 def sentence(cells: Sequence[Cell]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -45,6 +45,11 @@ _DEATH_WITHIN_S = 1.0
 _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
 
 Records = Mapping[str, "asyncio.Future[Any]"]
+Ready = Callable[[], Awaitable[None]]
+
+
+async def _at_once() -> None:
+    """Wait for nobody."""
 
 
 @dataclass
@@ -80,11 +85,16 @@ class Trial:
 
 
 async def conduct(
-    plan: TrialPlan, executor: Executor, report: Report = lambda _: None, source: ServerSource | None = None
+    plan: TrialPlan,
+    executor: Executor,
+    report: Report = lambda _: None,
+    source: ServerSource | None = None,
+    ready: Ready = _at_once,
 ) -> Trial:
     """Run one trial; what goes wrong in it stands in `Trial.error`, beside what was measured until then.
 
-    `source` is where the server comes from; by default one is started.
+    `source` is where the server comes from; by default one is started. `ready` is awaited before the schedule starts:
+    trials that run at the same time may wait for each other there.
 
     Raises:
         UsageError: the server cannot be had as asked for.
@@ -111,7 +121,7 @@ async def conduct(
             records = _submit(plans, executor)
             server = await stack.enter_async_context(source.running(link.server if link else HERE))
             coordinator.announce(server, await link.reach(server.url) if link else None)
-            await _with_server(trial, coordinator, server, link, records)
+            await _with_server(trial, coordinator, server, link, records, ready)
     except UsageError:
         raise
     except (Error, OSError) as error:
@@ -144,11 +154,11 @@ def _submit(plans: ProcessPlans, executor: Executor) -> Records:
 
 
 async def _with_server(
-    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, records: Records
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, records: Records, ready: Ready
 ) -> None:
     trial.server_url = server.url
     death = asyncio.create_task(server.died())
-    steps = asyncio.create_task(_steps(trial, coordinator, server, link))
+    steps = asyncio.create_task(_steps(trial, coordinator, server, link, ready))
     try:
         await asyncio.wait([steps, death, *records.values()], return_when=asyncio.FIRST_COMPLETED)
         relayed = await server.relay_log()  # before the clients leave: what fails then concerns no message
@@ -169,7 +179,9 @@ async def _with_server(
         steps.cancel()
 
 
-async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None) -> None:
+async def _steps(
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, ready: Ready
+) -> None:
     """Take all processes through the trial; on return everything that will arrive has arrived."""
     plan = trial.plan
     publishers, subscribers = _named(coordinator, "publisher"), _named(coordinator, "subscriber")
@@ -189,6 +201,7 @@ async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer, 
         trial.link = await measure(link, plan.network)
         trial.link_wrong = check(trial.link, plan.network)
     async with breaking(plan.faults, link, plan.network, server) as broken:
+        await ready()
         await _measure(trial, coordinator, server, link, broken)
 
 
