@@ -42,13 +42,14 @@ if TYPE_CHECKING:
 
     from rtbench.conformance.watching import Outcome
     from rtbench.experiments.runner import AnyResult, Experiment
-    from rtbench.keywords import CompareKeywords, IdleKeywords, Names, RunKeywords
+    from rtbench.keywords import CompareKeywords, GuaranteesKeywords, IdleKeywords, Names, RunKeywords
     from rtbench.result.comparison import Comparison
+    from rtbench.result.guarantees import GuaranteesResult
     from rtbench.result.idle import IdleResult
     from rtbench.result.result import Result
 
 __version__ = "0.1.0"
-__all__ = ["compare", "contract", "idle", "load", "run"]
+__all__ = ["compare", "contract", "guarantees", "idle", "load", "run"]
 
 
 def run(
@@ -104,6 +105,22 @@ def idle(
     from rtbench.experiments.idle import IDLE
 
     return _measure(IDLE, out, progress, {"transport": transport, **settings})
+
+
+def guarantees(
+    transport: Names | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **settings: Unpack[GuaranteesKeywords],
+) -> GuaranteesResult:
+    """Count what is lost and what comes twice under faults: `rtbench.guarantees("mqtt", qos=1, fault="cut")`.
+
+    Args and errors as those of `run`, with the options of `rtbench guarantees`.
+    """
+    from rtbench.experiments.guarantees import GUARANTEES
+
+    return _measure(GUARANTEES, out, progress, {"transport": transport, **settings})
 
 
 def contract(transport: str, *, server: str = "embedded", client: str = "library") -> list[Outcome]:

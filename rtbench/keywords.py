@@ -1,4 +1,4 @@
-"""Keywords: the options of `rtbench.run`, `compare` and `idle` with their types, for editors and type checkers.
+"""Keywords: the options of `rtbench.run` and its like with their types, for editors and type checkers.
 
 They are those of the command line, with `_` for `-`. A time is a text with a unit (`"500ms"`), or a number of seconds.
 The options of a transport from another package go into `option`: `option=["name=value"]`.
@@ -25,38 +25,49 @@ class _Keywords(TypedDict, total=False):
     option: Names
     server_option: Names
     tls: bool
-    duration: Time
 
 
 class IdleKeywords(_Keywords, total=False):
     """Of `rtbench.idle`."""
 
+    duration: Time
     connections: int
 
 
-class RunKeywords(_Keywords, total=False):
+class _FaultKeywords(_Keywords, total=False):
+    fault: Names
+    reconnect: Names
+    offline: Literal["queue", "drop"]
+    keep_alive: Time
+    publishers: int
+    subscribers: int
+    rate: float
+    payload: int
+    seed: int
+
+
+class GuaranteesKeywords(_FaultKeywords, total=False):
+    """Of `rtbench.guarantees`."""
+
+    episodes: int
+    at_once: int
+
+
+class RunKeywords(_FaultKeywords, total=False):
     """Of `rtbench.run`."""
 
     url: str
     network: Names
     link: Literal["auto", "packet", "stream"]
-    fault: Names
-    reconnect: Names
-    offline: Literal["queue", "drop"]
-    keep_alive: Time
     drain: Time
+    duration: Time
     pattern: Literal["fan-out", "fan-in", "room", "pairs"]
-    publishers: int
-    subscribers: int
-    rate: float
     arrivals: Literal["constant", "poisson"]
-    payload: int
     warmup: Time
     trials: int
     precision: str | float
     most_trials: int
     repeat: bool
-    seed: int
 
 
 class CompareKeywords(RunKeywords, total=False):

@@ -18,14 +18,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtbench.analysis.counts import TrialCounts
+from rtbench.analysis.episodes import Episode, GuaranteeCounts
+from rtbench.analysis.guarantees import GuaranteeTrial
 from rtbench.analysis.idle import IdleCounts, IdleTrial
 from rtbench.analysis.measured import Measured
+from rtbench.plan.faults import Evidence
+from rtbench.plan.reconnect import ROBUST
 from rtbench.plan.records import ACKED, Deliveries, Publishes
 from rtbench.plan.settings import Given, resolve, workload_of
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.result import storage
 from rtbench.result.comparison import Comparison
+from rtbench.result.guarantees import GuaranteesResult
 from rtbench.result.idle import IdleResult
 from rtbench.result.result import COMPLETE, Result
 from rtbench.system.load import Load
@@ -233,6 +238,54 @@ def idle_result(*variants: Variant, connections: int = 10, **counts: Any) -> Idl
     for index, each in enumerate(result.variants):
         counted = IdleCounts(**{**usual, "index": index, "variant": each.name, **counts})
         result.trials.append(IdleTrial(counted, each, connections, "loopback"))
+    return result
+
+
+def episode(**counts: Any) -> Episode:
+    """An episode of 50 messages, all acknowledged, of which no delivery is lost or duplicated."""
+    usual: dict[str, Any] = {
+        **dict.fromkeys(("lost", "lost_acked", "lost_relayed", "duplicated"), 0),
+        "published": 50,
+        "acked": 50,
+        "noticed": 10,
+        "resumed": 10,
+        "recover_ms": (200.0, 300.0),
+    }
+    return Episode(**{**usual, **counts})
+
+
+def guarantees_result(
+    variants: Sequence[Variant] = (),
+    faults: Sequence[str] = ("cut",),
+    of_cell: Callable[[Variant, str], Episode] = lambda *_: episode(),
+    **counts: Any,
+) -> GuaranteesResult:
+    """A complete result: two like episodes for each variant and fault; `sse` with clients that resume if none is named."""
+    variants = list(variants) or [variant("sse", reconnect=ROBUST)]
+    given = {"fault": list(faults), "episodes": 2, "publishers": 5, "subscribers": 10, "rate": 10.0, "at_once": 8}
+    result = GuaranteesResult(
+        kind="guarantees",
+        settings={name: Given(value, "default") for name, value in given.items()},
+        variants=variants,
+        environment=ENVIRONMENT,
+        created="2024-01-01T00:00:00+00:00",
+        status=COMPLETE,
+        planned_trials=len(variants) * len(faults),
+    )
+    seen = tuple(Evidence(faults[0], at_ns, at_ns, at_ns + 1, "seen") for at_ns in (10**9, 3 * 10**9))
+    for cell in result.cells:
+        usual: dict[str, Any] = {
+            "index": len(result.trials),
+            "variant": cell.variant.name,
+            "fault": cell.fault,
+            "error": None,
+            "server_url": "",
+            "missed_told": 0,
+            "faults": seen,
+            "episodes": (of_cell(cell.variant, cell.fault),) * 2,
+        }
+        result.trials.append(GuaranteeTrial(GuaranteeCounts(**{**usual, **counts}), cell.variant))
+    result.forget_tables()
     return result
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from rtbench.analysis import idle
+from rtbench.analysis import guarantees, idle
 from rtbench.analysis.metric import Column
 from rtbench.analysis.metrics import summary_columns, trial_columns
 from rtbench.experiments.compare import load_comparison
 from rtbench.result.comparison import Comparison
 from rtbench.result.dictionary import tables, written
 from rtbench.result.exports import DELIVERY_COLUMNS, delivery_lines
-from tests.builders import REFERENCE, idle_result
+from tests.builders import REFERENCE, guarantees_result, idle_result
 
 DOCS = Path(__file__).parents[1] / "docs"
 TYPES: dict[str, Any] = {"text": str, "integer": int, "number": (int, float), "boolean": bool}
@@ -25,6 +25,7 @@ COLUMNS: dict[str, Callable[[], Sequence[Column]]] = {
     "trials.csv": trial_columns,
     "deliveries": lambda: DELIVERY_COLUMNS,
     "summary.csv of idle connections": idle.columns,
+    "summary.csv of guarantees": guarantees.columns,
 }
 
 
@@ -38,8 +39,13 @@ def rows_of(result: Comparison, csv_file: str) -> Iterator[Mapping[str, Any]]:
         for row in csv.DictReader(list(delivery_lines(result))[:200]):
             yield {name: value if name == "variant" else int(value) for name, value in row.items()}
         return
-    found = {"summary.csv": result.summary, "trials.csv": result.trial_table}
-    yield from found.get(csv_file, idle_result().summary)
+    found = {
+        "summary.csv": result.summary,
+        "trials.csv": result.trial_table,
+        "summary.csv of idle connections": idle_result().summary,
+        "summary.csv of guarantees": guarantees_result().summary,
+    }
+    yield from found[csv_file]
 
 
 @pytest.mark.parametrize("csv_file", COLUMNS)

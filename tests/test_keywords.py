@@ -1,4 +1,4 @@
-"""The options of `rtbench.run`, `compare` and `idle` as typed keywords."""
+"""The options of `rtbench.run`, `compare`, `idle` and `guarantees` as typed keywords."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Any, get_type_hints
 import pytest
 
 from rtbench.experiments.compare import COMPARISON
+from rtbench.experiments.guarantees import GUARANTEES
 from rtbench.experiments.idle import IDLE
-from rtbench.keywords import CompareKeywords, IdleKeywords, RunKeywords
+from rtbench.keywords import CompareKeywords, GuaranteesKeywords, IdleKeywords, RunKeywords
 from tests.builders import REFERENCE
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("experiment", "keywords"),
-    [(COMPARISON, CompareKeywords), (IDLE, IdleKeywords)],
-    ids=["compare", "idle"],
+    [(COMPARISON, CompareKeywords), (IDLE, IdleKeywords), (GUARANTEES, GuaranteesKeywords)],
+    ids=["compare", "idle", "guarantees"],
 )
 def test_every_option_is_a_typed_keyword(experiment: Any, keywords: type) -> None:
     assert {"transport", *get_type_hints(keywords)} == set(experiment.settings())

@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from rtbench.analysis.outages import Recovery, recoveries
+from rtbench.analysis.outages import Recovery, most_back_within, recoveries
 from rtbench.errors import UsageError
 from rtbench.plan.reconnect import BASE_S, CAP_S, NAIVE, NONE, POLICIES, ROBUST, Reconnect
 from rtbench.plan.records import PUBLISHER, SUBSCRIBER, Outage
@@ -92,6 +92,13 @@ def test_recovery_ends_with_the_first_message_of_the_new_connection() -> None:
         Recovery(0, detect_ns=50, recover_ns=210, attempts=2, resumed=True),
         Recovery(1, detect_ns=20, recover_ns=None, attempts=9, resumed=False),
     ]
+
+
+def test_the_largest_number_of_connections_that_came_back_at_once() -> None:
+    outages = [Outage(SUBSCRIBER, i, 1, back_ns) for i, back_ns in enumerate([500, 0, 100, 250, 200, 310, 0])]
+    assert most_back_within(outages, 100) == 2  # 200 and 250, or 250 and 310
+    assert most_back_within(outages, 150) == 3
+    assert most_back_within(outages[1:2], 100) == 0
 
 
 def test_outages_are_put_on_the_clock_of_the_trial() -> None:

@@ -16,6 +16,8 @@ ranking.py      the order of the variants, and what makes up the differences
 course.py       what happened over the time of a trial: deliveries, messages under way, losses
 outages.py      how long clients took to notice a fault, and to recover; recovery.py has the columns
 idle.py         counts and metrics of idle connections
+episodes.py     what each of several faults of one trial did to the messages
+guarantees.py   what each transport promises, and whether it held
 verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed
 difference.py   two results, or the variants of one result, compared by ratios

@@ -59,30 +59,15 @@ def account(
 
     Return the counts and the positions of the first deliveries in `deliveries`, shape (delivered,).
     """
-    topics = {topic: number for number, topic in enumerate(dict.fromkeys([*publisher_topics, *subscriber_topics]))}
-    topic_of_publisher = np.array([topics[t] for t in publisher_topics])
-    topic_of_subscriber = np.array([topics[t] for t in subscriber_topics])
-    subscribers_of_topic = np.bincount(topic_of_subscriber, minlength=len(topics))
-
-    sent = publishes.sent_ns > 0
-    due = publishes.due_ns >= since_ns
+    sent, due = publishes.sent_ns > 0, publishes.due_ns >= since_ns
     status = publishes.status[sent & due]
-    deliverable = sent & (publishes.status != FAILED)
-    expected_deliveries = np.where(deliverable & due, subscribers_of_topic[topic_of_publisher[publishes.publisher]], 0)
+    expected_deliveries, message, position = _matched(publishes, deliveries, publisher_topics, subscriber_topics)
+    unexpected = int(deliveries.intact.sum()) - len(position)
+    expected_deliveries = np.where(due, expected_deliveries, 0)
     expected = int(expected_deliveries.sum())
 
-    message = _message_of(publishes, deliveries)
-    known = deliveries.intact & (message >= 0)
-    known[known] = deliverable[message[known]]
-    publisher, subscriber = deliveries.publisher[known], deliveries.subscriber[known]
-    on_topic = topic_of_publisher[publisher] == topic_of_subscriber[subscriber]
-    position = np.flatnonzero(known)[on_topic]
-    unexpected = int(deliveries.intact.sum()) - len(position)
-
     position = position[publishes.due_ns[message[position]] >= since_ns]
-    key = message[position] * len(subscriber_topics) + deliveries.subscriber[position]
-    _, first = np.unique(key, return_index=True)
-    first = position[np.sort(first)]
+    first = _first_of(deliveries, message, position, len(subscriber_topics))
     acked, failed = int((status == ACKED).sum()), int((status == FAILED).sum())
     return Ledger(
         published=len(status),
@@ -98,6 +83,54 @@ def account(
         corrupt=int((~deliveries.intact).sum()),
         recovered=_reached_all(message[first], expected_deliveries * (publishes.status == INDETERMINATE)),
     ), first
+
+
+def fates(
+    publishes: Publishes,
+    deliveries: Deliveries,
+    publisher_topics: Sequence[str],
+    subscriber_topics: Sequence[str],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many deliveries of each message are lost, and how many are duplicates, each of shape (messages,)."""
+    expected, message, position = _matched(publishes, deliveries, publisher_topics, subscriber_topics)
+    first = _first_of(deliveries, message, position, len(subscriber_topics))
+    arrived, delivered = (np.bincount(message[which], minlength=len(expected)) for which in (position, first))
+    return expected - delivered, arrived - delivered
+
+
+def _matched(
+    publishes: Publishes,
+    deliveries: Deliveries,
+    publisher_topics: Sequence[str],
+    subscriber_topics: Sequence[str],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Match the deliveries to the messages.
+
+    Return how many deliveries of each message are expected, shape (messages,); the position of the message of each
+    delivery, shape (deliveries,); and the positions of the deliveries that are expected or duplicates.
+    """
+    topics = {topic: number for number, topic in enumerate(dict.fromkeys([*publisher_topics, *subscriber_topics]))}
+    topic_of_publisher = np.array([topics[t] for t in publisher_topics])
+    topic_of_subscriber = np.array([topics[t] for t in subscriber_topics])
+    subscribers_of_topic = np.bincount(topic_of_subscriber, minlength=len(topics))
+    deliverable = (publishes.sent_ns > 0) & (publishes.status != FAILED)
+    expected = np.where(deliverable, subscribers_of_topic[topic_of_publisher[publishes.publisher]], 0)
+
+    message = _message_of(publishes, deliveries)
+    known = deliveries.intact & (message >= 0)
+    known[known] = deliverable[message[known]]
+    publisher, subscriber = deliveries.publisher[known], deliveries.subscriber[known]
+    on_topic = topic_of_publisher[publisher] == topic_of_subscriber[subscriber]
+    return expected, message, np.flatnonzero(known)[on_topic]
+
+
+def _first_of(
+    deliveries: Deliveries, message: NDArray[np.int64], position: NDArray[np.int64], subscribers: int
+) -> NDArray[np.int64]:
+    """Return those of the positions at which a message came to a subscriber for the first time, in order."""
+    _, first = np.unique(message[position] * subscribers + deliveries.subscriber[position], return_index=True)
+    found: NDArray[np.int64] = position[np.sort(first)]
+    return found
 
 
 def _reached_all(delivered: NDArray[np.int64], expected: NDArray[np.int64]) -> int:

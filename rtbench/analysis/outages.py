@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rtbench.plan.records import SUBSCRIBER, Outage
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ def recoveries(outages: Iterable[Outage], deliveries: Deliveries, begin_ns: int,
         for outage in outages
         if outage.role == SUBSCRIBER and not outage.planned and begin_ns <= outage.lost_ns < next_ns
     ]
+
+
+def most_back_within(outages: Iterable[Outage], within_ns: int) -> int:
+    """Return the largest number of connections that were opened again within so long a time."""
+    back_ns = np.sort([outage.back_ns for outage in outages if outage.back_ns])
+    last = np.searchsorted(back_ns, back_ns + within_ns, side="right")
+    return int((last - np.arange(len(back_ns))).max(initial=0))
 
 
 def _first_after(deliveries: Deliveries, outage: Outage, begin_ns: int) -> int | None:

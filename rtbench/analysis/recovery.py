@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtbench.analysis.metric import Group, Metric
-from rtbench.analysis.outages import Recovery, recoveries
+from rtbench.analysis.outages import Recovery, most_back_within, recoveries
 
 if TYPE_CHECKING:
     from rtbench.analysis.measured import Measured
+
+_STORM_NS = 100_000_000
 
 
 def recoveries_of(trial: Measured) -> list[Recovery]:
@@ -90,5 +92,11 @@ RECOVERY = (
         "IP bytes of these attempts, until the client was connected and subscribed again; those of polling and "
         "long-polling are part of the next request",
         _reconnect_bytes,
+    ),
+    Metric(
+        "most_back_in_100ms",
+        "integer",
+        "the largest number of connections that were opened again within 100 ms, of all trials",
+        lambda g: max((most_back_within(trial.counts.outages, _STORM_NS) for trial in g.trials), default=0),
     ),
 )

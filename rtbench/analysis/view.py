@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rtbench.analysis.guarantees import Cell
     from rtbench.analysis.law_check import Seen
     from rtbench.analysis.measured import Measured
     from rtbench.analysis.precision import Precision
@@ -37,6 +38,14 @@ class Drawn(Protocol):
     @property
     def conditions(self) -> list[str]:
         """The conditions of the measurement, as phrases."""
+
+
+class Guarantees(Drawn, Protocol):
+    """What variants promise under faults. `rtbench.result.guarantees.GuaranteesResult` is one."""
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every variant under every fault."""
 
 
 class Laws(Drawn, Protocol):

@@ -15,6 +15,7 @@
     course.py      latency-through-fault, messages-through-fault
     networks.py    latency-by-network
     idle.py        idle-memory, idle-bytes
+    guarantees.py  guarantees
     laws.py        laws-knee, laws-polling, laws-qos
 
 Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rtbench.charts.chart import FORMATS, Chart
 from rtbench.charts.costs import bytes_per_delivery, server_cpu
 from rtbench.charts.course import latency_through_fault, messages_through_fault
+from rtbench.charts.guarantees import guarantees
 from rtbench.charts.idle import idle_bytes, idle_memory
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
 from rtbench.charts.laws import laws_knee, laws_polling, laws_qos
@@ -41,9 +43,9 @@ from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtbench.analysis.view import Comparison, Drawn, Laws
+    from rtbench.analysis.view import Comparison, Drawn, Guarantees, Laws
 
-__all__ = ["CHARTS", "FORMATS", "IDLE_CHARTS", "LAWS_CHARTS", "PRESETS", "Chart", "draw"]
+__all__ = ["CHARTS", "FORMATS", "GUARANTEE_CHARTS", "IDLE_CHARTS", "LAWS_CHARTS", "PRESETS", "Chart", "draw"]
 
 CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a comparison
     "latency-ecdf": latency_ecdf,
@@ -62,6 +64,7 @@ IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connecti
     "idle-memory": idle_memory,
     "idle-bytes": idle_bytes,
 }
+GUARANTEE_CHARTS: dict[str, Callable[[Guarantees, Preset], Chart]] = {"guarantees": guarantees}
 LAWS_CHARTS: dict[str, Callable[[Laws, Preset], Chart]] = {
     "laws-knee": laws_knee,
     "laws-polling": laws_polling,

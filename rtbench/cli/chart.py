@@ -38,7 +38,7 @@ USUAL_PRESET = "slides"
 def command(
     result: Path, charts: tuple[str, ...], preset: str, formats: tuple[str, ...], notes: str, out: Path | None
 ) -> None:
-    """Draw the charts of RESULT, a directory that `rtbench run`, `compare`, `idle` or `laws` wrote.
+    """Draw the charts of RESULT, a directory that a command that measures wrote (`run`, `compare`, `idle` ...).
 
     Nothing is measured: the saved result is all it takes. The path of every chart is printed: NAME.png, or
     NAME-PRESET.png for another preset than slides.
@@ -57,6 +57,7 @@ def command(
     messages-through-fault messages under way, and lost in each second, over the time of such a trial
     idle-memory            of idle connections: the server's memory for each
     idle-bytes             of idle connections: bytes on the wire for each in an hour
+    guarantees             what is lost and what comes twice under faults, beside what was promised
     laws-knee              of the laws: long-polling beside WebSocket, against the delay of the link
     laws-polling           of the laws: how long messages wait for a poll
     laws-qos               of the laws: MQTT from end to end at each QoS

@@ -15,8 +15,8 @@ from rtbench.cli.paths import UserPath
 def command(result: Path, as_json: bool) -> None:
     """Print the table and the sentences of RESULT, as the command that measured it did.
 
-    Nothing is measured. RESULT is a directory that `rtbench run`, `compare`, `idle` or `laws` wrote; an interrupted one
-    is printed as far as it goes.
+    Nothing is measured. RESULT is a directory that a command that measures wrote (`run`, `compare`, `idle` ...); an
+    interrupted one is printed as far as it goes.
     """
     from rtbench.cli.measuring import print_result
     from rtbench.experiments import load

@@ -29,7 +29,7 @@ async def trial_of(
 
 async def trials_of(plans: Sequence[TrialPlan], executor: Callable[[], Executor], note: Note) -> list[Measured]:
     """Run trials at once; the starting processes of one must not disturb another, so all start before any measures."""
-    noted, starting = _slowest(note), _Starting(len(plans))
+    noted, starting = _slowest(note), Starting(len(plans))
 
     async def one(plan: TrialPlan) -> Measured:
         with starting.counted() as ready:
@@ -38,7 +38,7 @@ async def trials_of(plans: Sequence[TrialPlan], executor: Callable[[], Executor]
     return list(await asyncio.gather(*map(one, plans)))
 
 
-class _Starting:
+class Starting:
     """The trials that are not ready yet."""
 
     def __init__(self, trials: int) -> None:

@@ -6,6 +6,7 @@ workload.py   how many publishers and subscribers, which topics, which rate and 
 schedule.py   when each message is due
 network.py    what lies between clients and server
 faults.py     what is broken on purpose, and the evidence that it was
+episodes.py   the same fault several times in a trial
 reconnect.py  what a client does when its connection is lost
 payload.py    the content of every message
 variant.py    a transport with its server, its client and its options

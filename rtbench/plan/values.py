@@ -71,6 +71,8 @@ LIMITS = {
     "drain": Limits(0.5, _WEEK_S, "s"),  # subscribers tell four times a second how much they have
     "trials": Limits(1, MOST_TRIALS),
     "most_trials": Limits(1, MOST_TRIALS),
+    "episodes": Limits(1, 1000),
+    "at_once": Limits(1, 64),
     "precision": Limits(0.001, 0.99, "%"),
     "seed": Limits(0, 2**53 - 1),  # every reader of JSON has it exactly
 }

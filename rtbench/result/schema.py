@@ -27,6 +27,7 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {  # of a field's annotation
     "Predicted | None": {"anyOf": [{"$ref": "#/$defs/predicted"}, {"type": "null"}]},
     "tuple[int, ...]": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     "tuple[Evidence, ...]": {"type": "array", "items": {"$ref": "#/$defs/evidence"}},
+    "tuple[Episode, ...]": {"type": "array", "items": {"$ref": "#/$defs/episode"}},
     "tuple[Outage, ...]": {"type": "array", "items": {"$ref": "#/$defs/outage"}},
     "Load | None": {"anyOf": [{"$ref": "#/$defs/load"}, {"type": "null"}]},
 }

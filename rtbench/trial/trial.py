@@ -45,6 +45,7 @@ _DEATH_WITHIN_S = 1.0
 _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
 
 Records = Mapping[str, "asyncio.Future[Any]"]
+Ready = Callable[[], Awaitable[None]]
 
 
 async def at_once() -> None:
@@ -88,12 +89,12 @@ async def conduct(
     executor: Executor,
     report: Report = lambda _: None,
     source: ServerSource | None = None,
-    ready: Callable[[], Awaitable[None]] = at_once,
+    ready: Ready = at_once,
 ) -> Trial:
     """Run one trial; what goes wrong in it stands in `Trial.error`, beside what was measured until then.
 
-    `source` is where the server comes from; by default one is started. `ready` is awaited once all paths are open,
-    before anything is measured.
+    `source` is where the server comes from; by default one is started. `ready` is awaited before the schedule starts:
+    trials that run at the same time may wait for each other there.
 
     Raises:
         UsageError: the server cannot be had as asked for.
@@ -153,12 +154,7 @@ def _submit(plans: ProcessPlans, executor: Executor) -> Records:
 
 
 async def _with_server(
-    trial: Trial,
-    coordinator: Coordinator,
-    server: RunningServer,
-    link: Link | None,
-    records: Records,
-    ready: Callable[[], Awaitable[None]],
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, records: Records, ready: Ready
 ) -> None:
     trial.server_url = server.url
     death = asyncio.create_task(server.died())
@@ -184,11 +180,7 @@ async def _with_server(
 
 
 async def _steps(
-    trial: Trial,
-    coordinator: Coordinator,
-    server: RunningServer,
-    link: Link | None,
-    ready: Callable[[], Awaitable[None]],
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, ready: Ready
 ) -> None:
     """Take all processes through the trial; on return everything that will arrive has arrived."""
     plan = trial.plan
@@ -210,6 +202,7 @@ async def _steps(
         trial.link = await measure(link, plan.network)
         trial.link_wrong = check(trial.link, plan.network)
     async with breaking(plan.faults, link, plan.network, server) as broken:
+        await ready()
         await _measure(trial, coordinator, server, link, broken)
 
 
