@@ -108,7 +108,7 @@ class LastingClient:
         loop = asyncio.get_running_loop()
         self._client._connected, self._client._disconnected = loop.create_future(), loop.create_future()
         self._broken = loop.create_future()
-        sock = await loop.run_in_executor(None, self._dial)
+        sock = await asyncio.to_thread(self._dial)
         self._paho._create_socket_connection = lambda: sock
         self._client._client_connect()  # sends CONNECT
         try:

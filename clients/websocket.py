@@ -98,7 +98,7 @@ class WebSocket:
         position = await self._greeting(connection)
         self._session.resumed = str(position) == str(kept)
         self._session.kept[topic] = position
-        return self._counted(position, self._read(topic, connection, sock))
+        return self._read(topic, connection, sock, position)
 
     @staticmethod
     async def _greeting(connection: ClientConnection) -> Position:
@@ -107,12 +107,6 @@ class WebSocket:
         except websockets.ConnectionClosed as error:
             raise ConnectionError(str(error)) from error
         return Position(epoch, int(number))
-
-    @staticmethod
-    async def _counted(position: Position, messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
-        async for message in messages:
-            position.number += 1 + message[2]
-            yield message
 
     async def _open(self, topic: str, query: str = "") -> tuple[ClientConnection, MeteredSocket]:
         parts = urlsplit(self._url)
@@ -141,11 +135,15 @@ class WebSocket:
         except TimeoutError:
             raise ConnectionError(f"{self._url} does not answer the opening handshake") from None
 
-    async def _read(self, topic: str, connection: ClientConnection, sock: MeteredSocket) -> AsyncIterator[Message]:
+    async def _read(
+        self, topic: str, connection: ClientConnection, sock: MeteredSocket, position: Position | None = None
+    ) -> AsyncIterator[Message]:
         missed = 0
         try:
             async for frame in connection:
                 if isinstance(frame, bytes):
+                    if position is not None:
+                        position.number += 1 + missed
                     yield topic, frame, missed, sock.arrived_ns
                     missed = 0
                 else:

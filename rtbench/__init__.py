@@ -13,6 +13,7 @@ The map of the program, in reading order; the first lines of each package list i
     wire/          wire formats: bytes in, values out (pure)
     system/        what the operating system tells and gives: bytes, CPU time, memory, TLS, environment
     transports/    what a transport needs and what it must define: contract, options, registry, feed
+    links/         the network between clients and server, emulated, with faults
     trial/         the processes of one trial, and how they are led
     analysis/      computations on recorded data: ledger, statistics, metrics, verdict (pure)
     charts/        the pictures

@@ -44,6 +44,7 @@ class RunKeywords(_Keywords, total=False):
     reconnect: Names
     offline: Literal["queue", "drop"]
     keep_alive: Time
+    drain: Time
     pattern: Literal["fan-out", "fan-in", "room", "pairs"]
     publishers: int
     subscribers: int

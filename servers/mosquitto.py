@@ -112,7 +112,9 @@ async def serve(
     host, port = listener.getsockname()[:2]
     listener.close()  # mosquitto opens its own at the same address
     with ExitStack() as stack:
-        directory = state or stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-"))
+        directory = state
+        if directory is None and (durable or stock):
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
         told = (_ALWAYS + configuration).format(host=host, port=port, user=getpass.getuser(), state=directory)
         async with _running(told, host, port, tls):
             yield address_url("mqtt", host, port, tls)

@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
                 return
             if len(self._buffer) < start + length:
                 return
-            self._publish(bytes(self._buffer[start : start + length]))
+            self.publish(bytes(self._buffer[start : start + length]))
             del self._buffer[: start + length]
 
     def _introduce(self) -> bool:
@@ -114,7 +114,8 @@ class Connection(asyncio.Protocol):
         self.transport.write(f"{why}\n".encode())
         self.transport.close()
 
-    def _publish(self, payload: bytes) -> None:
+    def publish(self, payload: bytes) -> None:
+        """Store a message and send it to the subscribers of the topic."""
         topic = cast(str, self._topic)
         self._feeds[topic].append(payload)
         message = frame(payload)

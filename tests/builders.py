@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -125,7 +125,8 @@ def trial(
     sent = publishes(due_ns, sent_ns=due_ns + np.asarray(lag_ns, dtype=np.int64), relayed_ns=relayed_ns)
     got = to_all(sent, workload.subscribers, latency_ns, stamped)
     usual: dict[str, Any] = {
-        **{field.name: 0 for field in fields(TrialCounts)},
+        **{field.name: 0 for field in fields(TrialCounts) if field.default is MISSING},
+        "clock_bound_ns": 0,
         **{field.name: Wire() for field in fields(TrialCounts) if field.name.endswith("_wire")},
         "variant": "sse",
         "server_url": "",

@@ -16,7 +16,7 @@ class FlakyWay:
     """Passes bytes between its own port and a server's; `url` is the server's with that port."""
 
     def __init__(self, url: str) -> None:
-        self._server: asyncio.Server
+        self.listener: asyncio.Server
         self._url = urlsplit(url)
         self._ends: set[asyncio.StreamWriter] = set()
         self.is_down = False
@@ -25,10 +25,10 @@ class FlakyWay:
 
     @property
     def url(self) -> str:
-        port = self._server.sockets[0].getsockname()[1]
-        return self._url._replace(netloc=f"127.0.0.1:{port}").geturl()
+        port = self.listener.sockets[0].getsockname()[1]
+        return f"{self._url.scheme}://127.0.0.1:{port}"
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         self._ends.add(writer)
         if self.is_down:
@@ -69,9 +69,9 @@ class FlakyWay:
 async def flaky_way(url: str, port: int = 0) -> AsyncIterator[FlakyWay]:
     """Open a way to the server at a URL, at a port of its own."""
     way = FlakyWay(url)
-    way._server = await asyncio.start_server(way._accept, "127.0.0.1", port)
+    way.listener = await asyncio.start_server(way.accept, "127.0.0.1", port)
     try:
         yield way
     finally:
-        way._server.close()
+        way.listener.close()
         way.reset()

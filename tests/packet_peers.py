@@ -9,6 +9,7 @@ import json
 import select
 import selectors
 import socket
+import struct
 import sys
 import time
 from contextlib import suppress
@@ -37,11 +38,12 @@ def echo(host: str) -> None:
 def ping(host: str, amount: str, gap_ms: str, quiet_ms: str) -> None:
     """Send packets, a gap apart; say for each that came back its number, and when it was sent and received.
 
-    It is over when nothing has come for a time after the last was sent.
+    It says `"begun"` before the first, and is over when nothing has come for a time after the last was sent.
     """
     seen = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets:
         packets.connect((host, PORT))
+        say("begun")
         begin, sent = time.monotonic(), 0
         while True:
             left_s = begin + sent * float(gap_ms) / 1e3 - time.monotonic()
@@ -67,10 +69,11 @@ def sink(host: str) -> None:
 
 
 def send(host: str, amount: str) -> None:
-    """Send bytes over one connection."""
+    """Send bytes over one connection; say how many segments were sent again by then (total_retrans of tcp_info)."""
     with socket.create_connection((host, PORT)) as connection:
+        say("connected")
         connection.sendall(bytes(int(amount)))
-    say("sent")
+        say(struct.unpack_from("I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0])
 
 
 def accept(host: str, amount: str) -> None:

@@ -39,9 +39,9 @@ async def later():
 TASKS = []
 
 class Connection(tcp.Connection):
-    def _publish(self, payload):
+    def publish(self, payload):
         {server}
-        super()._publish(payload)
+        super().publish(payload)
 
 tcp.Connection = Connection
 

@@ -30,6 +30,7 @@ from rtbench.charts.scale import minor_ticks, plain, span, ticks
 from rtbench.charts.style import COLOURS, Preset, contrast_of, look
 from rtbench.cli.chart import command
 from rtbench.errors import UsageError
+from rtbench.plan.faults import Evidence
 from rtbench.plan.records import Deliveries
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
@@ -107,7 +108,34 @@ def one() -> Comparison:
     return result_of([(variant_of(SEVEN[3]), SEVEN[3])], trials=1)
 
 
-SHARED = {"one": one, "seven": seven, "twelve": twelve}
+def networks() -> Comparison:
+    """Seven variants over three networks; every round trip adds to the latency."""
+    pairs = []
+    for name, rtt_ms in (("loopback", 0), ("slow4g", 150), ("rtt=500ms", 500)):
+        for row in SEVEN:
+            pairs.append((replace(variant_of(row), network=name), (*row[:4], row[4] + rtt_ms, *row[5:])))
+    return result_of(pairs)
+
+
+def faulted() -> Comparison:
+    """Seven variants through a stall that was seen; the last messages of MQTT at QoS 0 are lost."""
+    evidence = Evidence("stall@300ms for 200ms", 300_000_000, 301_000_000, 502_000_000, "pings paused")
+    names = [variant_of(row).name for row in SEVEN]
+    result = result_of(
+        [(variant_of(row), row) for row in SEVEN], changed={name: {"faults": (evidence,)} for name in names}
+    )
+    for each in result.trials_of("mqtt-qos0"):
+        each.deliveries = Deliveries(**{name: column[:-40] for name, column in vars(each.deliveries).items()})
+    return result
+
+
+SHARED = {"one": one, "seven": seven, "twelve": twelve, "networks": networks, "faulted": faulted}
+OWN = {  # charts that need more than a usual result, and what they need
+    "latency-by-network": "networks",
+    "latency-through-fault": "faulted",
+    "messages-through-fault": "faulted",
+}
+USUAL = [name for name in CHARTS if name not in OWN]
 
 
 @cache
@@ -169,8 +197,9 @@ def test_dark_differs_from_slides_in_its_colours_only() -> None:
     assert [getattr(PRESETS["dark"], name) for name in sizes] == [getattr(PRESETS["slides"], name) for name in sizes]
 
 
-@pytest.mark.parametrize("name", CHARTS)
-@pytest.mark.parametrize("which", ["one", "twelve"])
+@pytest.mark.parametrize(
+    ("which", "name"), [*((which, name) for which in ("one", "twelve") for name in USUAL), *((OWN[n], n) for n in OWN)]
+)
 def test_all_words_lie_within_the_figure_and_no_label_on_another(which: str, name: str) -> None:
     check_words(drawn(which, name))
 
@@ -178,7 +207,7 @@ def test_all_words_lie_within_the_figure_and_no_label_on_another(which: str, nam
 @pytest.mark.process
 @pytest.mark.parametrize("name", CHARTS)
 def test_all_words_of_a_small_figure_lie_within_it_too(name: str) -> None:
-    check_words(drawn("twelve", name, "paper"))
+    check_words(drawn(OWN.get(name, "twelve"), name, "paper"))
 
 
 def check_words(chart: Chart) -> None:
@@ -203,12 +232,12 @@ def check_words(chart: Chart) -> None:
 
 def test_every_variant_is_named(crowd: Comparison) -> None:
     names = {v.name for v in crowd.variants}
-    for name in CHARTS:
+    for name in USUAL:
         assert names <= {text.get_text() for text in words_of(drawn("twelve", name))}
 
 
 def test_caption_says_the_conditions() -> None:
-    for name in CHARTS:
+    for name in USUAL:
         chart = drawn("twelve", name)
         for said in (
             "fan-out",
@@ -563,7 +592,7 @@ def saved(tmp_path: Path) -> Path:
 def test_command_prints_each_path(saved: Path) -> None:
     ran = CliRunner().invoke(command, [str(saved), "--format", "svg"], catch_exceptions=False)
     paths = [Path(line) for line in ran.stdout.splitlines()]
-    assert paths == [saved / "charts" / f"{name}.svg" for name in CHARTS]
+    assert paths == [saved / "charts" / f"{name}.svg" for name in USUAL]
     assert all(path.is_file() for path in paths)
 
 
@@ -668,3 +697,13 @@ def test_small_ticks_are_one_to_nine_of_each_decade() -> None:
 def test_the_text_of_an_svg_is_text(tmp_path: Path) -> None:
     builders.simulated({"sse": 1.0, "websocket": 4.0}).chart("server-cpu").save(tmp_path / "c.svg")
     assert re.search(r"<text[^>]*>[^<]*times the CPU time of sse", (tmp_path / "c.svg").read_text())
+
+
+@pytest.mark.parametrize("name", ["latency-through-fault", "messages-through-fault"])
+def test_a_course_ends_with_the_last_message_and_not_with_the_waiting_after_it(name: str) -> None:
+    result = faulted()
+    for each in result.trials:
+        change(result, each.counts.variant, wall_s=30.0)
+    last_s = max(each.deliveries.received_ns.max() for each in result.trials) / 1e9
+    schedule_s = result.workload.schedule_ns / 1e9
+    assert result.chart(name).figure.axes[0].get_xlim()[1] <= max(last_s, schedule_s)

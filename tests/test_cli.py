@@ -20,6 +20,9 @@ from click.testing import CliRunner
 from rtbench.cli import group, run_program
 from rtbench.cli.chart import command as chart
 from rtbench.cli.measuring import result_directory
+from rtbench.links import packet_link
+from rtbench.system import doctor
+from rtbench.transports import registry
 from tests.builders import REFERENCE
 from tests.conftest import RTBENCH, Program
 
@@ -169,6 +172,19 @@ def test_doctor_looks_at_everything(rtbench: Program) -> None:
     assert done.returncode in (0, 4)
     assert {line.split()[0] for line in done.stdout.splitlines()} <= {"fine", "note", "trouble"}
     assert "timer" in done.stdout
+
+
+@pytest.mark.parametrize(("missing", "line"), [(None, "fine     packet link"), ("no Linux", "note     packet link")])
+def test_doctor_says_whether_there_is_a_packet_link(
+    missing: str | None, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(packet_link, "packet_link_missing", lambda: missing)
+    for module, checks in ((doctor, "examine"), (registry, "broken_servers")):
+        monkeypatch.setattr(module, checks, list)
+    assert run_program(["doctor"]) == 0
+    [said] = capsys.readouterr().out.splitlines()
+    assert said.startswith(line)
+    assert (missing or "blackhole") in said
 
 
 @pytest.mark.process

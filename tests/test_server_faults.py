@@ -9,12 +9,13 @@ import socket
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from rtbench.errors import UsageError
-from rtbench.plan.faults import parse_fault
+from rtbench.plan.faults import Evidence, parse_fault
 from rtbench.system import process
 from rtbench.system.meter import Meter
 from rtbench.system.tls import client_context
@@ -22,7 +23,7 @@ from rtbench.transports import registry
 from rtbench.transports.relay_log import ROW_BYTES
 from rtbench.trial import server_faults
 from rtbench.trial.lives import reserved_port
-from rtbench.trial.server_faults import Evidence, inject
+from rtbench.trial.server_faults import inject
 from rtbench.trial.server_process import Request, ServerProcess
 from rtbench.trial.servers import RunningServer, StartedServer
 
@@ -33,9 +34,11 @@ async def broken(server: RunningServer, text: str) -> Evidence:
     """Do a fault at once; what was seen of it must be near its time, and it must have happened."""
     fault, at_ns = parse_fault(text), time.monotonic_ns()
     evidence = await inject(server, fault, at_ns)
-    assert evidence.happened, evidence.seen
-    assert at_ns <= evidence.began_ns <= evidence.ended_ns - fault.for_s * 0.9e9
-    assert evidence.fault == fault
+    assert evidence.began_ns is not None, evidence.seen
+    assert evidence.ended_ns is not None, evidence.seen
+    assert at_ns <= evidence.began_ns < evidence.ended_ns
+    assert at_ns + fault.for_s * 1e9 <= evidence.ended_ns
+    assert (evidence.fault, evidence.planned_ns) == (str(fault), at_ns)
     return evidence
 
 
@@ -97,6 +100,26 @@ def test_the_load_over_two_lives_is_their_sum_without_the_start_of_the_second() 
     asyncio.run(main())
 
 
+@pytest.mark.process
+@posix
+def test_no_connection_is_lost_before_a_kill_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_faults, "_LOOK_EVERY_S", 0.05)  # clients notice before the end of the process is seen
+
+    async def main() -> None:
+        async with StartedServer("tcp", "embedded", restarts=1).running() as server:
+            address = urlsplit(server.url)
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            lost = asyncio.create_task(reader.read())
+            lost.add_done_callback(lambda _: lost_ns.append(time.monotonic_ns()))
+            evidence = await broken(server, "kill-server@0s for 1ms")
+            assert evidence.began_ns is not None
+            assert evidence.began_ns < lost_ns[0]
+            writer.close()
+
+    lost_ns: list[int] = []
+    asyncio.run(main())
+
+
 def unharmed(server: psutil.Process) -> None:
     """Stand in for a signal that does nothing."""
 
@@ -107,11 +130,11 @@ def test_a_freeze_that_did_not_happen_is_told(monkeypatch: pytest.MonkeyPatch) -
     async def main() -> Evidence:
         async with StartedServer("tcp", "embedded").running() as server:
             monkeypatch.setattr(psutil.Process, "suspend", unharmed)
-            monkeypatch.setattr(server_faults, "_SEEN_WITHIN_S", 0.01)
+            monkeypatch.setattr(server_faults, "SEEN_WITHIN_S", 0.01)
             return await inject(server, parse_fault("freeze-server@0s for 10ms"), time.monotonic_ns())
 
     evidence = asyncio.run(main())
-    assert not evidence.happened
+    assert evidence.began_ns is None
     assert "not stopped" in evidence.seen
 
 
@@ -127,11 +150,11 @@ def test_a_kill_that_did_not_happen_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
             monkeypatch.setattr(server.lives, "kill", nothing)
             monkeypatch.setattr(server.lives, "start", nothing)
-            monkeypatch.setattr(server_faults, "_SEEN_WITHIN_S", 0.01)
+            monkeypatch.setattr(server_faults, "SEEN_WITHIN_S", 0.01)
             return await inject(server, parse_fault("kill-server@0s for 10ms"), time.monotonic_ns())
 
     evidence = asyncio.run(main())
-    assert not evidence.happened
+    assert evidence.began_ns is None
     assert "not gone" in evidence.seen
 
 

@@ -97,15 +97,20 @@ def test_a_piece_is_a_segment_or_a_millisecond_of_the_line(rate_bps: float | Non
 
 @pytest.mark.process
 def test_a_round_trip_takes_what_is_asked_and_the_first_one_of_a_connection_twice_that() -> None:
+    async def new_ms(port: int) -> float:
+        began = time.monotonic_ns()
+        await round_trip_ms(await connected(port))
+        return (time.monotonic_ns() - began) / MS
+
     async def main() -> None:
         async with linked("rtt=30ms") as (_, port):
+            firsts = [await new_ms(port) for _ in range(3)]
             stream = await connected(port)
-            first = await round_trip_ms(stream)
+            await round_trip_ms(stream)
             others = [await round_trip_ms(stream) for _ in range(7)]
-            assert 60 <= first
-            assert min(others) >= 30
-            assert statistics.median(others) / 30 < 1.1
-            assert first / min(others) < 2.5
+            assert 60 <= min(firsts)
+            assert 1 <= min(others) / 30 < 1.2
+            assert min(firsts) / min(others) < 2.5
 
     asyncio.run(main())
 
@@ -126,7 +131,7 @@ def test_what_the_server_says_first_comes_after_two_round_trips() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_round_trips_vary_by_the_jitter_and_not_more() -> None:
     async def main() -> None:
         async with linked("rtt=10ms,jitter=8ms") as (_, port):
@@ -138,9 +143,11 @@ def test_round_trips_vary_by_the_jitter_and_not_more() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("connections", [1, 3])
-def test_all_connections_of_a_direction_share_its_rate(connections: int) -> None:
+@pytest.mark.parametrize(
+    ("connections", "tolerance"),
+    [pytest.param(3, 0.15, marks=pytest.mark.process), pytest.param(1, 0.05, marks=pytest.mark.alone)],
+)
+def test_all_connections_of_a_direction_share_its_rate(connections: int, tolerance: float) -> None:
     async def main() -> None:
         came: list[tuple[int, int]] = []
 
@@ -157,7 +164,7 @@ def test_all_connections_of_a_direction_share_its_rate(connections: int) -> None
             await asyncio.gather(*(reader.read() for reader, _ in streams))
         elapsed_s = (max(came)[0] - min(came)[0]) / 1e9
         bits = 8 * wire_bytes(sum(size for _, size in sorted(came)[1:]))
-        assert bits / elapsed_s == pytest.approx(8e6, rel=0.05)
+        assert bits / elapsed_s == pytest.approx(8e6, rel=tolerance)
 
     asyncio.run(main())
 
@@ -221,6 +228,22 @@ def test_a_client_that_does_not_read_stops_the_server() -> None:
 
 
 @pytest.mark.process
+def test_what_waits_for_a_slow_line_stops_the_client() -> None:
+    async def main() -> None:
+        async with linked("rtt=1ms,up=80kbit") as (link, port):
+            _, writer = await connected(port)
+            writer.write(bytes(10_000_000))
+            before, now = -1, 0
+            while now != before or not now:
+                before, now = now, (await link.counts())["up"]["bytes"]
+                await asyncio.sleep(0.02)
+            assert now < 500_000, "64 KiB, and one read"
+            writer.transport.abort()
+
+    asyncio.run(main())
+
+
+@pytest.mark.process
 def test_every_connection_of_the_relay_sends_at_once() -> None:
     async def main() -> None:
         async with linked("rtt=0ms") as (link, port):
@@ -243,11 +266,14 @@ def test_a_server_that_is_down_shows_as_a_reset_after_a_round_trip() -> None:
             reached = await link.reach(url)
             assert reached.startswith("ws://somebody@127.0.0.1:")
             assert reached.endswith("/topic?publish")
-            began = time.monotonic_ns()
-            reader, _writer = await connected(int(reached.split(":")[-1].split("/")[0]))
-            with pytest.raises(ConnectionResetError):
-                await reader.read()
-            assert 30 * MS <= time.monotonic_ns() - began < 59 * MS
+            taken_ns = []
+            for _ in range(3):
+                began = time.monotonic_ns()
+                reader, _writer = await connected(int(reached.split(":")[-1].split("/")[0]))
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+                taken_ns.append(time.monotonic_ns() - began)
+            assert 30 * MS <= min(taken_ns) < 60 * MS
 
     asyncio.run(main())
 
@@ -304,10 +330,12 @@ async def numbered(text: str) -> AsyncIterator[tuple[StreamLink, int, list[bytes
         yield link, port, heard, ends
 
 
-async def send_numbers(writer: asyncio.StreamWriter, count: int) -> list[bytes]:
-    numbers = [b"%04d" % number for number in range(count)]
-    for number in numbers:
-        writer.write(number)
+async def send_numbers(writer: asyncio.StreamWriter, until_ns: int) -> list[bytes]:
+    """Send a number every two milliseconds until a time, or until the connection is reset."""
+    numbers: list[bytes] = []
+    while time.monotonic_ns() < until_ns and not writer.is_closing():
+        numbers.append(b"%04d" % len(numbers))
+        writer.write(numbers[-1])
         await asyncio.sleep(0.002)
     return numbers
 
@@ -321,23 +349,25 @@ async def until(holds: Callable[[], object]) -> None:
 @pytest.mark.process
 def test_a_cut_resets_both_ends_and_drops_what_is_under_way_and_new_connections_are_taken_at_once() -> None:
     async def main() -> None:
-        async with numbered("rtt=40ms") as (link, port, heard, ends):
+        async with numbered("rtt=60ms") as (link, port, heard, ends):
             reader, writer = await connected(port)
-            at_ns = time.monotonic_ns() + 100 * MS
+            sending = asyncio.create_task(send_numbers(writer, 2**63))
+            await until(lambda: heard)
+            at_ns = time.monotonic_ns() + 30 * MS
             await link.plan({at_ns: parse_fault("cut@1s")})
-            sending = asyncio.create_task(send_numbers(writer, 40))
             with pytest.raises(ConnectionResetError):
                 await reader.read()
             seen_ns = time.monotonic_ns()
+            numbers = await sending
             await until(lambda: ends)
             assert ends == [ConnectionResetError]
-            await sending
             (done,) = await link.done()
-            assert at_ns <= done.began_ns <= done.ended_ns <= seen_ns + MS
+            assert at_ns <= done.began_ns <= min(done.ended_ns, seen_ns)
             assert done.fault == "cut@1s"
             assert done.counts["connections_reset"] == 1
             assert done.counts["bytes_discarded"] > 0
-            assert len(heard) < 40
+            assert len(heard) < len(numbers)
+            assert heard == numbers[: len(heard)]
             _, again = await connected(port)
             again.write(b"more")
             await until(lambda: heard[-1] == b"more")
@@ -350,21 +380,22 @@ def test_a_stall_holds_everything_and_loses_nothing() -> None:
     async def main() -> None:
         async with numbered("rtt=10ms") as (link, port, heard, ends):
             _, writer = await connected(port)
-            at_ns = time.monotonic_ns() + 60 * MS
+            sending = asyncio.create_task(send_numbers(writer, time.monotonic_ns() + 250 * MS))
+            await until(lambda: heard)
+            at_ns = time.monotonic_ns() + 10 * MS
             await link.plan({at_ns: parse_fault("stall@1s for 100ms")})
-            sending = asyncio.create_task(send_numbers(writer, 40))
-            await until(lambda: time.monotonic_ns() > at_ns + 30 * MS)
+            await until(lambda: time.monotonic_ns() > at_ns + 20 * MS)
+            await link.counts()  # by then this process has read what came before
             before = list(heard)
             _, other = await connected(port)  # its SYN is held, too
             other.write(b"more")
             await until(lambda: time.monotonic_ns() > at_ns + 90 * MS)
             assert heard == before
             numbers = await sending
-            await until(lambda: len(heard) == 41)
+            await until(lambda: len(heard) == len(numbers) + 1)
             assert [number for number in heard if number != b"more"] == numbers
-            assert time.monotonic_ns() >= at_ns + 110 * MS
             (done,) = await link.done()
-            assert done.ended_ns - done.began_ns >= 100 * MS
+            assert done.ended_ns >= at_ns + 100 * MS
             assert done.counts["bytes_held"] > 0
             assert ends == []
 
@@ -376,10 +407,10 @@ def test_discarding_loses_what_is_sent_meanwhile_and_resets_at_its_end() -> None
     async def main() -> None:
         async with numbered("rtt=10ms") as (link, port, heard, ends):
             reader, writer = await connected(port)
-            at_ns = time.monotonic_ns() + 80 * MS
-            await link.plan({at_ns: parse_fault("discard@1s for 60ms")})
-            await send_numbers(writer, 10)
-            await until(lambda: len(heard) == 10)
+            writer.write(b"kept")
+            await until(lambda: heard)
+            at_ns = time.monotonic_ns() + 10 * MS
+            await link.plan({at_ns: parse_fault("discard@1s for 100ms")})
             await until(lambda: time.monotonic_ns() > at_ns + 10 * MS)
             writer.write(b"lost")
             new_reader, new_writer = await connected(port)
@@ -387,9 +418,9 @@ def test_discarding_loses_what_is_sent_meanwhile_and_resets_at_its_end() -> None
             for each in (reader, new_reader):
                 with pytest.raises(ConnectionResetError):
                     await each.read()
-            assert time.monotonic_ns() >= at_ns + 60 * MS
+            assert time.monotonic_ns() >= at_ns + 100 * MS
             await until(lambda: ends)
-            assert b"lost" not in heard
+            assert heard == [b"kept"]
             (done,) = await link.done()
             assert done.counts == {"connections_reset": 2, "bytes_discarded": 8}
             assert (await link.counts())["up"]["discarded"] == 8

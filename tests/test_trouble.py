@@ -98,7 +98,11 @@ def test_a_stopped_run_keeps_what_it_has(rtbench: Program, number: signal.Signal
 
 @pytest.mark.parametrize(("options", "command"), SERVERS)
 @pytest.mark.process
-def test_sigkill_leaves_a_result_and_no_process(rtbench: Program, options: tuple[str, ...], command: str) -> None:
+def test_sigkill_leaves_a_result_and_no_process(
+    rtbench: Program, tmp_path: Path, options: tuple[str, ...], command: str
+) -> None:
+    (temporary := tmp_path / "temporary").mkdir()
+    rtbench.environment["TMPDIR"] = str(temporary)
     process = rtbench.start("run", *options, *LONG)
     out = rtbench.directory / "out"
     assert until(lambda: _measured_trials(out) == 1)
@@ -106,6 +110,7 @@ def test_sigkill_leaves_a_result_and_no_process(rtbench: Program, options: tuple
     process.kill()
     process.communicate()
     assert until(lambda: rtbench.processes() == [], within_s=10.0), rtbench.processes()
+    assert list(temporary.iterdir()) == []
     assert _described(out)["status"] == "incomplete"
     assert rtbench("export", "out").returncode == 0
 

@@ -16,6 +16,7 @@ import rtbench as package
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.metrics import summary_row
 from rtbench.analysis.verdict import CHECKS, INVALID, SUSPECT, VALID, Finding, judge
+from rtbench.plan.faults import Evidence
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
 from rtbench.result.report import overview, remarks
@@ -79,6 +80,13 @@ def stray(deliveries: int) -> Measured:
     return replace(more, deliveries=replace(more.deliveries, sequence=foreign))
 
 
+def unanswered(publishes: int) -> Measured:
+    """A trial in which the last publishes had no answer; the others had one, or the transport has none."""
+    whole = trial()
+    done_ns = np.where(np.arange(COUNT) < COUNT - publishes, whole.publishes.done_ns, 0)
+    return replace(whole, publishes=replace(whole.publishes, done_ns=done_ns))
+
+
 RETRANSMITTED = replace(WIRE, retransmitted_bytes=1448)
 RISING = np.repeat(np.arange(COUNT) * 10.0, 10)  # milliseconds, by as many as go by
 FROZEN = np.where((0 <= np.repeat(np.arange(COUNT) * 10.0 - 700, 10)) & (RISING < 1100), 1100 - RISING, 1.0)
@@ -88,6 +96,9 @@ HEAP = np.where(np.arange(COUNT * 10) % 10 == 0, 41.0, 1.0)
 SOME_LATE = np.where(np.arange(COUNT) % 40 == 0, 1.5, 0.1)  # five of them
 TRIPPED = [
     ("a failed trial", [trial(), trial(error="the server died")], INVALID, "1 of 2 trials failed: the server died"),
+    ("a link that is another", [trial(link_wrong="the link lost 3 of 3 pings")], INVALID, "in 1 of 1 trials: the link lost 3 of 3 pings"),
+    ("a fault that nobody saw", [trial(faults=(Evidence("cut@1s", 10**9, None, None, "pings went on"),))], INVALID, "'cut@1s' was not seen: pings went on"),
+    ("a fault that came late", [trial(faults=(Evidence("cut@1s", 10**9, 1_021_000_000, None, "pings paused"),))], INVALID, "'cut@1s' was seen 21 ms late: pings paused"),
     ("an overload", [trial(unfinished=20)], INVALID, "overload: 90% of the offered rate was achieved"),
     ("a pace that is not kept", [trial(pace=0.4)] * 2, INVALID, "40% of the offered rate was achieved"),
     ("a client short of CPU", [trial(client_cpu=0.93)], INVALID, "a client process used 93% of a core"),
@@ -99,6 +110,7 @@ TRIPPED = [
     ("duplicates", [repeated(20)], SUSPECT, "messages were delivered more than once: 20 deliveries"),
     ("corrupt messages", [spoiled(200)], INVALID, "messages were corrupt: 200 deliveries"),
     ("foreign messages", [stray(4)], SUSPECT, "foreign messages were delivered: 4 deliveries"),
+    ("unknown fates", [unanswered(3), trial()], SUSPECT, "the fate of publishes is unknown: 3 of 400 had no answer at the end"),
     ("a freeze of 95 ms in each trial", [trial(PAUSED)] * 5, SUSPECT, "stood still"),
     ("one slow trial of five", [trial()] * 4 + [trial(pace=0.76)], INVALID, "76% of the offered rate was achieved in a trial"),
     ("medians that alternate", [trial(1.0), trial(3.0)] * 2 + [trial(1.0)], SUSPECT, "the trials differ: medians 1, 3, 1, 3, 1 ms"),

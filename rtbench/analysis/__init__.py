@@ -5,6 +5,7 @@ measured.py     a trial with its counts and samples, and the values computed fro
 ledger.py       what happened to every message: delivered, lost, duplicated ...
 statistics.py   percentiles, means and ratios with their intervals over trials
 disturbance.py  what outside spoiled a trial, and which trials figures are computed from
+link_check.py   whether a link is the network that was asked for
 layers.py       the bytes by layer, hop and direction, measured and predicted
 age.py          age of information
 metrics.py      every column of summary.csv and trials.csv; latencies.py and costs.py have those of time and of cost,
@@ -12,7 +13,8 @@ metrics.py      every column of summary.csv and trials.csv; latencies.py and cos
 regimes.py      bytes, requests and age at busy and at sparse update rates
 steady.py       what formats and laws predict at any update rate
 ranking.py      the order of the variants, and what makes up the differences
-outages.py      how long clients took to notice a fault, and to recover
+course.py       what happened over the time of a trial: deliveries, messages under way, losses
+outages.py      how long clients took to notice a fault, and to recover; recovery.py has the columns
 idle.py         counts and metrics of idle connections
 verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed

@@ -48,6 +48,12 @@ class Measured:
         """The counts of all messages that were due after the warm-up."""
         return self._accounted[0]
 
+    @property
+    def unanswered(self) -> int:
+        """The number of measured publishes that were sent and had no answer at the end: nobody knows their fate."""
+        p = self.publishes
+        return int(((p.sent_ns > 0) & (p.done_ns == 0) & (p.due_ns >= self._since_ns)).sum())
+
     @cached_property
     def messages(self) -> int:
         """The number of measured messages that reached a subscriber; the deliveries of one message share its fate."""

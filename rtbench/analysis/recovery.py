@@ -45,6 +45,11 @@ def _slowest_ms(group: Group) -> float | None:
     return max(_recover_ns(group), default=0) / 1e6 or None
 
 
+def _reconnect_bytes(group: Group) -> int | None:
+    spent = [outage.wire_bytes for trial in group.trials for outage in trial.counts.outages]
+    return None if None in spent else sum(each for each in spent if each is not None)
+
+
 RECOVERY = (
     Metric(
         "outages",
@@ -78,5 +83,12 @@ RECOVERY = (
         "integer",
         "attempts to connect again",
         lambda g: sum(outage.attempts for trial in g.trials for outage in trial.counts.outages),
+    ),
+    Metric(
+        "reconnect_wire_bytes",
+        "integer",
+        "IP bytes of these attempts, until the client was connected and subscribed again; those of polling and "
+        "long-polling are part of the next request",
+        _reconnect_bytes,
     ),
 )

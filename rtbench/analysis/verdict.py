@@ -169,8 +169,17 @@ def in_the_sparse_part(row: Row, sparse: Trials) -> list[Finding]:
     """Find failed trials and the fate of messages in the sparse part, whose latencies are not judged."""
     ledger = sum((trial.ledger for trial in sparse if not trial.counts.error), start=Ledger())
     row = {**row, **asdict(ledger)}
-    found = [check(row, sparse) for check in (failed_trials, losses, duplicates, corruption, foreign)]
+    found = [check(row, sparse) for check in (failed_trials, losses, duplicates, corruption, foreign, unknown_fates)]
     return [replace(finding, cause=f"{finding.cause} in the sparse part") for finding in found if finding]
+
+
+def unknown_fates(row: Row, trials: Trials) -> Finding | None:
+    """Find publishes that had no answer at the end, where the transport or the socket gives one."""
+    count = sum(trial.unanswered for trial in trials)
+    if not count:
+        return None
+    seen = f"{count:,} of {row['published']:,} had no answer at the end: the server may have them, or not"
+    return Finding(SUSPECT, "the fate of publishes is unknown", seen, "lower --rate, or give a longer --drain")
 
 
 def not_achieved(row: Row, trials: Trials) -> Finding | None:
@@ -415,6 +424,7 @@ CHECKS = (
     duplicates,
     corruption,
     foreign,
+    unknown_fates,
     not_achieved,
     busy_generator,
     starved_server,

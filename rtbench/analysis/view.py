@@ -73,6 +73,10 @@ class Comparison(Protocol):
         """The conditions of the measurement, as phrases."""
 
     @property
+    def between(self) -> list[str]:
+        """What lies between clients and server, in phrases."""
+
+    @property
     def precision(self) -> Precision | None:
         """The requested precision, and how far each variant is from it; None if none was requested."""
 

@@ -38,7 +38,7 @@ def latency_through_fault(result: Comparison, preset: Preset) -> Chart:
     low, high = span([float(latencies[latencies > 0].min()), float(latencies.max())])
     plain_log(page.axes, "y", low, high * (high / low) ** 0.05)
     handles = [_points(page, variant, course, high) for variant, course in courses.items()]
-    page.axes.set_xlim(0, _end_s(trials))
+    page.axes.set_xlim(0, _schedule_s(trials))
     page.grid("both")
     page.name_axes("due time, s after the start of the trial", "latency, ms (log)")
     notes = [
@@ -57,7 +57,8 @@ def messages_through_fault(result: Comparison, preset: Preset) -> Chart:
     trials = _trials(result, name)
     courses = {variant: course_of(trial) for variant, trial in trials.items()}
     page = Page(result, preset)
-    end_s = _end_s(trials)
+    last_s = max(float(course.received_s.max(initial=0)) for course in courses.values())
+    end_s = max(last_s, _schedule_s(trials))
     handles: list[Artist] = []
     for number, (variant, course) in enumerate(courses.items()):
         look = page.look(next(v for v in result.variants if v.name == variant))
@@ -105,8 +106,8 @@ def _trials(result: Comparison, name: str) -> dict[str, Measured]:
     return found
 
 
-def _end_s(trials: Mapping[str, Measured]) -> float:
-    return max(max(trial.workload.schedule_ns / 1e9, trial.counts.wall_s) for trial in trials.values())
+def _schedule_s(trials: Mapping[str, Measured]) -> float:
+    return max(trial.workload.schedule_ns for trial in trials.values()) / 1e9
 
 
 def _points(page: Page, variant: str, course: Course, lost_at: float) -> Artist:

@@ -13,9 +13,9 @@ async def a_session_to_resume_continues_after_the_last_message_and_has_what_was_
     async with relaying(subject) as relay:
         publisher = await relay.connect()
         async with relay.connection(session) as first:
-            stream = await first.subscribe("topic")
+            left = await first.subscribe("topic")
             await publisher.publish("topic", b"before")
-            expect_messages([(await anext(stream))[1]], [b"before"])
+            expect_messages([(await anext(left))[1]], [b"before"])
         acknowledged = [await publisher.publish("topic", payload) for payload in numbered(5, "meanwhile ")]
         async with relay.connection(session) as second:
             stream = await second.subscribe("topic")

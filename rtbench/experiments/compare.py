@@ -18,7 +18,7 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from rtbench.analysis import conditions
 from rtbench.errors import ResultError, UsageError
@@ -26,6 +26,7 @@ from rtbench.experiments import load
 from rtbench.experiments.runner import Note
 from rtbench.experiments.together import trial_of, trials_of
 from rtbench.links.choice import link_kind
+from rtbench.links.link import PACKET, STREAM
 from rtbench.plan.faults import LINK, SERVER
 from rtbench.plan.network import LOOPBACK
 from rtbench.plan.settings import Given, Setting, faults_of, reconnect_of, resolve, sparse_workloads, workload_of
@@ -172,7 +173,7 @@ class Compare:
 
 
 def _refuse_to_break(settings: Mapping[str, Given]) -> None:
-    """Refuse faults of a server that rtbench did not start, and links to it: it is not in their namespaces."""
+    """Refuse faults of a server that rtbench did not start."""
     for fault in faults_of(settings):
         if fault.breaks == SERVER:
             raise UsageError(f"--fault '{fault}' breaks a server that rtbench starts; leave out --url")
@@ -185,7 +186,14 @@ def _over_links(variants: Sequence[Variant], settings: Mapping[str, Given]) -> l
         UsageError: no link does what is asked for.
     """
     faults = faults_of(settings)
-    kind = link_kind(settings["link"].value, [v.network for v in variants], faults)
+    asked = settings["link"].value
+    if settings["url"].value is not None and any(v.network != LOOPBACK for v in variants):
+        if asked == PACKET:
+            raise UsageError(
+                "--link packet needs a server that rtbench starts, in a network of its own; leave out --url"
+            )
+        asked = STREAM
+    kind = link_kind(asked, [v.network for v in variants], faults)
     broken = any(fault.breaks == LINK for fault in faults)
     return [replace(v, link=kind if broken or v.network != LOOPBACK else LOOPBACK) for v in variants]
 
@@ -224,6 +232,7 @@ def plans(
                 value["seed"],
                 value["tls"],
                 url,
+                value["drain"],
                 faults=tuple(faults_of(settings)),
                 reconnect=reconnect_of(variant.reconnect, settings),
             )
@@ -264,14 +273,20 @@ def check_same(result: Comparison, settings: Mapping[str, Given]) -> None:
         raise ResultError(f"this rtbench cannot measure the same: {error}") from error
     now = {v.name: dict(v.options) for v in variants}
     before = {v.name: dict(v.options) for v in result.variants}
+    defaults = {v.name: registry.client(v.transport, v.client).defaults for v in variants}
     differing = (
         [] if list(now) == list(before) else [f"the result has {', '.join(before)}, measured would be {', '.join(now)}"]
     )
     for name, options in before.items():
-        if name in now and now[name] != options:
+        if name in now and not _agree(options, now[name], defaults[name]):
             differing.append(f"{name} had the options {options}, measured would be {now[name]}")
     for name, value in asdict(result.workload).items():
         if asked[name] != value:
             differing.append(f"the result has {name} {value}, measured would be {asked[name]}")
     if differing:
         raise ResultError(f"this rtbench cannot measure the same: {differing[0]}")
+
+
+def _agree(before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:
+    """Whether options are the same; one that a result does not have, since it is newer, counts with its default."""
+    return {**defaults, **before} == now if before.keys() <= now.keys() else False

@@ -7,7 +7,7 @@ Each packet goes through four steps:
    product (2 x rate x round-trip time), and at least 64 KiB. A packet that does not fit is dropped.
 3. It occupies the line for 8 x size / rate seconds.
 4. It travels for half of the round-trip time, +- half of the jitter (uniform). It never overtakes an earlier packet:
-   if it would, it is due together with that one. So packets that come closely together are delayed more on average.
+   if it would, it arrives together with that one. So packets that come closely together are delayed more on average.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DelayQueue(Generic[T]):
         self._jitter_ns = 1e9 * network.jitter_s
         self._ns_per_byte = 8e9 / bps if bps else 0.0
         self._longest_wait_ns = self._ns_per_byte * line_bytes(network.rtt_s, bps) if bps else 0.0
-        self._line_free_ns = self._last_due_ns = 0
+        self._line_free_ns = 0
         self._waiting: deque[tuple[int, T]] = deque()
         self._packets = self._bytes = self._lost = self._overflowed = 0
 
@@ -61,13 +61,12 @@ class DelayQueue(Generic[T]):
             self._line_free_ns = sent_ns
         due_ns = sent_ns + self._least_delay_ns
         if self._jitter_ns:
-            due_ns = max(due_ns + int(self._jitter_ns * self._delays.random()), self._last_due_ns)
-            self._last_due_ns = due_ns
+            due_ns += int(self._jitter_ns * self._delays.random())
         self._waiting.append((due_ns, packet))
 
     @property
     def due_ns(self) -> int:
-        """When the next packet arrives; `NEVER_NS` if none is on its way."""
+        """When the first packet arrives; `NEVER_NS` if none is on its way. Those behind it wait for it."""
         return self._waiting[0][0] if self._waiting else NEVER_NS
 
     def take(self, now_ns: int, at_most: int = sys.maxsize) -> list[T]:

@@ -22,7 +22,7 @@ from rtbench.links.packet_faults import KINDS
 from rtbench.plan.faults import Fault
 from rtbench.plan.network import Network
 
-_RELAY = (sys.executable, "-P", "-m", "rtbench.links.packet_relay")  # -P: no import from the working directory
+RELAY = (sys.executable, "-P", "-m", "rtbench.links.packet_relay")  # -P: no import from the working directory
 _ANSWER_WITHIN_S = 10.0
 _END_WITHIN_S = 2.0
 
@@ -74,7 +74,7 @@ async def packet_link(network: Network, seed: str) -> AsyncIterator[Link]:
         TrialError: this system has no packet link; `packet_link_missing` says so beforehand.
     """
     process = await asyncio.create_subprocess_exec(
-        *_RELAY,
+        *RELAY,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -95,7 +95,7 @@ def packet_link_missing() -> str | None:
         return "the packet link needs Linux"
     try:
         done = subprocess.run(
-            _RELAY,
+            RELAY,
             input=_line(_request(Network(), "")),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -11,7 +11,6 @@ import select
 import socket
 import time
 from contextlib import suppress
-from importlib import import_module
 from threading import Event, Thread
 from typing import Any
 
@@ -34,9 +33,10 @@ class Probe:
 
     def enter(self, user: str, network: str) -> dict[str, Any]:
         """Be in namespaces from now on; the first thing that is asked, since a thread cannot."""
-        from rtbench.links.link import Namespaces
+        from rtbench.links.link import Namespaces  # here, since few links have them
+        from rtbench.links.namespaces import enter
 
-        import_module("rtbench.links.namespaces").enter(Namespaces(user, network))  # here, since few links have them
+        enter(Namespaces(user, network))
         return {}
 
     def listen(self, host: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ settings.py   every option, with its type, default and help
 values.py     how a value is read, and its limits
 workload.py   how many publishers and subscribers, which topics, which rate and size
 schedule.py   when each message is due
+network.py    what lies between clients and server
+faults.py     what is broken on purpose, and the evidence that it was
 reconnect.py  what a client does when its connection is lost
 payload.py    the content of every message
 variant.py    a transport with its server, its client and its options

@@ -19,6 +19,7 @@ class Outage:
 
     `lost_ns` is when the client noticed, `back_ns` when it was connected (and subscribed) again, 0 if it never was.
     `attempts` is how often it tried; `resumed` whether it continued where it was. `planned`: it left on purpose.
+    `wire_bytes` is what the attempts took at the IP layer, until the last had the subscription; None if not known.
     """
 
     role: str
@@ -28,6 +29,7 @@ class Outage:
     attempts: int = 0
     resumed: bool = False
     planned: bool = False
+    wire_bytes: int | None = 0
 
 
 def _no_stamps() -> NDArray[np.int64]:

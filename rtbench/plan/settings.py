@@ -195,6 +195,14 @@ SETTINGS = {
         make_setting("payload", int, 100, "BYTES", "size of a message, its 39-byte header included"),
         make_setting("duration", "time", 0.5, "TIME", "measured part of a trial"),
         make_setting("warmup", "time", 0.3, "TIME", "first part of a trial, left out of latencies and counts"),
+        make_setting(
+            "drain",
+            "time",
+            None,
+            "TIME",
+            "time without a new delivery after which the missing ones count as lost",
+            shown_default="2s, longer for polling",
+        ),
         make_setting("trials", int, 5, "N", "trials of each variant, each in new processes"),
         make_setting(
             "precision",

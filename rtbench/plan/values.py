@@ -68,6 +68,7 @@ LIMITS = {
     "rtt": Limits(0.02, 2.0, "s"),
     "keep_alive": Limits(0, 3600.0, "s", above=True),
     "warmup": Limits(0, _WEEK_S, "s"),
+    "drain": Limits(0.5, _WEEK_S, "s"),  # subscribers tell four times a second how much they have
     "trials": Limits(1, MOST_TRIALS),
     "most_trials": Limits(1, MOST_TRIALS),
     "precision": Limits(0.001, 0.99, "%"),

@@ -227,19 +227,20 @@ class Comparison(Result[Measured]):
             f"{w.rate_hz:g} messages/s each ({w.arrivals})",
             f"{w.payload_bytes}-byte payload",
             f"{counted(self.blocks, 'trial')} of {format_seconds(w.duration_s)}",
-            *self._networks(),
-            *(f"fault {fault}" for fault in faults_of(self.settings)),
+            *self.between,
         ]
 
-    def _networks(self) -> list[str]:
-        """Return what lies between clients and server, with the kind of link that emulates it, and TLS."""
+    @property
+    def between(self) -> list[str]:
+        """What lies between clients and server, in phrases: networks, the kind of link, TLS, and the faults."""
         here = str(self.environment.get("link", "unknown link"))
         names = dict.fromkeys(v.network for v in self.variants)
         kinds = {v.link for v in self.variants} - {LOOPBACK}
+        faults = [f"fault {fault}" for fault in faults_of(self.settings)]
         if not kinds:
-            return [here]
+            return [here, *faults]
         found = [f"network {network_shown(name)}" for name in names]
-        return [*found, f"{' and '.join(sorted(kinds))} link{here.removeprefix(LOOPBACK)}"]
+        return [*found, f"{' and '.join(sorted(kinds))} link{here.removeprefix(LOOPBACK)}", *faults]
 
     # samples
 

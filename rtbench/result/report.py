@@ -6,9 +6,12 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rtbench.analysis import ranking
 from rtbench.analysis.disturbance import counted, disturbance
 from rtbench.analysis.verdict import INVALID
+from rtbench.plan.network import LOOPBACK, network_shown
 from rtbench.table import LEAST_WIDTH, WIDTH, Table, significant
 from rtbench.units import plain
 from rtbench.wire.traffic import REPORTED_DIFFERENCE_PERCENT
@@ -76,12 +79,37 @@ def report(result: Comparison, width: int = WIDTH) -> str:
         for remark in remarks(row):
             lines.append(_hanging(" " * longest, remark, width))
     for said in (
+        [*_links(result), *_faults(result)],
         [*_causes(result), *_disturbances(result)],
         [*ranking.sentences(result), *ranking.bytes_sentences(result)],
         result.precision.sentences() if result.precision is not None else [],
     ):
         lines += [""] * bool(said) + [_paragraph(text, width) for text in said]
     return "\n".join(lines)
+
+
+def _links(result: Comparison) -> Iterator[str]:
+    """Yield what was measured of each emulated network, over its trials."""
+    for network in dict.fromkeys(v.network for v in result.variants if v.link != LOOPBACK):
+        names = {v.name for v in result.variants if v.network == network}
+        counts = [t.counts for t in result.trials if t.counts.variant in names and t.counts.link_rtt_ms is not None]
+        if not counts:
+            continue
+        seen = [f"round trip {significant(float(np.median([c.link_rtt_ms for c in counts])))} ms"]
+        losses = [c.link_loss for c in counts if c.link_loss is not None]
+        seen += [f"{100 * float(np.mean(losses)):.2g} % of the pings lost"] if losses else []
+        for way, rates in (("down", [c.link_down_bps for c in counts]), ("up", [c.link_up_bps for c in counts])):
+            if known := [bps for bps in rates if bps is not None]:
+                seen.append(f"{significant(float(np.median(known)) / 1e6)} Mbit/s {way}")
+        yield f"Measured before the trials over {network_shown(network)}: {', '.join(seen)} (medians)."
+
+
+def _faults(result: Comparison) -> Iterator[str]:
+    """Yield what was seen of each fault, in the first trial that had it."""
+    seen = {e.fault: e for trial in reversed(result.trials) for e in trial.counts.faults}
+    for evidence in sorted(seen.values(), key=lambda e: e.planned_ns):
+        if evidence.began_ns is not None:
+            yield f"Fault {evidence.fault}: seen at {evidence.began_ns / 1e9:.3f} s; {evidence.seen}."
 
 
 def _causes(result: Comparison) -> Iterator[str]:
@@ -117,6 +145,14 @@ def remarks(row: Mapping[str, Any]) -> Iterator[str]:
             f"messages waited for their turn, because of the in-flight limit: p99 is {significant(due)} ms from due to "
             f"received, and {significant(sent)} ms from sent to received, as a closed-loop tool would report it"
         )
+    if row["recover_p50_ms"] is not None:
+        yield (
+            f"after a fault, subscribers noticed in {significant(row['detect_p50_ms'])} ms that their connection was "
+            f"lost, and had messages again after {significant(row['recover_p50_ms'])} ms (medians; the longest "
+            f"{significant(row['recover_max_ms'])} ms)"
+        )
+    if row["unrecovered"]:
+        yield f"{row['unrecovered']} subscribers lost their connection to a fault and received nothing after it"
     percent = row["above_tcp_difference_percent"]
     if percent is not None and abs(percent) > REPORTED_DIFFERENCE_PERCENT:
         yield _prediction_remark(row, percent)
@@ -162,7 +198,7 @@ def _conditions(result: Comparison, lost: Sequence[str], width: int) -> str:
         f"{w.pattern}, {w.publishers} publisher{'s' * (w.publishers > 1)}, {w.subscribers} subscriber"
         f"{'s' * (w.subscribers > 1)}, {w.rate_hz:g} messages/s each ({w.arrivals}), {w.payload_bytes} bytes, "
         f"{w.duration_s:g} s after {w.warmup_s:g} s of warm-up; {trials} trial{'s' * (trials > 1)}; "
-        f"{result.environment['link']}; {_implementations(result)}."
+        f"{', '.join(result.between)}; {_implementations(result)}."
     )
     text += (
         " net+srv: median from due to the receive stamp of the kernel, in ms, with its 95 % interval; app: median "

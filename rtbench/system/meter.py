@@ -14,8 +14,9 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import finalize
 
@@ -94,6 +95,26 @@ def _direction(carried: int, segments: int, acks: int, header: int, tls: RecordS
     )
 
 
+_noted: ContextVar[list[MeteredSocket] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting_sockets() -> Iterator[list[MeteredSocket]]:
+    """Note the sockets that this task opens meanwhile, and those of tasks that it starts."""
+    noted: list[MeteredSocket] = []
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
+def bytes_so_far(sockets: Iterable[MeteredSocket]) -> int | None:
+    """Return what went over sockets at the IP layer, also if they are closed; None if the kernel does not tell."""
+    wires = [read_wire(sock) or sock.last for sock in sockets]
+    return None if _TCP_INFO is None else sum(wire.ip_bytes for wire in wires)
+
+
 class MeteredSocket(socket.socket):
     """A TCP socket that gives its counts to the meter when it is closed, and records when the last read data arrived.
 
@@ -103,6 +124,7 @@ class MeteredSocket(socket.socket):
 
     meter: Meter | None = None
     arrived_ns = 0
+    last = Wire()  # its counts when it was closed
 
     def stamp(self) -> None:
         """Ask the kernel for the receive time of each read (Linux only)."""
@@ -217,6 +239,8 @@ class Meter:
         sock.stamp()
         sock.meter = self
         self._open[sock] = Wire()
+        if (noted := _noted.get()) is not None:
+            noted.append(sock)
         return sock
 
     async def connect(self, host: str, port: int) -> MeteredSocket:
@@ -241,7 +265,10 @@ class Meter:
 
     def forget(self, sock: AnySocket) -> None:
         """End sending on a connection that is about to be closed; count it until both ends are closed."""
-        last = self._open.pop(sock, Wire())
+        last = read_wire(sock) or self._open.get(sock, Wire())
+        self._open.pop(sock, None)
+        if isinstance(sock, MeteredSocket):
+            sock.last = last
         try:
             seen = _another_descriptor(sock)
         except OSError:

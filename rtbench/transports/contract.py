@@ -117,7 +117,7 @@ class Client:
             second are published on its topic; with `predict` it gives the bytes at any update rate. Default: it sends
             no requests.
         drain_timeout_s(**options): how long a trial waits, after the last delivery, for those that are still missing,
-            in seconds; default: `DRAIN_TIMEOUT_S`.
+            in seconds, unless the user gives `--drain`; default: `DRAIN_TIMEOUT_S`.
 
     `resumes` says whether `connect` takes a `session` (`rtbench.transports.session`). Without one (None) a client does
     what it always does. With one, it does not connect again by itself: rtbench calls `connect` again with the same

@@ -18,6 +18,7 @@ from rtbench.plan.records import Outage
 from rtbench.wire.tcp import Wire
 
 DELIVERY = Struct(f"=qqi{HEADER_BYTES}s")  # a row of `SubscriberRecord`
+SETTLE_S = 0.2  # the next duplicate may come later than the last message; a quarter of it passes anyway until `stop`
 TIMES_BYTES = calcsize("=qq")  # what stands in a row before the subscriber and the header
 
 
@@ -62,6 +63,7 @@ class SubscriberPlan(ProcessPlan):
 
     `probes[i]` is how many readiness probes it must receive before the trial starts, `expected` the number of
     deliveries to all of them together. `schedule_ns` is the length of the schedule: requests count until it ends.
+    Duplicates are recorded until `settle_s` after the last delivery there was at the step `stop`.
     `offline` are those that leave on purpose: (i, at_ns after the start, for_ns); this needs a `reconnect`.
     """
 
@@ -71,6 +73,7 @@ class SubscriberPlan(ProcessPlan):
     expected: int
     payload_bytes: int
     schedule_ns: int = 0
+    settle_s: float = SETTLE_S
     offline: list[tuple[int, int, int]] = field(default_factory=list)
 
 
@@ -143,6 +146,11 @@ class SubscriberRecord:
 
     def __len__(self) -> int:
         return len(self.rows) // DELIVERY.size
+
+    @property
+    def last_received_ns(self) -> int:
+        """When the last delivery was received; 0 without one."""
+        return int(DELIVERY.unpack_from(self.rows, len(self.rows) - DELIVERY.size)[0]) if self.rows else 0
 
 
 @dataclass

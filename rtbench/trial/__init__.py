@@ -6,6 +6,7 @@ merging.py         the records of all processes as one, on one clock; counting.p
 coordinator.py     leads any number of client processes; control.py is the channel between
 servers.py         where the server comes from; lives.py ends it and starts it again
 server_process.py  a server in a process of its own; server_process_main.py is what runs there
+breaking.py        does the faults of a trial, and collects their evidence
 server_faults.py   restarts, kills and freezes the server, with evidence
 publisher.py       a publisher process; pacer.py calls it when a message is due
 subscriber.py      a subscriber process

@@ -19,7 +19,7 @@ from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
-from rtbench.transports.records import PublisherPlan, SubscriberPlan
+from rtbench.transports.records import SETTLE_S, PublisherPlan, SubscriberPlan
 from rtbench.trial.phase import STARTING_S, Course, closing_s, connecting_s, probing_s, return_within_s
 
 ProcessPlans = Mapping[str, PublisherPlan | SubscriberPlan]
@@ -30,9 +30,11 @@ class TrialPlan:
     """One trial: what is measured, and by how many processes.
 
     `block` is the round of the comparison that it belongs to. `url` is the server's where one runs already; else one is
-    started, with `tls` over TLS. The control channel listens on `control_host`. Each step of the set-up may take
-    `set_up_within_s`, and longer with many subscribers. `faults` are done at their times, in order. `reconnect` is what
-    clients do when a connection is lost; None: that is an error of the trial.
+    started, with `tls` over TLS. `drain_s` is how long without a delivery means that no more will come, None for what
+    the client of the transport says; subscribers record for `settle_s` after the last one. The control channel listens
+    on `control_host`. Each step of the set-up may take `set_up_within_s`, and longer with many subscribers. `faults`
+    are done at their times, in order. `reconnect` is what clients do when a connection is lost; None: that is an error
+    of the trial.
     """
 
     index: int
@@ -42,6 +44,8 @@ class TrialPlan:
     seed: int
     tls: bool = False
     url: str | None = None
+    drain_s: float | None = None
+    settle_s: float = SETTLE_S
     publisher_processes: int = 1
     subscriber_processes: int = 1
     control_host: str = "127.0.0.1"
@@ -72,7 +76,12 @@ class TrialPlan:
 
     @property
     def drain_timeout_s(self) -> float:
-        """How long without a delivery means that no more will come: the client says it, and the policy adds to it."""
+        """How long without a delivery means that no more will come.
+
+        The user says it, or the client; to that the policy for lost connections adds its longest delay.
+        """
+        if self.drain_s is not None:
+            return self.drain_s
         longest_delay_s = self.reconnect.longest_delay_s if self.reconnect is not None else 0.0
         return self._client.drain_timeout_s(**self.variant.options) + longest_delay_s
 
@@ -89,7 +98,7 @@ class TrialPlan:
     @property
     def return_within_s(self) -> float:
         """The limit of closing all connections and returning the records."""
-        return return_within_s(self.workload.publishers + self.workload.subscribers)
+        return return_within_s(self.workload.publishers + self.workload.subscribers) + self.settle_s
 
     @property
     def expected_s(self) -> float:
@@ -97,7 +106,7 @@ class TrialPlan:
         publishers, subscribers = self.workload.publishers, self.workload.subscribers
         set_up_s = STARTING_S + connecting_s(subscribers) + probing_s(publishers, subscribers)
         waiting_s = 2 * self.fetching_s + self.workload.schedule_ns / 1e9
-        return set_up_s + waiting_s + closing_s(publishers + subscribers)
+        return set_up_s + waiting_s + self.settle_s + closing_s(publishers + subscribers)
 
     def course(self, processes: ProcessPlans) -> Course:
         """Return what the phases of the trial are expected to take and to count."""
@@ -162,6 +171,7 @@ def process_plans(
             probes=[publishers_of[topic] for topic in topics],
             expected=sum(messages_on[topic] for topic in topics),
             schedule_ns=workload.schedule_ns,
+            settle_s=plan.settle_s,
             offline=_offline(plan, mine),
         )
     return plans

@@ -19,6 +19,7 @@ from typing import TypeAlias
 from rtbench.errors import Refused
 from rtbench.plan.reconnect import Reconnect
 from rtbench.plan.records import PUBLISHER, SUBSCRIBER, Outage
+from rtbench.system.meter import bytes_so_far, noting_sockets
 from rtbench.transports import registry
 from rtbench.transports.contract import Connection, Message, in_flight
 from rtbench.transports.records import PublisherPlan, SubscriberPlan
@@ -46,6 +47,8 @@ class Reconnecting:
         self._topic: str | None = None
         self._restoring: asyncio.Task[None] | None = None  # while there is no connection
         self._losses = 0
+        self._has_published = False
+        self._lost_meanwhile = False
         self._used = True  # since the last outage: something was published or subscribed to
         self._away_s: float | None = None  # how long it stays away, having left on purpose
         self._left = False
@@ -68,10 +71,12 @@ class Reconnecting:
 
     async def _open(self) -> None:
         async with AsyncExitStack() as opened:
-            self._session.resumed = False
+            self._session.resumed = self._lost_meanwhile = False
             connection = await opened.enter_async_context(self._connect())
             if self._topic is not None:
                 self._stream = await connection.subscribe(self._topic)
+            if self._lost_meanwhile:
+                raise ConnectionError("the connection was lost again at once")
             self._opened = opened.pop_all()
         self._connection = connection
 
@@ -103,6 +108,12 @@ class Reconnecting:
             Refused: the server refused it.
             OSError: the connection was lost, and the message is not published again.
         """
+        if self._has_published:
+            return await self._hand_over(topic, payload)
+        async with self._in_order:  # the first one opens the connection; no other may do so on one that was lost
+            return await self._hand_over(topic, payload)
+
+    async def _hand_over(self, topic: str, payload: bytes) -> bool:
         while True:
             await self._connected()
             connection = self._connection
@@ -114,7 +125,7 @@ class Reconnecting:
                 if not self._policy.resumes:
                     raise
                 continue
-            self._used = True
+            self._used = self._has_published = True
             return acknowledged
 
     # What a subscriber uses
@@ -126,7 +137,7 @@ class Reconnecting:
         return self._read()
 
     async def _read(self) -> AsyncIterator[Message]:
-        while True:
+        while not self._left:
             try:
                 async with asyncio.timeout(None) as self._staying:
                     async for message in self._stream:
@@ -151,6 +162,7 @@ class Reconnecting:
 
     def _lose_publisher(self) -> None:
         if self._topic is None:  # a subscriber first reads its stream to the end
+            self._lost_meanwhile = True
             self._lose()
 
     def _lose(self) -> None:
@@ -179,9 +191,15 @@ class Reconnecting:
         for wait_s in waits_s:
             await asyncio.sleep(wait_s)
             outage.attempts += 1
-            try:
-                await self._open()
-            except (OSError, Refused):
+            with noting_sockets() as sockets:
+                try:
+                    await self._open()
+                    is_back = True
+                except (OSError, Refused):
+                    is_back = False
+                spent = bytes_so_far(sockets)
+            outage.wire_bytes = None if spent is None or outage.wire_bytes is None else outage.wire_bytes + spent
+            if not is_back:
                 continue
             outage.back_ns, outage.resumed = time.monotonic_ns(), self._session.resumed
             self._restoring = None

@@ -22,14 +22,14 @@ from rtbench.trial.lives import Lives
 from rtbench.trial.servers import RunningServer
 
 _LOOK_EVERY_S = 0.001
-_SEEN_WITHIN_S = 5.0
+SEEN_WITHIN_S = 5.0
 
 
 async def inject(server: RunningServer, fault: Fault, at_ns: int) -> Evidence:
     """Do a fault of the server at `at_ns` (CLOCK_MONOTONIC); return what was seen of it, on the same clock.
 
-    A restart begins when the server is asked to end, a kill when its processes are seen gone, a freeze when they are
-    seen stopped. The first two end when the new process answers, a freeze when the processes are seen to go on.
+    A restart and a kill begin with the signal, since clients may notice before the processes are seen gone; a freeze
+    begins when they are seen stopped. The first two end when the new process answers, a freeze when they go on.
 
     Raises:
         UsageError: the server is not rtbench's, or this system has no signals for it.
@@ -42,10 +42,10 @@ async def inject(server: RunningServer, fault: Fault, at_ns: int) -> Evidence:
     await _until(at_ns)
     if fault.kind == "freeze-server":
         return await _freeze(server.lives, fault, at_ns)
-    return await _replace(server.lives, fault, at_ns)
+    return await _renew(server.lives, fault, at_ns)
 
 
-async def _replace(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
+async def _renew(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
     """End the server, in order or by SIGKILL, and start it again."""
     old, asked_ns = list(lives.processes), time.monotonic_ns()
     ends = fault.kind == "restart-server"
@@ -58,10 +58,9 @@ async def _replace(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
     answered_ns = time.monotonic_ns() if lives.request.namespaces else await _answer(lives.url)
     new = list(lives.processes)
     happened = bool(gone_ns and new) and set(old).isdisjoint(new) and all(map(process.alive, new))
-    began_ns = asked_ns if ends else gone_ns
     gone = f"gone {_ms(gone_ns - asked_ns)} after the signal" if gone_ns else "not gone"
     seen = f"{_names(old)} {gone}; {_names(new)} answers {_ms(answered_ns - (gone_ns or asked_ns))} later"
-    return Evidence(str(fault), at_ns, began_ns if happened else None, answered_ns, seen)
+    return Evidence(str(fault), at_ns, asked_ns if happened else None, answered_ns, seen)
 
 
 async def _freeze(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
@@ -74,7 +73,7 @@ async def _freeze(lives: Lives, fault: Fault, at_ns: int) -> Evidence:
     ended_ns = await _seen(lambda: all(process.alive(p) and not _is_stopped(p) for p in stopped))
     seen = f"{_names(stopped)} {'stopped' if began_ns and held else 'not stopped'}"
     seen += f", going on {_ms(ended_ns - began_ns)} later" if began_ns and ended_ns else ", not going on"
-    return Evidence(str(fault), at_ns, began_ns if held and ended_ns else None, ended_ns or None, seen)
+    return Evidence(str(fault), at_ns, began_ns if began_ns and held and ended_ns else None, ended_ns or None, seen)
 
 
 @contextmanager
@@ -101,7 +100,7 @@ def _is_stopped(each: psutil.Process) -> bool:
 
 async def _seen(holds: Callable[[], bool]) -> int:
     """Return when something was seen to hold, 0 if it does not within a few seconds."""
-    until_s = time.monotonic() + _SEEN_WITHIN_S
+    until_s = time.monotonic() + SEEN_WITHIN_S
     while not holds():
         if time.monotonic() > until_s:
             return 0

@@ -59,10 +59,11 @@ async def _serve_until_told(request: Request, answers: BinaryIO, take: Take) -> 
     except Exception as error:
         text = str(error) if isinstance(error, Error) else registry.described(error)
         _answer(answers, {"error": text, "usage": isinstance(error, UsageError)})
+    finally:  # whether or not somebody hears the answer
+        if not by_signal:
+            _forget(request)
     if by_signal:
         _tell_relay_log(answers, take)
-    else:
-        _forget(request)
 
 
 @asynccontextmanager

@@ -59,6 +59,8 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
             stack.callback(timer.cancel)
         async with accounting(meter, record.usage, start_ns + plan.schedule_ns):
             await until_told_to_stop(channel, _report(plan, channel, record, len(record)))
+            settled_ns = record.last_received_ns + round(plan.settle_s * 1e9)
+        await asyncio.sleep(max(settled_ns - time.monotonic_ns(), 0) / 1e9)
         for reader in readers:
             if reader.done() and (error := reader.exception()):
                 note(record.usage.errors, error)

@@ -20,7 +20,7 @@ from rtbench.transports.feed import Feed
 
 # Where a message passes: in a server that sends to its subscribers itself, and beside that to a feed, a method of its
 # own; in all others the feed's.
-DOORS = [("Broker", "publish"), ("Topic", "publish"), ("Connection", "_publish")]
+DOORS = [("Broker", "publish"), ("Topic", "publish"), ("Connection", "publish")]
 
 
 @dataclass
