@@ -141,7 +141,6 @@ def trial(
         "server_cpu_ns": 10**8,
         "server_rss_bytes": 30_000_000,
         "predicted": None,
-        "connect_ns": (),
     }
     return Measured(TrialCounts(**{**usual, **counts}), workload, sent, got)
 

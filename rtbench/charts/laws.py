@@ -62,7 +62,11 @@ def laws_knee(result: Laws, preset: Preset) -> Chart:
     page.grid("y")
     page.name_axes("delay d of one way, in units of T/2", "mean, WebSocket = 1")
     notes = ["Line: predicted. T is the time between two messages. Bars: 95 % intervals over trials."]
-    page.frame("The knee of long-polling", notes, headline=_if_it_holds(rows, "Long-polling is as fast as WebSocket while d < T/2"))
+    page.frame(
+        "The knee of long-polling",
+        notes,
+        headline=_if_it_holds(rows, "Long-polling is as fast as WebSocket while d < T/2"),
+    )
     said = ", ".join(f"{significant(value)} at d = {rate:g} T/2" for rate, value in zip(rates, points, strict=True))
     return page.chart(name, words.alternative(part, "Points beside a line that steps from 1 to 2 at 1.", f"{said}."))
 
@@ -108,7 +112,9 @@ def laws_qos(result: Laws, preset: Preset) -> Chart:
         mark(page, at, ways[row["variant"]])
     name_bars(page, rows, "from sent to arrived, in delays d of one way")
     notes = [f"Lines: predicted. d = {d:g} ms; publisher and subscriber are each d from the broker."]
-    page.frame("MQTT from end to end", notes, headline=_if_it_holds(rows, "QoS 2 takes three times as long as QoS 0 and 1"))
+    page.frame(
+        "MQTT from end to end", notes, headline=_if_it_holds(rows, "QoS 2 takes three times as long as QoS 0 and 1")
+    )
     write_values(page, [max(v, ways[r["variant"]]) for v, r in zip(values, rows, strict=True)], list(map(_d, values)))
     said = ", ".join(f"{row['variant']} {_d(value)}" for row, value in zip(rows, values, strict=True))
     return page.chart(name, words.alternative(part, "Bar chart, one bar for each QoS.", f"{said}."))
