@@ -53,6 +53,15 @@ class GuaranteesKeywords(_FaultKeywords, total=False):
     at_once: int
 
 
+class LawsKeywords(TypedDict, total=False):
+    """Of `rtbench.laws`."""
+
+    rtt: Time
+    link: Literal["auto", "packet", "stream"]
+    trials: int
+    seed: int
+
+
 class RunKeywords(_FaultKeywords, total=False):
     """Of `rtbench.run`."""
 
