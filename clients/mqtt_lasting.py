@@ -13,7 +13,7 @@ aiomqtt is made to connect once, so private names of it are used beside those in
 | `aiomqtt.Client._client_connect` | called in the event loop with a socket that is connected already, not in a thread |
 | `aiomqtt.Client._loop` | `_PromptLoop` in its place: sockets that close meanwhile |
 | `paho Client._create_socket_connection` | that socket |
-| `aiomqtt.Client._queue` | read to its end when the connection is lost: these messages have arrived |
+| `aiomqtt.Client._queue` | read here, to its end when the connection is lost: these messages have arrived |
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class LastingClient:
         self._session = session
         self._present = False  # the broker had the session
         self._subscribed = False
+        self._next: asyncio.Future[Message] | None = None
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         on_connect: Any = self._paho.on_connect
         on_disconnect: Any = self._paho.on_disconnect
@@ -139,18 +140,26 @@ class LastingClient:
             if codes != [qos]:
                 raise Refused(f"the broker granted {codes} for QoS {qos} on {topic}")
         self._subscribed = True
-        return self._messages()
+        return self._messages(self._broken)
 
-    async def _messages(self) -> AsyncIterator[Message]:
-        messages: Any = self._client.messages  # `meter_client` makes them `Message`s
-        try:
-            async for message in messages:
-                yield message
-        except aiomqtt.MqttError as error:
-            arrived: asyncio.Queue[Any] = self._client._queue
-            while not arrived.empty():
+    async def _messages(self, broken: asyncio.Future[None]) -> AsyncIterator[Message]:
+        """Yield what arrives until the connection is broken, and what has arrived by then.
+
+        The message that is waited for is kept when the reader is cancelled: paho has acknowledged it already, so the
+        next reader must have it. aiomqtt's own iterator would lose it.
+        """
+        arrived: asyncio.Queue[Any] = self._client._queue  # `meter_client` makes them `Message`s
+        while True:
+            if self._next is None and not arrived.empty():
                 yield arrived.get_nowait()
-            raise ConnectionError(str(error)) from error
+                continue
+            self._next = self._next or asyncio.ensure_future(arrived.get())
+            ends: set[asyncio.Future[Any]] = {self._next, broken}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not self._next.done():
+                raise ConnectionError("the connection to the broker ended")
+            message, self._next = self._next.result(), None
+            yield message
 
     async def publish(self, topic: str, payload: bytes, qos: int) -> None:
         """Publish; at QoS 1 and 2 with a session to resume, return when it is acknowledged, over any connection.

@@ -130,6 +130,8 @@ class WebSocket:
                 )
             )
             return connection, sock
+        except websockets.InvalidMessage as error:  # the connection ended in the middle of the handshake
+            raise ConnectionError(str(error)) from error
         except websockets.InvalidHandshake as error:
             raise Refused(f"upgrade of {topic}: {error}") from error
         except TimeoutError:
