@@ -52,6 +52,12 @@ def test_a_fault_that_did_not_happen_as_planned_has_no_evidence(fault: Fault, ga
     assert said in link_evidence(fault, gaps).wrong
 
 
+def test_what_was_under_way_when_a_discard_began_is_no_delay_of_it() -> None:
+    discard = parse_fault("discard@2s for 1s")
+    assert link_evidence(discard, [gap(2030, 3005, reset=True)], 30 * MS).began_ns == 2000 * MS
+    assert link_evidence(STALL, [gap(2003, 3005)], 30 * MS).began_ns == 2003 * MS
+
+
 def test_evidence_may_be_late_by_the_limit() -> None:
     assert not Evidence("cut@1s", 10**9, 10**9 + MOST_LATE_NS, None, "").wrong
     assert Evidence("cut@1s", 10**9, 10**9 + MOST_LATE_NS + 1, None, "").wrong

@@ -25,9 +25,17 @@ from rtbench.trial.servers import RunningServer
 class Breaking:
     """Does the faults of a trial, and collects what was seen of them."""
 
-    def __init__(self, faults: Sequence[Fault], link: Link | None, server: RunningServer, seen: Witness | None) -> None:
+    def __init__(
+        self,
+        faults: Sequence[Fault],
+        link: Link | None,
+        network: Network,
+        server: RunningServer,
+        seen: Witness | None,
+    ) -> None:
         self._faults = faults
         self._link, self._server, self._witness = link, server, seen
+        self._under_way_ns = round(1e9 * network.one_way_s)
         self._start_ns = 0
         self._injected: list[asyncio.Task[Evidence]] = []
 
@@ -53,7 +61,7 @@ class Breaking:
         found = [_after(await injected, self._start_ns) for injected in self._injected]
         if self._witness is not None:
             gaps = [_after_start(gap, self._start_ns) for gap in await self._witness.report()]
-            found += [link_evidence(fault, gaps) for fault in self._of(LINK)]
+            found += [link_evidence(fault, gaps, self._under_way_ns) for fault in self._of(LINK)]
         return found
 
 
@@ -66,14 +74,17 @@ async def breaking(
         seen = None
         if link is not None and any(fault.breaks == LINK for fault in faults):
             seen = await stack.enter_async_context(witness(link, network))
-        yield Breaking(faults, link, server, seen)
+        yield Breaking(faults, link, network, server, seen)
 
 
-def link_evidence(fault: Fault, gaps: Iterable[Gap]) -> Evidence:
+def link_evidence(fault: Fault, gaps: Iterable[Gap], under_way_ns: int = 0) -> Evidence:
     """Return what a witness saw of a fault of the link: the gap in its pings that is nearest to the fault. Pure.
 
-    A cut and a discard reset its connection, a stall and a blackhole only silence it.
+    A cut and a discard reset its connection, a stall and a blackhole only silence it. What was `under_way_ns` when a
+    discard began still arrives: that much later is the last pong.
     """
+    if fault.kind == "discard":
+        gaps = [gap._replace(before_ns=gap.before_ns - under_way_ns) for gap in gaps]
     resets = fault.kind in ("cut", "discard")
     near = sorted((gap for gap in gaps if gap.reset or not resets), key=lambda gap: abs(gap.before_ns - fault.at_ns))
     if not near:
