@@ -42,13 +42,14 @@ if TYPE_CHECKING:
 
     from rtbench.conformance.watching import Outcome
     from rtbench.experiments.runner import AnyResult, Experiment
-    from rtbench.keywords import CompareKeywords, IdleKeywords, Names, RunKeywords
+    from rtbench.keywords import CompareKeywords, IdleKeywords, LawsKeywords, Names, RunKeywords
     from rtbench.result.comparison import Comparison
     from rtbench.result.idle import IdleResult
+    from rtbench.result.laws import LawsResult
     from rtbench.result.result import Result
 
 __version__ = "0.1.0"
-__all__ = ["compare", "contract", "idle", "load", "run"]
+__all__ = ["compare", "contract", "idle", "laws", "load", "run"]
 
 
 def run(
@@ -104,6 +105,22 @@ def idle(
     from rtbench.experiments.idle import IDLE
 
     return _measure(IDLE, out, progress, {"transport": transport, **settings})
+
+
+def laws(
+    law: Names | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **settings: Unpack[LawsKeywords],
+) -> LawsResult:
+    """Reproduce what is known of the transports over an emulated link: `rtbench.laws(["L3", "L5"], rtt="50ms")`.
+
+    Args and errors as those of `run`, with the options of `rtbench laws`; `law` takes one or several, None all.
+    """
+    from rtbench.experiments.laws import ALL_LAWS
+
+    return _measure(ALL_LAWS, out, progress, {"law": law, **settings})
 
 
 def contract(transport: str, *, server: str = "embedded", client: str = "library") -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""Keywords: the options of `rtbench.run`, `compare` and `idle` with their types, for editors and type checkers.
+"""Keywords: the options of `rtbench.run`, `compare`, `idle` and `laws` with their types, for editors and type checkers.
 
 They are those of the command line, with `_` for `-`. A time is a text with a unit (`"500ms"`), or a number of seconds.
 The options of a transport from another package go into `option`: `option=["name=value"]`.
@@ -32,6 +32,15 @@ class IdleKeywords(_Keywords, total=False):
     """Of `rtbench.idle`."""
 
     connections: int
+
+
+class LawsKeywords(TypedDict, total=False):
+    """Of `rtbench.laws`."""
+
+    rtt: Time
+    link: Literal["auto", "packet", "stream"]
+    trials: int
+    seed: int
 
 
 class RunKeywords(_Keywords, total=False):

@@ -82,6 +82,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
             "diff",
             "rerun",
             "idle",
+            "laws",
             "transports",
             "doctor",
         )

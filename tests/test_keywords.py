@@ -12,18 +12,19 @@ import pytest
 
 from rtbench.experiments.compare import COMPARISON
 from rtbench.experiments.idle import IDLE
-from rtbench.keywords import CompareKeywords, IdleKeywords, RunKeywords
+from rtbench.experiments.laws import ALL_LAWS
+from rtbench.keywords import CompareKeywords, IdleKeywords, LawsKeywords, RunKeywords
 from tests.builders import REFERENCE
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    ("experiment", "keywords"),
-    [(COMPARISON, CompareKeywords), (IDLE, IdleKeywords)],
-    ids=["compare", "idle"],
+    ("experiment", "first", "keywords"),
+    [(COMPARISON, "transport", CompareKeywords), (IDLE, "transport", IdleKeywords), (ALL_LAWS, "law", LawsKeywords)],
+    ids=["compare", "idle", "laws"],
 )
-def test_every_option_is_a_typed_keyword(experiment: Any, keywords: type) -> None:
-    assert {"transport", *get_type_hints(keywords)} == set(experiment.settings())
+def test_every_option_is_a_typed_keyword(experiment: Any, first: str, keywords: type) -> None:
+    assert {first, *get_type_hints(keywords)} == set(experiment.settings())
     compared = {name for name, setting in COMPARISON.settings().items() if setting.compared}
     assert set(get_type_hints(RunKeywords)) == set(get_type_hints(CompareKeywords)) - compared
 

@@ -16,6 +16,7 @@ ranking.py      the order of the variants, and what makes up the differences
 course.py       what happened over the time of a trial: deliveries, messages under way, losses
 outages.py      how long clients took to notice a fault, and to recover; recovery.py has the columns
 idle.py         counts and metrics of idle connections
+laws.py         the laws, and how each is checked; law_check.py says what a check is
 verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed
 difference.py   two results, or the variants of one result, compared by ratios

@@ -44,7 +44,7 @@ def _options(variants: Iterable[Variant]) -> list[str]:
     for variant in variants:
         for name, value in variant.options.items():
             if value not in (None, False, "") and f"-{name}{value}" not in variant.label:
-                shown = format_seconds(value) if name.endswith("_s") else str(value)
+                shown = format_seconds(value) if name.endswith("_s") else "yes" if value is True else str(value)
                 found[f"{variant.label}: {name.removesuffix('_s').replace('_', ' ')} {shown}"] = None
     return list(found)
 

@@ -123,8 +123,9 @@ ALL_LAWS = Laws()
 EXPERIMENTS = (ALL_LAWS,)
 
 
-def _laws(asked: list[str] | None) -> list[str]:
+def _laws(asked: list[str] | str | None) -> list[str]:
     """Return the laws that are asked for, in their order; all where none is."""
+    asked = [asked] if isinstance(asked, str) else asked
     for number in asked or ():
         if number not in LAWS:
             raise UsageError(f"--law must be one of {', '.join(LAWS)}: got {number!r}{did_you_mean(number, LAWS)}")

@@ -15,11 +15,11 @@ from rtbench.trial.counting import measured
 from rtbench.trial.phase import Phase, Report
 from rtbench.trial.planning import TrialPlan
 from rtbench.trial.servers import AnsweringServer
-from rtbench.trial.trial import at_once, conduct
+from rtbench.trial.trial import conduct
 
 
 async def trial_of(
-    plan: TrialPlan, executor: Executor, report: Report, ready: Callable[[], Awaitable[None]] = at_once
+    plan: TrialPlan, executor: Executor, report: Report, ready: Callable[[], Awaitable[None]] | None = None
 ) -> Measured:
     """Run a trial; return what was measured."""
     source = AnsweringServer(plan.url) if plan.url is not None else None
@@ -28,7 +28,7 @@ async def trial_of(
 
 
 async def trials_of(plans: Sequence[TrialPlan], executor: Callable[[], Executor], note: Note) -> list[Measured]:
-    """Run trials at once; the starting processes of one must not disturb another, so all start before any measures."""
+    """Run trials at once; processes that start must not disturb another trial, so all run before any connects."""
     noted, starting = _slowest(note), _Starting(len(plans))
 
     async def one(plan: TrialPlan) -> Measured:

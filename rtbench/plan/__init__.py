@@ -9,5 +9,6 @@ faults.py     what is broken on purpose, and the evidence that it was
 reconnect.py  what a client does when its connection is lost
 payload.py    the content of every message
 variant.py    a transport with its server, its client and its options
+laws.py       the set-ups in which the laws are measured
 records.py    every publish and every delivery of a trial, as columns
 """

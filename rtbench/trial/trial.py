@@ -47,10 +47,6 @@ _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
 Records = Mapping[str, "asyncio.Future[Any]"]
 
 
-async def at_once() -> None:
-    """Wait for nothing."""
-
-
 @dataclass
 class Trial:
     """What one trial gave. Times in `publishes`, `deliveries` and `outages` are nanoseconds after its start.
@@ -88,12 +84,12 @@ async def conduct(
     executor: Executor,
     report: Report = lambda _: None,
     source: ServerSource | None = None,
-    ready: Callable[[], Awaitable[None]] = at_once,
+    ready: Callable[[], Awaitable[None]] | None = None,
 ) -> Trial:
     """Run one trial; what goes wrong in it stands in `Trial.error`, beside what was measured until then.
 
-    `source` is where the server comes from; by default one is started. `ready` is awaited once all paths are open,
-    before anything is measured.
+    `source` is where the server comes from; by default one is started. `ready` is awaited once all processes run,
+    before any of them connects.
 
     Raises:
         UsageError: the server cannot be had as asked for.
@@ -119,8 +115,12 @@ async def conduct(
             await stack.enter_async_context(reporting(lambda: course.phase(coordinator.standing()), report))
             records = _submit(plans, executor)
             server = await stack.enter_async_context(source.running(link.server if link else HERE))
-            coordinator.announce(server, await link.reach(server.url) if link else None)
-            await _with_server(trial, coordinator, server, link, records, ready)
+            url = await link.reach(server.url) if link else None
+            if ready is not None:
+                await _all_run(coordinator, records, plan.step_within_s)
+                await ready()
+            coordinator.announce(server, url)
+            await _with_server(trial, coordinator, server, link, records)
     except UsageError:
         raise
     except (Error, OSError) as error:
@@ -152,17 +152,19 @@ def _submit(plans: ProcessPlans, executor: Executor) -> Records:
     return records
 
 
+async def _all_run(coordinator: Coordinator, records: Records, within_s: float) -> None:
+    """Wait until all client processes have joined; one that ends before, or does not come, fails a later step."""
+    joined = asyncio.create_task(coordinator.joined())
+    await asyncio.wait([joined, *records.values()], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    joined.cancel()
+
+
 async def _with_server(
-    trial: Trial,
-    coordinator: Coordinator,
-    server: RunningServer,
-    link: Link | None,
-    records: Records,
-    ready: Callable[[], Awaitable[None]],
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, records: Records
 ) -> None:
     trial.server_url = server.url
     death = asyncio.create_task(server.died())
-    steps = asyncio.create_task(_steps(trial, coordinator, server, link, ready))
+    steps = asyncio.create_task(_steps(trial, coordinator, server, link))
     try:
         await asyncio.wait([steps, death, *records.values()], return_when=asyncio.FIRST_COMPLETED)
         relayed = await server.relay_log()  # before the clients leave: what fails then concerns no message
@@ -183,13 +185,7 @@ async def _with_server(
         steps.cancel()
 
 
-async def _steps(
-    trial: Trial,
-    coordinator: Coordinator,
-    server: RunningServer,
-    link: Link | None,
-    ready: Callable[[], Awaitable[None]],
-) -> None:
+async def _steps(trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None) -> None:
     """Take all processes through the trial; on return everything that will arrive has arrived."""
     plan = trial.plan
     publishers, subscribers = _named(coordinator, "publisher"), _named(coordinator, "subscriber")
@@ -205,7 +201,6 @@ async def _steps(
                 "a topic does not let messages through: a readiness probe was sent and not received "
                 "(an access-control list that denies looks like this)"
             )
-    await ready()
     if link is not None:
         trial.link = await measure(link, plan.network)
         trial.link_wrong = check(trial.link, plan.network)
