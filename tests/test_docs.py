@@ -132,7 +132,7 @@ def test_every_command_is_possible(command: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Result, "start", planned)
     name, *arguments = shlex.split(command, comments=True)[1:]
-    if name in ("run", "compare", "idle", "guarantees"):
+    if name in ("run", "compare", "idle", "guarantees", "laws"):
         with pytest.raises(Planned):
             run_program([name, *arguments])
     else:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,15 @@ import pytest
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
+import rtbench as package
 from rtbench.analysis import laws
-from rtbench.analysis.law_check import FAILS, HOLDS, NOT_MEASURED, UNDECIDED, Check, Seen
+from rtbench.analysis.law_check import COLUMNS, FAILS, HOLDS, NOT_MEASURED, UNDECIDED, Check, Seen
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.statistics import Estimate
 from rtbench.cli import run_program
 from rtbench.errors import ResultError
 from rtbench.experiments import laws as experiment
-from rtbench.experiments import load, runner, together
+from rtbench.experiments import load, runner
 from rtbench.links import choice
 from rtbench.plan import laws as plan
 from rtbench.plan.laws import at_knee, at_random, flooded, slow
@@ -229,6 +229,7 @@ def test_every_law_is_printed_with_its_verdict_and_saved(
     again = load(tmp_path / "out")
     assert isinstance(again, LawsResult)
     assert again.report() + "\n" == said
+    assert again.summary.columns == [column.name for column in COLUMNS]
     assert (again.status, again.exit_code(strict=True)) == ("complete", 0)
     assert {trial.workload for trial in again.trials_of(again.variants[0].name)} == {
         SET_UPS[again.variants[0].label].workload(RTT_MS / 1e3)
@@ -307,27 +308,12 @@ def test_a_chart_of_a_law_says_its_law_only_if_it_holds(name: str, laws_of: Call
     assert right != wrong
 
 
-# Trials at once
-
-
-def test_no_trial_measures_before_all_have_started_and_none_waits_for_one_that_failed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    happened: list[str] = []
-
-    async def trial_of(each: Any, *_: object) -> Any:
-        ready = _[-1]
-        if each.index == 2:
-            happened.append("failed")
-            return each.index
-        await asyncio.sleep(0.01 * each.index)
-        happened.append("started")
-        await ready()  # type: ignore[operator]
-        happened.append("measured")
-        return each.index
-
-    monkeypatch.setattr(together, "trial_of", trial_of)
-    plans: Any = [SimpleNamespace(index=index) for index in range(3)]
-    found: Any = asyncio.run(together.trials_of(plans, lambda: None, lambda _: None))  # type: ignore[arg-type, return-value]
-    assert found == [0, 1, 2]
-    assert sorted(happened[:3]) == ["failed", "started", "started"]
+@pytest.mark.alone
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="receive stamps")
+def test_two_laws_hold_over_a_short_link(tmp_path: Path) -> None:
+    result = package.laws(["L3", "L6"], rtt="40ms", trials=3, out=tmp_path / "out")
+    assert FAILS not in result.summary.column("verdict"), result.report()
+    assert HOLDS in result.summary.column("verdict")
+    assert result.exit_code() == 0
+    assert load(tmp_path / "out").report() == result.report()

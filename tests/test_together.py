@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from rtbench.experiments import together
 from rtbench.experiments.together import Starting
 
 
@@ -25,3 +30,27 @@ def test_trials_that_run_at_once_begin_together_also_when_one_has_ended() -> Non
         return order
 
     assert asyncio.run(begun()) == ["the last one has failed", "begun", "begun"]
+
+
+def test_all_connect_once_all_have_their_processes_and_begin_once_all_are_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+
+    async def trial_of(plan: Any, _executor: object, _report: object, gates: together.Gates) -> int:
+        index: int = plan.index
+        if index == 2:
+            happened.append("failed")
+            return index
+        for step, gate in (("run", gates.connect), ("connected", gates.begin)):
+            happened.append(step)
+            await gate()
+        happened.append("begun")
+        return index
+
+    monkeypatch.setattr(together, "trial_of", trial_of)
+    plans: Any = [SimpleNamespace(index=index) for index in range(3)]
+    nothing: Any = None
+    found: Any = asyncio.run(together.trials_of(plans, lambda: nothing, lambda _: None))
+    assert found == [0, 1, 2]
+    assert happened == ["run", "run", "failed", "connected", "connected", "begun", "begun"]

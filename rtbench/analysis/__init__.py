@@ -18,6 +18,7 @@ outages.py      how long clients took to notice a fault, and to recover; recover
 idle.py         counts and metrics of idle connections
 episodes.py     what each of several faults of one trial did to the messages
 guarantees.py   what each transport promises, and whether it held
+laws.py         the laws, and how each is checked; law_check.py says what a check is
 verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed
 difference.py   two results, or the variants of one result, compared by ratios

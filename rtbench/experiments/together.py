@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -15,49 +15,47 @@ from rtbench.trial.counting import measured
 from rtbench.trial.phase import Phase, Report
 from rtbench.trial.planning import TrialPlan
 from rtbench.trial.servers import AnsweringServer
-from rtbench.trial.trial import at_once, conduct
+from rtbench.trial.trial import Gate, Gates, conduct
 
 
-async def trial_of(
-    plan: TrialPlan, executor: Executor, report: Report, ready: Callable[[], Awaitable[None]] = at_once
-) -> Measured:
+async def trial_of(plan: TrialPlan, executor: Executor, report: Report, gates: Gates | None = None) -> Measured:
     """Run a trial; return what was measured."""
     source = AnsweringServer(plan.url) if plan.url is not None else None
-    trial = await conduct(plan, executor, report, source, ready)
+    trial = await conduct(plan, executor, report, source, gates)
     return measured(trial, registry.client(plan.variant.transport, plan.variant.client).predict)
 
 
 async def trials_of(plans: Sequence[TrialPlan], executor: Callable[[], Executor], note: Note) -> list[Measured]:
-    """Run trials at once; the starting processes of one must not disturb another, so all start before any measures."""
-    noted, starting = _slowest(note), Starting(len(plans))
+    """Run trials at once: all connect when the last has its processes, and begin when the last is ready."""
+    noted, connecting, beginning = _slowest(note), Starting(len(plans)), Starting(len(plans))
 
     async def one(plan: TrialPlan) -> Measured:
-        with starting.counted() as ready:
-            return await trial_of(plan, executor(), partial(noted, plan.index), ready)
+        with connecting.counted() as connect, beginning.counted() as begin:
+            return await trial_of(plan, executor(), partial(noted, plan.index), Gates(connect, begin))
 
     return list(await asyncio.gather(*map(one, plans)))
 
 
 class Starting:
-    """The trials that are not ready yet."""
+    """The trials that are not yet at a gate, which opens when all are."""
 
     def __init__(self, trials: int) -> None:
         self._left = trials
-        self._all_ready = asyncio.Event()
+        self._all_there = asyncio.Event()
 
     @contextmanager
-    def counted(self) -> Iterator[Callable[[], Awaitable[None]]]:
-        """Enter for each trial; yield what it waits for once it is ready. One that ends is waited for no more."""
+    def counted(self) -> Iterator[Gate]:
+        """Enter for each trial; yield its gate. One that ends before is waited for no more."""
         waited = False
 
-        async def ready() -> None:
+        async def gate() -> None:
             nonlocal waited
             waited = True
             self._one_less()
-            await self._all_ready.wait()
+            await self._all_there.wait()
 
         try:
-            yield ready
+            yield gate
         finally:
             if not waited:
                 self._one_less()
@@ -65,7 +63,7 @@ class Starting:
     def _one_less(self) -> None:
         self._left -= 1
         if not self._left:
-            self._all_ready.set()
+            self._all_there.set()
 
 
 def _slowest(note: Note) -> Callable[[int, Phase], None]:

@@ -16,7 +16,7 @@ from rtbench.plan.workload import Workload
 
 INTERVAL = 4  # of polling, round trips
 KNEE = (0.5, 0.9, 1.1, 1.7)  # messages a round trip at which long-polling is compared with WebSocket
-POISSON = {0.1: 20, 0.4: 10, 2.0: 4}  # messages a round trip, and how many topics are measured at once
+POISSON = {0.1: 20, 0.4: 16, 2.0: 4}  # messages a round trip, and how many topics are measured at once
 WINDOW = 20  # of an MQTT client and a broker
 LOSS = 0.03
 OFFERED = 1.5  # of what the window lets through

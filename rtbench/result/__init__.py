@@ -4,6 +4,7 @@ result.py       what every result has, and how it grows
 comparison.py   the result of a run or a comparison
 idle.py         the result of idle connections
 guarantees.py   the result of `rtbench guarantees`
+laws.py         the result of the laws
 storage.py      the directory of a result
 schema.py       the JSON Schema of result.json
 dictionary.py   the data dictionary of the documentation

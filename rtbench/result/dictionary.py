@@ -1,6 +1,6 @@
 """The data dictionary in the documentation: a table for each CSV, written from the columns that the code defines.
 
-    python -m rtbench.result.dictionary docs      writes the tables into docs/results.md, idle.md and guarantees.md
+    python -m rtbench.result.dictionary docs      writes the tables into results.md, idle.md, guarantees.md and laws.md
 
 Each table stands between two comments, `<!-- columns: NAME -->` and `<!-- end -->`.
 """
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rtbench.analysis import guarantees, idle
+from rtbench.analysis import guarantees, idle, law_check
 from rtbench.analysis.metric import Column
 from rtbench.analysis.metrics import rate_columns, summary_columns, trial_columns
 from rtbench.result.exports import DELIVERY_COLUMNS
@@ -31,6 +31,7 @@ def tables() -> dict[str, dict[str, str]]:
         },
         "idle.md": {"summary.csv": _table(idle.columns())},
         "guarantees.md": {"summary.csv": _table(guarantees.columns())},
+        "laws.md": {"summary.csv": _table(law_check.COLUMNS)},
     }
 
 

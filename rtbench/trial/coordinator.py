@@ -120,6 +120,8 @@ class Coordinator:
 
     async def _introduce(self, client: _Client) -> None:
         client.offset = await self._measured_offset(client)
+        async with self._changed:
+            self._changed.notify_all()
         await self._server_is_known.wait()
         assert self._server is not None
         if self._stopped:  # meanwhile
@@ -185,6 +187,13 @@ class Coordinator:
 
     def _has_done(self, name: str, step: str) -> bool:
         return name in self._clients and step in self._clients[name].done
+
+    async def joined(self) -> None:
+        """Wait until all processes have joined and their clocks are known."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: all(n in self._clients and self._clients[n].offset is not None for n in self.names)
+            )
 
     async def done(self, step: str, names: Iterable[str], within_s: float) -> bool:
         """Wait until the processes `names` have done a step; False when one left before, or time ran out."""

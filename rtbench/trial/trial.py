@@ -45,11 +45,18 @@ _DEATH_WITHIN_S = 1.0
 _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
 
 Records = Mapping[str, "asyncio.Future[Any]"]
-Ready = Callable[[], Awaitable[None]]
+Gate = Callable[[], Awaitable[None]]
 
 
-async def at_once() -> None:
-    """Wait for nothing."""
+@dataclass(frozen=True)
+class Gates:
+    """What trials that run at once wait for: before their clients connect, and before their schedules start.
+
+    The processes that one trial starts, for its clients and to measure its link, would disturb another one.
+    """
+
+    connect: Gate
+    begin: Gate
 
 
 @dataclass
@@ -89,12 +96,12 @@ async def conduct(
     executor: Executor,
     report: Report = lambda _: None,
     source: ServerSource | None = None,
-    ready: Ready = at_once,
+    gates: Gates | None = None,
 ) -> Trial:
     """Run one trial; what goes wrong in it stands in `Trial.error`, beside what was measured until then.
 
-    `source` is where the server comes from; by default one is started. `ready` is awaited before the schedule starts:
-    trials that run at the same time may wait for each other there.
+    `source` is where the server comes from; by default one is started. `gates` are passed once all
+    processes run, and once all paths are open.
 
     Raises:
         UsageError: the server cannot be had as asked for.
@@ -120,8 +127,12 @@ async def conduct(
             await stack.enter_async_context(reporting(lambda: course.phase(coordinator.standing()), report))
             records = _submit(plans, executor)
             server = await stack.enter_async_context(source.running(link.server if link else HERE))
-            coordinator.announce(server, await link.reach(server.url) if link else None)
-            await _with_server(trial, coordinator, server, link, records, ready)
+            url = await link.reach(server.url) if link else None
+            if gates is not None:
+                await _all_run(coordinator, records, plan.step_within_s)
+                await gates.connect()
+            coordinator.announce(server, url)
+            await _with_server(trial, coordinator, server, link, records, gates)
     except UsageError:
         raise
     except (Error, OSError) as error:
@@ -153,12 +164,24 @@ def _submit(plans: ProcessPlans, executor: Executor) -> Records:
     return records
 
 
+async def _all_run(coordinator: Coordinator, records: Records, within_s: float) -> None:
+    """Wait until all client processes have joined; one that ends before, or does not come, fails a later step."""
+    joined = asyncio.create_task(coordinator.joined())
+    await asyncio.wait([joined, *records.values()], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    joined.cancel()
+
+
 async def _with_server(
-    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, records: Records, ready: Ready
+    trial: Trial,
+    coordinator: Coordinator,
+    server: RunningServer,
+    link: Link | None,
+    records: Records,
+    gates: Gates | None,
 ) -> None:
     trial.server_url = server.url
     death = asyncio.create_task(server.died())
-    steps = asyncio.create_task(_steps(trial, coordinator, server, link, ready))
+    steps = asyncio.create_task(_steps(trial, coordinator, server, link, gates))
     try:
         await asyncio.wait([steps, death, *records.values()], return_when=asyncio.FIRST_COMPLETED)
         relayed = await server.relay_log()  # before the clients leave: what fails then concerns no message
@@ -180,7 +203,7 @@ async def _with_server(
 
 
 async def _steps(
-    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, ready: Ready
+    trial: Trial, coordinator: Coordinator, server: RunningServer, link: Link | None, gates: Gates | None
 ) -> None:
     """Take all processes through the trial; on return everything that will arrive has arrived."""
     plan = trial.plan
@@ -197,12 +220,12 @@ async def _steps(
                 "a topic does not let messages through: a readiness probe was sent and not received "
                 "(an access-control list that denies looks like this)"
             )
-    await ready()
     if link is not None:
         trial.link = await measure(link, plan.network)
         trial.link_wrong = check(trial.link, plan.network)
     async with breaking(plan.faults, link, plan.network, server) as broken:
-        await ready()
+        if gates is not None:
+            await gates.begin()
         await _measure(trial, coordinator, server, link, broken)
 
 
