@@ -10,6 +10,7 @@ import pytest
 
 from rtbench.experiments import together
 from rtbench.experiments.together import Starting
+from rtbench.trial.trial import Gates
 
 
 def test_trials_that_run_at_once_begin_together_also_when_one_has_ended() -> None:
@@ -37,7 +38,7 @@ def test_all_connect_once_all_have_their_processes_and_begin_once_all_are_ready(
 ) -> None:
     happened: list[str] = []
 
-    async def trial_of(plan: Any, _executor: object, _report: object, gates: together.Gates) -> int:
+    async def trial_of(plan: Any, _executor: object, _report: object, gates: Gates) -> int:
         index: int = plan.index
         if index == 2:
             happened.append("failed")
