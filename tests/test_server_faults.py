@@ -103,7 +103,7 @@ def test_the_load_over_two_lives_is_their_sum_without_the_start_of_the_second() 
 @pytest.mark.process
 @posix
 def test_no_connection_is_lost_before_a_kill_began(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_faults, "_LOOK_EVERY_S", 0.05)  # clients notice before the end of the process is seen
+    monkeypatch.setattr(server_faults, "LOOK_EVERY_S", 0.05)  # clients notice before the end of the process is seen
 
     async def main() -> None:
         async with StartedServer("tcp", "embedded", restarts=1).running() as server:

@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import IO, TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 
@@ -215,13 +215,22 @@ def made(cls: type[_T], values: Mapping[str, Any]) -> _T:
         TypeError: another field is missing, or there is one too many.
     """
     nested = _nested(cls)  # type: ignore[arg-type]
-    return cls(**{name: _made_value(nested.get(name), value) for name, value in values.items()})
+    given = {name: _made_value(nested.get(name), value) for name, value in values.items()}
+    return cls(**{name: tuple(value) if name in _tuples(cls) else value for name, value in given.items()})  # type: ignore[arg-type]
 
 
 def _made_value(kind: type[Any] | None, value: Any) -> Any:
-    if kind is not None and isinstance(value, Mapping):
-        return made(kind, value)
-    return tuple(_made_value(kind, each) for each in value) if kind is not None and isinstance(value, list) else value
+    if kind is None:
+        return value
+    if isinstance(value, list):
+        return [_made_value(kind, each) for each in value]
+    return made(kind, value) if isinstance(value, Mapping) else value
+
+
+@cache
+def _tuples(cls: type[Any]) -> set[str]:
+    """Return the fields that are tuples, which JSON has as arrays."""
+    return {name for name, hint in get_type_hints(cls).items() if get_origin(hint) is tuple}
 
 
 @cache

@@ -21,7 +21,7 @@ from rtbench.system import process
 from rtbench.trial.lives import Lives
 from rtbench.trial.servers import RunningServer
 
-_LOOK_EVERY_S = 0.001
+LOOK_EVERY_S = 0.001
 SEEN_WITHIN_S = 5.0
 
 
@@ -104,7 +104,7 @@ async def _seen(holds: Callable[[], bool]) -> int:
     while not holds():
         if time.monotonic() > until_s:
             return 0
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(LOOK_EVERY_S)
     return time.monotonic_ns()
 
 
