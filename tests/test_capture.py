@@ -35,7 +35,9 @@ def _servers() -> list[str]:
     return ["embedded", *([] if missing(["mosquitto"]) else ["mosquitto"])]
 
 
-@pytest.fixture(scope="module", params=[pytest.param([], id="plain"), pytest.param(["--tls"], id="TLS")])
+@pytest.fixture(
+    scope="module", params=[pytest.param([], id="plain"), pytest.param(["--tls"], id="TLS", marks=pytest.mark.long)]
+)
 def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
     """Every variant measured once, with the capture of all of it.
 

@@ -224,6 +224,7 @@ def slow_hops(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str],
 
 @pytest.mark.parametrize("transport", ["tcp", "websocket", "mqtt"])
 @pytest.mark.process
+@pytest.mark.long
 @linux
 def test_what_is_slow_on_the_way_in_is_in_the_publish_hop_alone(slow_hops: Any, transport: str) -> None:
     usual, slow = slow_hops[transport, "embedded"], slow_hops[transport, "inbound"]
@@ -233,6 +234,7 @@ def test_what_is_slow_on_the_way_in_is_in_the_publish_hop_alone(slow_hops: Any, 
 
 @pytest.mark.parametrize("transport", ["tcp", "websocket", "mqtt"])
 @pytest.mark.process
+@pytest.mark.long
 @linux
 def test_what_is_slow_on_the_way_out_is_in_the_delivery_hop_alone(slow_hops: Any, transport: str) -> None:
     usual, slow = slow_hops[transport, "embedded"], slow_hops[transport, "outbound"]

@@ -90,6 +90,7 @@ def test_it_runs(path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_the_first_lesson_explains_the_columns_of_the_table_that_it_shows() -> None:
     lesson = run(LESSON)
     [text] = [cell.source for cell in lesson.cells if cell.id == "reading"]

@@ -48,6 +48,12 @@ def subjects() -> list[Subject]:
     return found
 
 
+def with_the_others_long() -> list[Any]:
+    """All subjects: one that asks, the one that promises most and the control in every run of the tests."""
+    always = ("polling", "mqtt --qos 2", "tcp")
+    return [each if str(each).startswith(always) else pytest.param(each, marks=pytest.mark.long) for each in subjects()]
+
+
 class Laboratory:
     """Measures a transport with its oracle for a server, and gives the rows of the run."""
 
@@ -101,7 +107,7 @@ def check_that_a_publisher_without_acknowledgements_learns_what_arrived(row: dic
 
 
 @pytest.mark.parametrize("faults", PLANS)
-@pytest.mark.parametrize("subject", subjects(), ids=str)
+@pytest.mark.parametrize("subject", with_the_others_long(), ids=str)
 @pytest.mark.process
 def test_what_was_broken_is_reported_and_what_arrived_is_known(
     laboratory: Laboratory, subject: Subject, faults: Faults

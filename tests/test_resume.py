@@ -63,6 +63,7 @@ def written(out: Path) -> dict[str, int]:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_comparison_goes_on_where_it_was_interrupted(rtbench: Program) -> None:
     out = rtbench.directory / "out"
     before = interrupted(rtbench, *COMPARE, after=1)

@@ -56,7 +56,7 @@ def test_a_server_that_runs_already_is_measured_without_its_load(rtbench: Progra
         assert int(row["delivered"]) == int(row["expected"]) == 400
         assert row["lost"] == row["duplicated"] == row["reordered"] == "0"
         assert {column: row[column] for column in LOAD} == dict.fromkeys(LOAD, "")
-        assert "server" not in row["reasons"]
+        assert "the server" not in row["reasons"].replace("let the server keep", "")  # advice on a busy disk
         assert float(row["latency_p50_ms"]) > 0
         assert float(row["wire_bytes_per_delivery"]) > 100
         assert url in json.dumps(described(rtbench))
