@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,15 +190,17 @@ def test_the_distance_from_uniform_is_that_of_scipy() -> None:
 # The experiment, with these trials for measured ones
 
 
-def measured_at_once(wrong: str = "", factor: float = 1.0) -> Callable[..., Any]:
-    """What runs trials at once, but makes them up; those of `wrong` are stretched by a factor."""
+def measured_at_once(wrong: str, factor: float, busy: Container[int]) -> Callable[..., Any]:
+    """What runs trials at once, but makes them up; those of `wrong` are stretched by a factor, those of `busy` disturbed."""
 
-    async def trials_of(plans: Any, *_: object) -> list[Measured]:
+    async def trials_of(plans: Any, *_: object, **__: object) -> list[Measured]:
         found = []
         for each in plans:
             name = each.variant.label
-            of = RIGHT[name](factor if name == wrong else 1.0)
-            found.append(changed(of, index=each.index, block=each.block, variant=each.variant.name))
+            disturbed = each.index in busy
+            of = RIGHT[name](factor if name == wrong else 1.2 if disturbed else 1.0)
+            place = {"index": each.index, "block": each.block, "variant": each.variant.name}
+            found.append(changed(of, **place, others_cpu=float(disturbed)))
         return found
 
     return trials_of
@@ -208,8 +210,10 @@ def measured_at_once(wrong: str = "", factor: float = 1.0) -> Callable[..., Any]
 def laws_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run `rtbench laws` with made-up trials over a link that is there; return its exit code."""
 
-    def run(*arguments: str, wrong: str = "", factor: float = 1.0, packet_link: str = "") -> int:
-        monkeypatch.setattr(experiment, "trials_of", measured_at_once(wrong, factor))
+    def run(
+        *arguments: str, wrong: str = "", factor: float = 1.0, packet_link: str = "", busy: Container[int] = ()
+    ) -> int:
+        monkeypatch.setattr(experiment, "trials_of", measured_at_once(wrong, factor, busy))
         for module in (experiment, choice):
             monkeypatch.setattr(module, "packet_link_missing", lambda: packet_link)
         return run_program(["laws", "--quiet", *arguments])
@@ -265,7 +269,7 @@ def test_a_law_that_is_not_there_is_named(laws_of: Callable[..., int], capsys: p
     assert laws_of("--law", "L8") == 2
     assert "--law must be one of L1, L2, L3, L4, L5, L6, L7, L9, L10, L14: got 'L8'" in capsys.readouterr().err
     assert laws_of("--rtt", "1ms") == 2
-    assert "--rtt must be 0.02s to 2s: got 0.001s" in capsys.readouterr().err
+    assert "--rtt must be 0.04s to 2s: got 0.001s" in capsys.readouterr().err
 
 
 def test_what_an_interruption_left_is_measured_in_the_same_order(laws_of: Callable[..., int], tmp_path: Path) -> None:
@@ -287,6 +291,21 @@ def test_a_result_of_other_set_ups_is_not_resumed(laws_of: Callable[..., int], t
     whole.status, whole.workloads = "incomplete", {name: Workload() for name in whole.workloads}
     with pytest.raises(ResultError, match="other set-ups"):
         runner.resume(experiment.ALL_LAWS, whole)
+
+
+@pytest.mark.parametrize(
+    ("busy", "runs", "code"), [((3, 4), 16, 0), (range(99), 21, 3)], ids=["for a moment", "all the time"]
+)
+def test_disturbed_trials_are_run_again_unless_the_machine_is_busy_all_the_time(
+    busy: Container[int], runs: int, code: int, laws_of: Callable[..., int], tmp_path: Path
+) -> None:
+    # seven set-ups in two blocks are batches of 5, 2, 5 and 2; the first two are run again in vain
+    assert laws_of("--law", "L6", "--law", "L10", "--trials", "2", "--out", str(tmp_path / "out"), busy=busy) == code
+    result = load(tmp_path / "out")
+    assert isinstance(result, LawsResult)
+    assert len(result.trials) == runs
+    assert result.repeated == runs - result.planned_trials
+    assert ("were disturbed" in result.report()) == (code == 3)
 
 
 @pytest.mark.parametrize("name", LawsResult.charts)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtbench.analysis import statistics
+from rtbench.analysis.disturbance import counted
 from rtbench.analysis.metric import Column
 from rtbench.analysis.statistics import Estimate
 from rtbench.errors import Error
@@ -68,13 +69,13 @@ class Seen:
         self.one_way_ms = rtt_ms / 2
 
     def trials(self, name: str) -> list[Measured]:
-        """Return the trials of a set-up that ran to their end over the link that was asked for.
+        """Return the trials of a set-up that figures are computed from: completed, over the link that was asked for.
 
         Raises:
             NotMeasuredError: there is none.
         """
         measured = self._trials.get(name, ())
-        fit = [t for t in measured if not t.counts.error and not t.counts.link_wrong]
+        fit = [t for t in counted(measured) if not t.counts.link_wrong]
         if not fit:
             why = next((t.counts.error or t.counts.link_wrong for t in measured), None)
             raise NotMeasuredError(f"{name}: {why or 'no trial was run'}")

@@ -28,6 +28,7 @@ from rtbench.transports.choice import variants_of
 from rtbench.trial.planning import TrialPlan
 
 AT_ONCE = 5  # trials
+MOST_IN_VAIN = 2  # repetitions of disturbed trials that are disturbed too, one after the other: the machine is busy
 _CONNECTIONS = 50  # of a trial, at most
 
 _OWN_SETTINGS = {
@@ -81,12 +82,19 @@ class Laws:
             raise ResultError(f"it was measured over a {result.variants[0].link} link; {missing or 'here is another'}")
 
     def steps(self, result: LawsResult) -> Iterator[Sequence[TrialPlan]]:
-        """Yield the trials that are left, a few at a time, those of one block together."""
+        """Yield the trials that are left, a few at a time, those of one block together; then disturbed ones again."""
         done = {(trial.counts.block, trial.counts.variant) for trial in result.trials}
         for batch in _batches(result):
             left = [plan for plan in batch if (plan.block, plan.variant.name) not in done]
             if left:
-                yield [replace(plan, index=len(result.trials) + i) for i, plan in enumerate(left)]
+                yield _numbered(left, result)
+        in_vain = 0
+        for batch in _batches(result):
+            disturbed = result.disturbed()
+            again = [plan for plan in batch if (plan.block, plan.variant.name) in disturbed]
+            if again and in_vain < MOST_IN_VAIN:
+                yield _numbered(again, result)
+                in_vain = in_vain + 1 if disturbed == result.disturbed() else 0
 
     def name(self, step: Sequence[TrialPlan]) -> str:
         """Return how many trials run at once."""
@@ -105,8 +113,8 @@ class Laws:
                 yield left, 1
 
     def most_steps(self, result: LawsResult) -> int:
-        """Return the number of trials."""
-        return result.planned_trials
+        """Return the number of trials, as far as none has to be repeated."""
+        return result.planned_trials + result.repeated
 
     def limits(self, result: LawsResult) -> AbstractContextManager[None]:
         """Let this process and those it starts open enough files."""
@@ -116,11 +124,15 @@ class Laws:
         self, result: LawsResult, step: Sequence[TrialPlan], executor: Callable[[], Executor], note: Note
     ) -> None:
         """Run the trials of a step at once."""
-        result.add_all(await trials_of(step, executor, note))
+        result.add_all(await trials_of(step, executor, note, in_turns=True))
 
 
 ALL_LAWS = Laws()
 EXPERIMENTS = (ALL_LAWS,)
+
+
+def _numbered(plans: Sequence[TrialPlan], result: LawsResult) -> list[TrialPlan]:
+    return [replace(plan, index=len(result.trials) + i) for i, plan in enumerate(plans)]
 
 
 def _laws(asked: list[str] | str | None) -> list[str]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 
 from rtbench.analysis.measured import Measured
 from rtbench.experiments.runner import Note
+from rtbench.system import process
 from rtbench.transports import registry
 from rtbench.trial.counting import measured
 from rtbench.trial.phase import Phase, Report
@@ -25,15 +29,53 @@ async def trial_of(plan: TrialPlan, executor: Executor, report: Report, gates: G
     return measured(trial, registry.client(plan.variant.transport, plan.variant.client).predict)
 
 
-async def trials_of(plans: Sequence[TrialPlan], executor: Callable[[], Executor], note: Note) -> list[Measured]:
-    """Run trials at once: all connect when the last has its processes, and begin when the last is ready."""
-    noted, connecting, beginning = _slowest(note), Starting(len(plans)), Starting(len(plans))
+async def trials_of(
+    plans: Sequence[TrialPlan], executor: Callable[[], Executor], note: Note, in_turns: bool = False
+) -> list[Measured]:
+    """Run trials at once: all connect when the last has its processes, and begin when the last is ready.
 
-    async def one(plan: TrialPlan) -> Measured:
-        with connecting.counted() as connect, beginning.counted() as begin:
-            return await trial_of(plan, executor(), partial(noted, plan.index), Gates(connect, begin))
+    With `in_turns` one connects after the other, so that the time that this takes is undisturbed. To each trial the
+    others are no disturbance: what other processes used is counted for all trials together.
+    """
+    noted, running, opening, beginning = _slowest(note), *(Starting(len(plans)) for _ in range(3))
+    turns, cpu, executors = asyncio.Lock(), OthersCpu(), [executor() for _ in plans]
 
-    return list(await asyncio.gather(*map(one, plans)))
+    async def one(plan: TrialPlan, executor: Executor) -> Measured:
+        async with AsyncExitStack() as turn:
+            with running.counted() as run, opening.counted() as opened, beginning.counted() as begin:
+
+                async def connect() -> None:
+                    await run()
+                    if in_turns:
+                        await turn.enter_async_context(turns)
+
+                async def all_open() -> None:
+                    await turn.aclose()
+                    await opened()
+
+                gates = Gates(connect, all_open, begin)
+                return await trial_of(plan, executor, partial(noted, plan.index), gates)
+
+    trials = await asyncio.gather(*map(one, plans, executors))
+    for ended in executors:
+        await asyncio.to_thread(ended.shutdown)  # the CPU time of a child counts once it was waited for
+    others_cpu = cpu.share()
+    return [replace(trial, counts=replace(trial.counts, others_cpu=others_cpu)) for trial in trials]
+
+
+class OthersCpu:
+    """The CPU time that others than this process and its children use from now on."""
+
+    def __init__(self) -> None:
+        self._began_s, self._before_s = time.monotonic(), self._used_s()
+
+    @staticmethod
+    def _used_s() -> float:
+        return process.system_cpu_ns() / 1e9 - sum(os.times()[:4])
+
+    def share(self) -> float:
+        """Return it as a share of a core."""
+        return max(self._used_s() - self._before_s, 0.0) / (time.monotonic() - self._began_s)
 
 
 class Starting:

@@ -107,7 +107,7 @@ def set_ups(rtt_s: float) -> list[SetUp]:
         SetUp("tcp", ("L10",), "tcp", subscribers=5, observed=20),
         SetUp("sse", ("L2", "L9", "L10"), "sse"),
         SetUp("sse, a connection for each request", ("L9",), "sse", 0.3, {"close": True}),
-        SetUp("polling", ("L3",), "polling", 5.0, _interval(rtt_s), arrivals="poisson"),
+        SetUp("polling", ("L3",), "polling", 4.0, _interval(rtt_s), topics=3, arrivals="poisson"),
         *(_poisson(rate, topics) for rate, topics in POISSON.items()),
         *(SetUp(slow(q), ("L6", "L10") if not q else ("L6",), "mqtt", options={"qos": q}) for q in (0, 1, 2)),
         *(SetUp(flooded(q), ("L7",), "mqtt", OFFERED * window_rate(q), {"qos": q}, observed=30.0) for q in (1, 2)),

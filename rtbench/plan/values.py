@@ -65,7 +65,7 @@ LIMITS = {
     "payload": Limits(HEADER_BYTES, MOST_PAYLOAD_BYTES, "bytes"),
     "duration": _DURATION,
     "sparse_duration": _DURATION,
-    "rtt": Limits(0.02, 2.0, "s"),
+    "rtt": Limits(0.04, 2.0, "s"),
     "keep_alive": Limits(0, 3600.0, "s", above=True),
     "warmup": Limits(0, _WEEK_S, "s"),
     "drain": Limits(0.5, _WEEK_S, "s"),  # subscribers tell four times a second how much they have

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtbench.analysis.counts import TrialCounts
+from rtbench.analysis.disturbance import disturbance
 from rtbench.analysis.law_check import FAILS, HOLDS, NOT_MEASURED, TOLERANCE, UNDECIDED, Seen
 from rtbench.analysis.laws import LAWS, rows
 from rtbench.analysis.measured import Measured
@@ -67,6 +68,21 @@ class LawsResult(Result[Measured]):
         self.save()
 
     @property
+    def repeated(self) -> int:
+        """How often a trial was run again because the one before was disturbed."""
+        return len(self.trials) - len({(t.counts.block, t.counts.variant) for t in self.trials})
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How many trials are done, and how many are planned so far."""
+        return len(self.trials), self.planned_trials + self.repeated
+
+    def disturbed(self) -> set[tuple[int, str]]:
+        """Return block and variant of each trial of which every run so far was disturbed."""
+        places = {(t.counts.block, t.counts.variant) for t in self.trials if not t.counts.error}
+        return places - {(t.counts.block, t.counts.variant) for t in self.trials if _undisturbed(t)}
+
+    @property
     def problem(self) -> int:
         """0 all laws hold, 1 a trial failed, 3 a law does not hold, 4 it is not decided whether one does."""
         if any(t.counts.error for t in self.trials):
@@ -111,7 +127,17 @@ class LawsResult(Result[Measured]):
         for r in self.summary:
             if r["verdict"] == NOT_MEASURED:
                 lines += ["", *_filled(f"{r['law']} is not measured here: ", r["reasons"], width)]
-        return "\n".join([*lines, "", *_filled("", self._conclusion(), width)])
+        return "\n".join([*lines, "", *_filled("", self._conclusion() + self._disturbed(), width)])
+
+    def _disturbed(self) -> str:
+        """Say how many trials were disturbed; none of those is part of a figure that have an undisturbed repetition."""
+        disturbed = self.disturbed()
+        if not disturbed:
+            return ""
+        return (
+            f" {len(disturbed)} of {counted(self.planned_trials, 'trial')} were disturbed by other processes, or their "
+            "link was not as asked; figures are a little too high then. `rtbench doctor` shows what else runs."
+        )
 
     def _conclusion(self) -> str:
         verdicts = self.summary.column("verdict")
@@ -154,6 +180,10 @@ class LawsResult(Result[Measured]):
         of = {v.name: workloads[v.label] for v in result.variants}
         result.trials = [saved_trial(path, dict(t), content["files"], of[t["variant"]]) for t in content["trials"]]
         return result
+
+
+def _undisturbed(trial: Measured) -> bool:
+    return disturbance(trial.counts) is None and not trial.counts.link_wrong
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

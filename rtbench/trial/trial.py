@@ -50,12 +50,13 @@ Gate = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Gates:
-    """What trials that run at once wait for: before their clients connect, and before their schedules start.
+    """What trials that run at once wait for: before clients connect, once paths are open, and before schedules start.
 
     The processes that one trial starts, for its clients and to measure its link, would disturb another one.
     """
 
     connect: Gate
+    opened: Gate
     begin: Gate
 
 
@@ -101,7 +102,7 @@ async def conduct(
     """Run one trial; what goes wrong in it stands in `Trial.error`, beside what was measured until then.
 
     `source` is where the server comes from; by default one is started. `gates` are passed once all
-    processes run, and once all paths are open.
+    processes run, once all paths are open, and once the link is measured.
 
     Raises:
         UsageError: the server cannot be had as asked for.
@@ -220,6 +221,8 @@ async def _steps(
                 "a topic does not let messages through: a readiness probe was sent and not received "
                 "(an access-control list that denies looks like this)"
             )
+    if gates is not None:
+        await gates.opened()
     if link is not None:
         trial.link = await measure(link, plan.network)
         trial.link_wrong = check(trial.link, plan.network)
