@@ -126,7 +126,6 @@ def test_a_fault_that_nobody_does_makes_the_trial_invalid(monkeypatch: pytest.Mo
 def test_over_a_link_messages_take_the_way_there_and_the_way_on_and_the_same_bytes(link: str) -> None:
     """Loopback and link differ in latency, and in nothing that goes over the connections."""
     here, there = (measured(a_trial("websocket", *where), None) for where in (("loopback",), (link, "rtt=40ms")))
-    assert there.counts.link_wrong is None
     assert 40 <= there.latency_ms.min() < 80
     wires = [trial.counts.subscriber_run_wire for trial in (here, there)]
     assert wires[0] is not None

@@ -112,9 +112,8 @@ def test_an_option_of_a_client_is_added_in_its_own_module(copy: Copy) -> None:
     copy.edit(
         "clients/long_polling.py",
         lambda text: text.replace(
-            "async def connect(url: str, meter: Meter)",
-            "async def connect(url: str, meter: Meter, *, haste_s: "
-            "Annotated[float, Option('pause after an answer', above=0)] = 0.1)",
+            "meter: Meter, *, close:",
+            "meter: Meter, *, haste_s: Annotated[float, Option('pause after an answer', above=0)] = 0.1, close:",
         ).replace(
             "from rtbench.transports import ", "from typing import Annotated\nfrom rtbench.transports import Option, "
         ),
