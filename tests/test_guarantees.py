@@ -304,7 +304,7 @@ def test_clients_that_do_not_come_back_have_one_episode(monkeypatch: pytest.Monk
         (["--episodes", "0"], "--episodes must be 1 to 1000"),
         (["--at-once", "0"], "--at-once must be 1 to 64"),
         (["--network", "lan"], "no --network"),
-        (["--rate", "0.001"], "--rate"),
+        (["--server", "embedded", "--rate", "0.001"], "--rate"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(
