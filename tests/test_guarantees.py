@@ -296,6 +296,7 @@ def test_clients_that_do_not_come_back_have_one_episode(monkeypatch: pytest.Monk
     assert {plan.variant.reconnect: len(plan.faults) for plan, _ in batch.trials} == {NONE: 1, ROBUST: 4}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
