@@ -36,7 +36,7 @@ from rtbench.plan.faults import Fault
 from rtbench.plan.network import Network
 
 CLIENTS, SERVER, NETMASK = "10.77.0.1", "10.77.0.2", "255.255.255.252"
-EARLY_NS = 100_000  # wakes up so long before a packet is due, and polls until then
+EARLY_NS = 300_000  # wakes up so long before a packet is due, and polls until then
 _AT_ONCE = 32  # packets that it reads, or delivers, before it looks at the other direction and at the faults
 _PACKET_BYTES = 2048  # more than any packet that the interfaces have
 _IPV4 = 4
