@@ -38,7 +38,7 @@ BUSY = at_random(max(plan.POISSON))
 
 def made(name: str, hop_ms: ArrayLike = D, publish_ms: float = D, connect: float = 0.0, **counts: Any) -> Measured:
     """A trial of a set-up on one topic; `hop_ms` is the delivery hop of all messages or of each."""
-    workload = replace(SET_UPS[name], topics=1, subscribers=1).workload(RTT_MS / 1e3)
+    workload = replace(SET_UPS[name], topics=1, publishers=1).workload(RTT_MS / 1e3)
     hops_ns = np.asarray(hop_ms, dtype=float) * 1e6
     latency_ns = np.ceil((publish_ms * 1e6 + hops_ns) * 1.5)  # two thirds of it are when the kernel had it
     return trial(

@@ -194,7 +194,7 @@ LAWS = {
         _round_trips,
     ),
     "L14": Law(
-        "Over TCP a lost packet loses no message; it delays it by a time-out of R + 200 ms or more.",
+        "Over TCP a lost packet loses no message; it delays a message that is alone by a time-out of 200 ms or more.",
         "RFC 6298; 200 ms is the least of Linux",
         _loss,
     ),

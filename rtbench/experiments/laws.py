@@ -29,7 +29,7 @@ from rtbench.trial.planning import TrialPlan
 
 AT_ONCE = 5  # trials
 MOST_IN_VAIN = 2  # repetitions of disturbed trials that are disturbed too, one after the other: the machine is busy
-_CONNECTIONS = 50  # of a trial, at most
+_CONNECTIONS = 200  # of a trial, at most
 
 _OWN_SETTINGS = {
     s.name: s
