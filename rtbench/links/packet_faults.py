@@ -66,7 +66,10 @@ class Faults:
                 if fault.kind != "cut":
                     continue
             counts = self._cut() if fault.kind == "cut" else self._end_keeping(fault.kind, now_ns)
-            self.done.append(Done(str(fault), self._began_ns, monotonic_ns(), counts))
+            ended_ns = (
+                monotonic_ns() if fault.kind == "cut" else now_ns
+            )  # it takes a while to reset all; to let go, none
+            self.done.append(Done(str(fault), self._began_ns, ended_ns, counts))
             self._began_ns = None
             del self._planned[0]
 

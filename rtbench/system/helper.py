@@ -48,7 +48,7 @@ class Helper:
         except TimeoutError:
             raise TrialError(f"{self.name} did not answer within {within_s:g} s") from None
         if not line:
-            raise TrialError(f"{self.name} has ended")
+            raise TrialError(f"{self.name} ended without a word")
         answer = cast(dict[str, Any], json.loads(line))
         if "error" in answer:
             raise TrialError(f"{self.name}: {answer['error']}")
@@ -69,15 +69,20 @@ async def helper(name: str, module: str) -> AsyncIterator[Helper]:
     try:
         yield Helper(name, process)
     finally:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end(process))
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask by closing standard input, then insist; the process group goes with it."""
+async def end(process: asyncio.subprocess.Process, within_s: float = _STOP_WITHIN_S) -> None:
+    """Ask a process to end by closing its standard input, then insist; its group goes with it."""
     assert process.stdin is not None
     process.stdin.close()
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), _STOP_WITHIN_S)
+        await asyncio.wait_for(process.wait(), within_s)
+    await kill(process)
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    """End a process that leads a group, and all that it started, by SIGKILL."""
     with suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, cast
 
 from rtbench.errors import TrialError, UsageError
 from rtbench.links.link import Namespaces
+from rtbench.system import helper
 from rtbench.system.tls import Certificate, make_certificate
 
 _START_WITHIN_S = 20.0
@@ -129,20 +129,11 @@ class ServerProcess:
 
     async def end(self) -> None:
         """Ask by closing standard input, then insist."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.process.wait(), STOP_WITHIN_S)
-        await self.kill()
+        await helper.end(self.process, STOP_WITHIN_S)
 
     async def kill(self) -> None:
         """End the process and all that it started by SIGKILL."""
-        with suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(self.pid, signal.SIGKILL)
-            else:
-                self.process.kill()
-        await self.process.wait()
+        await helper.kill(self.process)
 
 
 @asynccontextmanager
