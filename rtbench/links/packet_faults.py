@@ -68,7 +68,7 @@ class Faults:
             counts = self._cut() if fault.kind == "cut" else self._end_keeping(fault.kind, now_ns)
             ended_ns = (
                 monotonic_ns() if fault.kind == "cut" else now_ns
-            )  # it takes a while to reset all; to let go, none
+            )  # resetting takes a while
             self.done.append(Done(str(fault), self._began_ns, ended_ns, counts))
             self._began_ns = None
             del self._planned[0]
