@@ -44,7 +44,7 @@ def test_a_trial_goes_on_after_its_last_fault_and_has_no_sparse_part() -> None:
 
 
 def test_a_fault_after_the_end_of_the_trial_is_refused() -> None:
-    with pytest.raises(UsageError, match="is not over when the trial is"):
+    with pytest.raises(UsageError, match="ends after 3s, but the trial takes 2"):
         settings(fault="stall@2s for 1s", duration=2.0)
 
 

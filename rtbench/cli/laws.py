@@ -22,7 +22,7 @@ command = experiment_command(
     "Reproduce the laws of the transports over an emulated link.",
     """Reproduce the laws of the transports over an emulated link: what each predicts, and what is measured.
 
-    All of them, five trials each over a round trip of 100 ms, take eight minutes. A law holds if the whole interval of
+    All of them, five trials each over a round trip of 100 ms, take seven minutes. A law holds if the whole interval of
     what was measured lies within 5 % of the prediction. Exit code 3: a law does not hold.
     """,
 )

@@ -66,9 +66,7 @@ class Faults:
                 if fault.kind != "cut":
                     continue
             counts = self._cut() if fault.kind == "cut" else self._end_keeping(fault.kind, now_ns)
-            ended_ns = (
-                monotonic_ns() if fault.kind == "cut" else now_ns
-            )  # resetting takes a while
+            ended_ns = monotonic_ns() if fault.kind == "cut" else now_ns  # resetting takes a while
             self.done.append(Done(str(fault), self._began_ns, ended_ns, counts))
             self._began_ns = None
             del self._planned[0]

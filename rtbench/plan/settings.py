@@ -340,8 +340,8 @@ def _resolve_faults(resolved: dict[str, Given]) -> None:
         resolved["duration"] = Given(max(longer_s, resolved["duration"].value), "default")
     elif end_s >= schedule_s:
         raise UsageError(
-            f"--fault '{faults[-1]}' is not over when the trial is, after {schedule_s:g}s (--warmup and --duration): "
-            "make --duration longer"
+            f"--fault '{faults[-1]}' ends after {end_s:g}s, but the trial takes {schedule_s:g}s (--warmup and "
+            "--duration): make --duration longer"
         )
     for name in ("sparse", "control"):  # neither has to do with what is broken
         if name in resolved and resolved[name].source == "default":

@@ -70,7 +70,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         found += _controls()
     if _value(settings, "tls"):
         _check_tls(found)
-    _check_resuming(found, policies)
+    _check_resuming(found, policies, everything)
     found = [
         replace(variant, network=network, reconnect=policy)
         for network in networks
@@ -170,12 +170,12 @@ def _check_tls(variants: Sequence[Variant]) -> None:
             raise UsageError(f"--tls: the server {v.server} of {v.transport} has no TLS (its `serve` takes no `tls`)")
 
 
-def _check_resuming(variants: Sequence[Variant], policies: Sequence[str]) -> None:
+def _check_resuming(variants: Sequence[Variant], policies: Sequence[str], everything: bool) -> None:
     for v in variants:
         if ROBUST in policies and not registry.client(v.transport, v.client).resumes:
             raise UsageError(
                 f"--reconnect robust: the client {v.client} of {v.transport} cannot resume; give --reconnect naive"
-                f"{', or --no-control' if v.control else ''}"
+                f"{', or --no-control' if v.control and everything else ''}"
             )
 
 
