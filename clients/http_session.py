@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.http import SERVER_SOFTWARE
 from yarl import URL
 
 from rtbench.errors import Refused
@@ -19,6 +20,10 @@ from rtbench.wire import http as wire
 from .metering import HttpMetering
 
 CONNECT_WITHIN_S = 10
+USUAL_FIELDS = {
+    **{str(name): str(value) for name, value in aiohttp.ClientRequest.DEFAULT_HEADERS.items()},
+    "User-Agent": SERVER_SOFTWARE,
+}  # of every request of aiohttp, beside Host
 Close = Annotated[bool, Option("close the connection after each request, and open a new one for the next")]
 Overlap = Annotated[bool, Option("publish without waiting for the last answer; messages may overtake each other")]
 

@@ -36,7 +36,7 @@ predict = sizes.mqtt
 
 KEEP_ALIVE_S = 60
 _PUBLISHER = ("publisher",)  # in what a session keeps
-_IN_FLIGHT = 20  # unacknowledged messages at QoS 1 and 2: the default of paho and of mosquitto
+IN_FLIGHT = 20  # unacknowledged messages at QoS 1 and 2: the default of paho and of mosquitto
 
 
 def software() -> str:
@@ -61,7 +61,7 @@ class Mqtt:
         self._qos = qos
         self._will = will
         self._session = session
-        self.in_flight_limit = _IN_FLIGHT if qos else None
+        self.in_flight_limit = IN_FLIGHT if qos else None
         self._stack = stack
         self._publisher: aiomqtt.Client | LastingClient | None = None
         self._opening = asyncio.Lock()
@@ -119,7 +119,7 @@ class Mqtt:
         client = aiomqtt.Client(
             address.hostname or "",
             address.port or (8883 if address.scheme == "mqtts" else 1883),
-            max_inflight_messages=_IN_FLIGHT,
+            max_inflight_messages=IN_FLIGHT,
             keepalive=KEEP_ALIVE_S if keep_alive_s is None else math.ceil(keep_alive_s),  # MQTT has whole seconds
             will=self._will,
             **lasting,

@@ -12,13 +12,14 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
 from rtbench.transports import Message, Meter, Option, Session, Steady, refuse_wildcards
 from rtbench.units import format_seconds, plain
 
 from . import http_sizes
-from .http_session import Close, HttpSession, Overlap, open_session, software
+from .http_session import USUAL_FIELDS, Close, HttpSession, Overlap, open_session, software
 
 __all__ = ["SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software", "steady"]
 
@@ -26,7 +27,7 @@ SLOT = 0
 Interval = Annotated[
     float, Option("from one poll to the next, at most 86400s", metavar="TIME", above=0, most=24 * 3600)
 ]
-predict = http_sizes.polling
+predict = partial(http_sizes.polling, usual=USUAL_FIELDS)
 
 
 class Polling(HttpSession):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -19,13 +20,13 @@ from rtbench.transports import Message, Meter, Session, Steady, refuse_wildcards
 from rtbench.wire import sse
 
 from . import http_sizes
-from .http_session import Close, HttpSession, Overlap, losing, open_session, software
+from .http_session import USUAL_FIELDS, Close, HttpSession, Overlap, losing, open_session, software
 
 __all__ = ["SLOT", "EventStream", "connect", "observation", "predict", "software", "steady"]
 
 SLOT = 2
 RETRY_S = 0.1
-predict = http_sizes.event_stream
+predict = partial(http_sizes.event_stream, usual=USUAL_FIELDS)
 
 
 class EventStream(HttpSession):

@@ -155,6 +155,15 @@ class MeteredSocket(socket.socket):
         super().close()
 
 
+def receive(sock: MeteredSocket, size: int) -> tuple[bytes, int]:
+    """Read from a socket without TLS; return the data, and when the last of it arrived (0: not known)."""
+    data, ancillary, _, _ = _recvmsg(sock, size, _ANCILLARY_BYTES)
+    if not ancillary:
+        return data, 0
+    seconds, nanoseconds = _timespec(ancillary[0][2])
+    return data, seconds * 1_000_000_000 + nanoseconds
+
+
 class MeteredTlsSocket(MeteredSocket):
     """A metered socket that carries TLS, and counts the TLS records in what it sends and reads."""
 

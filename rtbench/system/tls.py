@@ -6,6 +6,7 @@ trust only the authority of this certificate, and verify chain and host as an ap
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -85,6 +86,59 @@ def client_context(authority: str | None) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=authority)
     return context
+
+
+class TlsPipe:
+    """TLS from bytes to bytes, for a client that reads and sends by itself, once the handshake is done."""
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+
+    @classmethod
+    async def over(cls, sock: socket.socket, context: ssl.SSLContext | None, host: str) -> TlsPipe:
+        """Do the handshake on a connected, non-blocking socket; without a context, trust as the system does.
+
+        Raises:
+            OSError: the handshake failed, or the certificate is not trusted (ssl.SSLCertVerificationError).
+        """
+        pipe, loop = cls(context or ssl.create_default_context(), host), asyncio.get_running_loop()
+        while True:
+            try:
+                pipe._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await loop.sock_sendall(sock, pipe._outgoing.read())
+                if data := await loop.sock_recv(sock, _AT_ONCE_BYTES):
+                    pipe._incoming.write(data)
+                else:
+                    pipe._incoming.write_eof()
+            except ssl.SSLError:
+                with suppress(OSError):
+                    await loop.sock_sendall(sock, pipe._outgoing.read())  # the alert tells the other end why
+                raise
+        await loop.sock_sendall(sock, pipe._outgoing.read())
+        return pipe
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return what to send for `data`, and what TLS itself has to send."""
+        self._tls.write(data)
+        return self._outgoing.read()
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Return what is whole of the data that arrived; also nothing.
+
+        Raises:
+            OSError: it is not TLS, or not of this connection.
+        """
+        self._incoming.write(data)
+        plain = b""
+        try:
+            while more := self._tls.read(_AT_ONCE_BYTES):
+                plain += more
+        except ssl.SSLWantReadError:
+            pass
+        return plain
 
 
 class TlsSocket:

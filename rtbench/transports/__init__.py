@@ -14,9 +14,10 @@
 A module of a transport needs no other import of rtbench than the names below, and `rtbench.errors`.
 """
 
-from rtbench.system.meter import Meter, MeteredSocket
-from rtbench.system.tls import ServerContext, TlsSocket
-from rtbench.transports.contract import Connection, Message, refuse_wildcards
+from rtbench.system.direct import Watcher, watcher
+from rtbench.system.meter import Meter, MeteredSocket, receive
+from rtbench.system.tls import ServerContext, TlsPipe, TlsSocket
+from rtbench.transports.contract import Connection, Deliver, Done, Ended, Message, refuse_wildcards
 from rtbench.transports.feed import Batch, Feed, Feeds
 from rtbench.transports.options import Option
 from rtbench.transports.relay_log import relayed
@@ -28,6 +29,9 @@ __all__ = [
     "BACKLOG",
     "Batch",
     "Connection",
+    "Deliver",
+    "Done",
+    "Ended",
     "Feed",
     "Feeds",
     "Flow",
@@ -39,11 +43,15 @@ __all__ = [
     "ServerContext",
     "Session",
     "Steady",
+    "TlsPipe",
     "TlsSocket",
     "Traffic",
+    "Watcher",
     "flow",
+    "receive",
     "refuse_wildcards",
     "relayed",
     "server_url",
     "total",
+    "watcher",
 ]

@@ -23,7 +23,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from rtbench.errors import UsageError
 from rtbench.transports.options import Option
@@ -37,6 +37,15 @@ Message: TypeAlias = tuple[str, bytes, int, int]
 behind the end of the feed; else 0. `arrived_ns` is when the kernel received it (`MeteredSocket.arrived_ns`), 0 where
 that is not known. It is a plain tuple because a named one makes the recording of a delivery 50 % more expensive.
 """
+
+Deliver: TypeAlias = Callable[[str, bytes, int, int], object]
+"""Takes one delivery: the fields of a `Message`."""
+
+Ended: TypeAlias = Callable[[Exception], object]
+"""Is told why a subscription has ended."""
+
+Done: TypeAlias = Callable[[bool | Exception], object]
+"""Takes what became of a publish: what `publish` would return, or what it would raise."""
 
 DRAIN_TIMEOUT_S = 2.0  # how long a trial waits for deliveries that do not come, unless the client module says otherwise
 
@@ -63,6 +72,26 @@ class Connection(Protocol):
 
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe; once this returns, every later publish on `topic` comes out of the iterator, in order.
+
+        Raises:
+            Refused: the server, or the transport itself, did not accept the subscription.
+        """
+
+
+@runtime_checkable
+class DirectConnection(Connection, Protocol):
+    """A connection that can also do without a task for each publish, and without an iterator for each subscription."""
+
+    def send(self, topic: str, payload: bytes, done: Done) -> None:
+        """Do what `publish` does, and call `done` with the outcome, perhaps before this returns; raise nothing.
+
+        The connection was used to `publish` on this topic before. Keep to `in_flight_limit`.
+        """
+
+    async def receive(self, topic: str, deliver: Deliver, ended: Ended) -> None:
+        """Subscribe; once this returns, every later publish on `topic` is handed to `deliver`, in order.
+
+        `deliver` and `ended` raise nothing.
 
         Raises:
             Refused: the server, or the transport itself, did not accept the subscription.
@@ -113,6 +142,8 @@ class Client:
             a mapping, together with the client's options and `median`: the median times in words.
         predict(traffic, **options): the bytes above TCP that the format needs for what was counted (a `Predicted`
             for a `Traffic`); they are compared with the measured bytes.
+        DIRECT: whether its connections are `DirectConnection`s; its processes then run on a `DirectLoop`, on which the
+            sockets that it watches (`rtbench.system.direct.watcher`) cost little.
         steady(rate_hz, **options): what a subscriber does in a steady state (a `Steady`) while `rate_hz` messages per
             second are published on its topic; with `predict` it gives the bytes at any update rate. Default: it sends
             no requests.
@@ -141,6 +172,7 @@ class Client:
     wildcards: bool
     slot: int | None
     control: bool
+    direct: bool
     observation: Callable[[Mapping[str, Any]], str] | None
     predict: Callable[..., Predicted] | None
     steady: Callable[..., Steady]

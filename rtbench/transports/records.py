@@ -100,7 +100,8 @@ class Usage:
     run_wire: Wire | None = None
     closing_wire: Wire | None = None
     opening_ns: list[int] = field(default_factory=list)
-    cpu_ns: int = 0
+    cpu_ns: int = 0  # without `checking_cpu_ns`
+    checking_cpu_ns: int = 0  # for the bench itself: to see whether something came twice
     waiting_ns: int | None = None  # for a core; None where the system does not tell
     requests: int = 0
     empty_requests: int = 0

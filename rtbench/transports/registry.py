@@ -201,6 +201,7 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         wildcards=bool(getattr(module, "WILDCARDS", False)),
         slot=getattr(module, "SLOT", None),
         control=bool(getattr(module, "CONTROL", False)),
+        direct=bool(getattr(module, "DIRECT", False)),
         observation=_named(module, "observation", owner, None),
         predict=_named(module, "predict", owner, None),
         steady=_named(module, "steady", owner, _pushed),

@@ -8,7 +8,7 @@ servers.py         where the server comes from; lives.py ends it and starts it a
 server_process.py  a server in a process of its own; server_process_main.py is what runs there
 breaking.py        does the faults of a trial, and collects their evidence
 server_faults.py   restarts, kills and freezes the server, with evidence
-publisher.py       a publisher process; pacer.py calls it when a message is due
+publisher.py       a publisher process; pacer.py calls it when a message is due, outlets.py hands the message over
 subscriber.py      a subscriber process
 idle_client.py     a process of connections on which nothing is sent
 connections.py     what the client processes share: opening connections, accounting

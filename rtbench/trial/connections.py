@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from rtbench.errors import TrialError
 from rtbench.system import kernel, malloc
 from rtbench.system.clock import realtime_offset_ns
+from rtbench.system.direct import DirectLoop
 from rtbench.system.meter import Meter
 from rtbench.system.tls import client_context
 from rtbench.transports import registry
-from rtbench.transports.contract import Connection
+from rtbench.transports.contract import Client, Connection
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord, Usage
 from rtbench.trial.control import ControlChannel, ControlClosed
 from rtbench.trial.reconnecting import lasting
@@ -29,6 +30,12 @@ _SETTLE_ROUNDS = 4
 _TELL_EVERY_S = 0.2
 
 T = TypeVar("T")
+
+
+def run_on_its_loop(client: Client, work: Coroutine[Any, Any, T]) -> T:
+    """Run the work of a client process on the loop that its connections are made for; return the result."""
+    with asyncio.Runner(loop_factory=DirectLoop if client.direct else None) as runner:
+        return runner.run(work)
 
 
 @asynccontextmanager
@@ -163,7 +170,7 @@ async def accounting(meter: Meter, usage: Usage, schedule_end_ns: int) -> AsyncI
     if end.when() > asyncio.get_running_loop().time():  # the trial ended before its schedule
         end.cancel()
         count_requests()
-    usage.cpu_ns = time.process_time_ns() - cpu_ns
+    usage.cpu_ns = time.process_time_ns() - cpu_ns - usage.checking_cpu_ns
     usage.waiting_ns = kernel.grown(waiting_ns, kernel.waiting_ns(os.getpid()))
     usage.nagle = meter.nagle()
     usage.realtime_offset_ns = offset_ns, realtime_offset_ns()

@@ -14,7 +14,7 @@ from rtbench.system.tls import client_context
 from rtbench.transports import registry
 from rtbench.transports.contract import Client, Message
 from rtbench.transports.records import IdlePlan, IdleRecord
-from rtbench.trial.connections import Tally, end, gather_some, uncaught_in
+from rtbench.trial.connections import Tally, end, gather_some, run_on_its_loop, uncaught_in
 from rtbench.trial.control import ControlChannel, joined
 from rtbench.trial.uncaught import note
 from rtbench.wire.tcp import Wire, total
@@ -39,7 +39,7 @@ def hold(plan: IdlePlan) -> IdleRecord:
     client = registry.client(plan.transport, plan.client)
     if client.hold is not None:
         return client.hold(plan, **plan.options)
-    return asyncio.run(_hold(plan))
+    return run_on_its_loop(client, _hold(plan))
 
 
 async def _hold(plan: IdlePlan) -> IdleRecord:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
+from contextlib import suppress
 
-from rtbench.errors import Refused
 from rtbench.plan import payload
-from rtbench.plan.records import ACKED, FAILED, INDETERMINATE
+from rtbench.plan.records import INDETERMINATE
 from rtbench.transports import registry
 from rtbench.transports.contract import Connection
 from rtbench.transports.records import PublisherPlan, PublisherRecord
-from rtbench.trial.connections import accounting, gather_some, open_connections, unless_called_off, until_told_to_stop
+from rtbench.trial.connections import (
+    accounting,
+    gather_some,
+    open_connections,
+    run_on_its_loop,
+    unless_called_off,
+    until_told_to_stop,
+)
 from rtbench.trial.control import ControlChannel, joined
+from rtbench.trial.outlets import outlet
 from rtbench.trial.pacer import pace
-from rtbench.trial.reconnecting import turn
-from rtbench.trial.uncaught import note
 
 
 def publish(plan: PublisherPlan) -> PublisherRecord:
@@ -24,7 +30,7 @@ def publish(plan: PublisherPlan) -> PublisherRecord:
     client = registry.client(plan.transport, plan.client)
     if client.publish is not None:
         return client.publish(plan, **plan.options)
-    return asyncio.run(_publish(plan))
+    return run_on_its_loop(client, _publish(plan))
 
 
 async def _publish(plan: PublisherPlan) -> PublisherRecord:
@@ -58,35 +64,17 @@ async def _follow_schedule(
     record.sent_ns = array("q", bytes(8 * len(due)))
     record.done_ns = array("q", bytes(8 * len(due)))
     record.status = array("b", bytes([INDETERMINATE]) * len(due))
-    pending: set[asyncio.Task[None]] = set()
-    loop = asyncio.get_running_loop()
-    turns = [turn(connection) for connection in connections]
-
-    async def hand_over(position: int, i: int, content: bytes) -> None:
-        try:
-            async with turns[i]():
-                record.sent_ns[position] = time.monotonic_ns()
-                acked = await connections[i].publish(plan.topics[i], content)
-            record.status[position] = ACKED if acked else INDETERMINATE
-        except Refused:  # or dropped, in its turn
-            record.status[position] = FAILED
-            record.sent_ns[position] = record.sent_ns[position] or time.monotonic_ns()
-        except OSError:  # the fate of the message is unknown, the run goes on
-            return
-        except Exception as error:
-            note(record.usage.errors, error)
-            return
-        record.done_ns[position] = time.monotonic_ns()
+    outlets = [outlet(c, topic, record) for c, topic in zip(connections, plan.topics, strict=True)]
 
     def send(position: int) -> None:
         at_ns, i, sequence = due[position]
         content = payload.build(plan.publishers[i], sequence, at_ns, plan.payload_bytes)
         record.ready_ns[position] = time.monotonic_ns()
-        task = loop.create_task(hand_over(position, i, content))
-        pending.add(task)
-        task.add_done_callback(pending.discard)
+        outlets[i].hand_over(position, content)
 
     await pace(record.due_ns, send)
-    if pending:
-        await asyncio.wait(pending, timeout=plan.drain_timeout_s)
-    channel.say(done="start", unfinished=len(pending))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(plan.drain_timeout_s):
+            for each in outlets:
+                await each.finished()
+    channel.say(done="start", unfinished=sum(each.unfinished for each in outlets))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
 
 from rtbench.plan import payload
 from rtbench.transports import registry
-from rtbench.transports.contract import Connection, Message
+from rtbench.transports.contract import Connection, Deliver, DirectConnection, Message
 from rtbench.transports.records import DELIVERY, TIMES_BYTES, SubscriberPlan, SubscriberRecord
 from rtbench.trial.connections import (
     Tally,
@@ -18,6 +20,7 @@ from rtbench.trial.connections import (
     end,
     gather_some,
     open_connections,
+    run_on_its_loop,
     unless_called_off,
     until_told_to_stop,
 )
@@ -34,7 +37,7 @@ def subscribe(plan: SubscriberPlan) -> SubscriberRecord:
     client = registry.client(plan.transport, plan.client)
     if client.subscribe is not None:
         return client.subscribe(plan, **plan.options)
-    return asyncio.run(_subscribe(plan))
+    return run_on_its_loop(client, _subscribe(plan))
 
 
 async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
@@ -44,12 +47,10 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
         open_connections(plan, channel, record) as (meter, connections),
         AsyncExitStack() as stack,
     ):
-        subscribing = (_opened(c, t, record) for c, t in zip(connections, plan.topics, strict=True))
-        streams = await unless_called_off(channel, gather_some(subscribing, Tally(channel, "connect").one))
         ready = Readiness(plan.probes, Tally(channel, "probe").one)
-        readers = [
-            asyncio.create_task(record_deliveries(i, stream, plan, record, ready)) for i, stream in enumerate(streams)
-        ]
+        subscribing = (_subscribed(i, c, plan, record, ready) for i, c in enumerate(connections))
+        readings = await unless_called_off(channel, gather_some(subscribing, Tally(channel, "connect").one))
+        readers = [asyncio.create_task(reading) for reading in readings if reading is not None]
         stack.push_async_callback(end, readers)
         channel.say(done="connect")
         await unless_called_off(channel, ready.reached(readers))
@@ -64,15 +65,26 @@ async def _subscribe(plan: SubscriberPlan) -> SubscriberRecord:
         for reader in readers:
             if reader.done() and (error := reader.exception()):
                 note(record.usage.errors, error)
+        for error in ready.ended:
+            note(record.usage.errors, error)
     return record
 
 
-async def _opened(connection: Connection, topic: str, record: SubscriberRecord) -> AsyncIterator[Message]:
-    """Subscribe, and note how long it took: a client opens its connection when it needs it."""
+async def _subscribed(
+    i: int, connection: Connection, plan: SubscriberPlan, record: SubscriberRecord, ready: Readiness
+) -> Coroutine[Any, Any, None] | None:
+    """Subscribe, and note how long it took: a client opens its connection when it needs it.
+
+    Return what records the deliveries; None where the connection itself hands them over to be recorded.
+    """
     began_ns = time.monotonic_ns()
-    stream = await connection.subscribe(topic)
+    reading = None
+    if isinstance(connection, DirectConnection):
+        await connection.receive(plan.topics[i], recorder(i, plan, record, ready), partial(ready.end, i))
+    else:
+        reading = record_deliveries(i, await connection.subscribe(plan.topics[i]), plan, record, ready)
     record.usage.opening_ns.append(time.monotonic_ns() - began_ns)
-    return stream
+    return reading
 
 
 class Readiness:
@@ -83,6 +95,7 @@ class Readiness:
         self._missing = list(probes)
         self._told = told
         self._reached = asyncio.Event()
+        self.ended: list[Exception] = []  # of subscriptions without a reader
         if not any(self._missing):
             self._reached.set()
 
@@ -97,6 +110,11 @@ class Readiness:
         if not any(self._missing):
             self._reached.set()
 
+    def end(self, i: int, error: Exception) -> None:
+        """Note that a subscription without a reader has ended."""
+        self.ended.append(error)
+        self._reached.set()
+
     async def reached(self, readers: Iterable[asyncio.Task[None]]) -> None:
         """Wait until all probes are there; raise what ends one of the readers before."""
         reached = asyncio.ensure_future(self._reached.wait())
@@ -105,18 +123,20 @@ class Readiness:
             for reader in readers:
                 if reader.done():
                     reader.result()
+            for error in self.ended:
+                raise error
         finally:
             reached.cancel()
 
 
-async def record_deliveries(
-    i: int, stream: AsyncIterator[Message], plan: SubscriberPlan, record: SubscriberRecord, ready: Readiness
-) -> None:
-    """Record every delivery of subscription `i`; benchmarks/recording.py measures what this costs a delivery."""
+def recorder(i: int, plan: SubscriberPlan, record: SubscriberRecord, ready: Readiness) -> Deliver:
+    """Return what records a delivery of subscription `i`; benchmarks/recording.py measures what this costs."""
     size, padding = plan.payload_bytes, payload.padding(plan.payload_bytes)
     number, rows, row, clock = plan.subscribers[i], record.rows, DELIVERY.pack, time.monotonic_ns
     waits = ready.waits(i)
-    async for _, content, missed, arrived_ns in stream:
+
+    def deliver(_: str, content: bytes, missed: int, arrived_ns: int) -> None:
+        nonlocal rows, waits
         rows += row(clock(), arrived_ns, number, content)
         if len(content) != size or not content.endswith(padding):
             record.corrupt.append(len(record) - 1)
@@ -125,7 +145,18 @@ async def record_deliveries(
         if waits and payload.is_probe(content):
             ready.probe(i)
             waits = ready.waits(i)
-    raise ConnectionError(f"subscription {number} was ended by the server")
+
+    return deliver
+
+
+async def record_deliveries(
+    i: int, stream: AsyncIterator[Message], plan: SubscriberPlan, record: SubscriberRecord, ready: Readiness
+) -> None:
+    """Record every delivery of subscription `i`."""
+    deliver = recorder(i, plan, record, ready)
+    async for topic, content, missed, arrived_ns in stream:
+        deliver(topic, content, missed, arrived_ns)
+    raise ConnectionError(f"subscription {plan.subscribers[i]} was ended by the server")
 
 
 async def _report(plan: SubscriberPlan, channel: ControlChannel, record: SubscriberRecord, probes: int) -> None:
@@ -145,5 +176,7 @@ async def _report(plan: SubscriberPlan, channel: ControlChannel, record: Subscri
 
 def _distinct(record: SubscriberRecord) -> int:
     """Count the pairs of message and subscriber; a corrupt delivery counts as what its header says."""
-    size, rows = DELIVERY.size, bytes(record.rows)
-    return len({rows[at + TIMES_BYTES : at + size] for at in range(0, len(rows), size)})
+    began_ns, size, rows = time.process_time_ns(), DELIVERY.size, bytes(record.rows)
+    count = len({rows[at + TIMES_BYTES : at + size] for at in range(0, len(rows), size)})
+    record.usage.checking_cpu_ns += time.process_time_ns() - began_ns
+    return count

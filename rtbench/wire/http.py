@@ -1,4 +1,4 @@
-"""HTTP without I/O: several messages in one body, how long a client is willing to wait, and sizes.
+"""HTTP without I/O: several messages in one body, how long a client is willing to wait, requests, answers and sizes.
 
 One message is the response body, unchanged. Several are `multipart/mixed` (RFC 2046 section 5.1.3), whose parts have no
 header: the standard way to put independent bodies of any content, newlines included, into one body.
@@ -7,7 +7,8 @@ header: the standard way to put independent bodies of any content, newlines incl
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 GAP_HEADER = "RTBench-Missed"  # how many messages the feed dropped before the first one of this response
 
@@ -53,6 +54,94 @@ def wait_s(prefer: str | None) -> int:
     """Return the seconds of `Prefer: wait=N` (RFC 7240 section 4.3), 0 without one."""
     match = _WAIT.search(prefer or "")
     return int(match[2]) if match else 0
+
+
+def request(method: str, target: str, fields: Mapping[str, str]) -> bytes:
+    """Return the head of a request (RFC 9112 section 3)."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of an answer. The names of `fields` are in small letters."""
+
+    status: int
+    reason: str
+    fields: dict[str, str]
+
+    def body_bytes(self, to_head: bool = False) -> int | None:
+        """Return the size of the body; None where only chunks, or the end of the connection, tell it.
+
+        `to_head`: the answer is to a HEAD request (RFC 9112 section 6.3).
+
+        Raises:
+            ValueError: the head names no size.
+        """
+        if to_head or self.status in (204, 304) or self.status < 200:
+            return 0
+        if "transfer-encoding" in self.fields:
+            return None
+        length = self.fields.get("content-length")
+        return None if length is None else int(length)
+
+
+def parse_head(data: bytes) -> Head:
+    """Return the head in the bytes before the empty line that ends it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    start, *lines = data.decode("latin-1").split("\r\n")
+    version, _, rest = start.partition(" ")
+    if not version.startswith("HTTP/1."):
+        raise ValueError(f"not an answer of HTTP/1.1: {start[:40]!r}")
+    fields = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        fields[name.lower()] = value.strip()
+    return Head(int(rest[:3]), rest[4:], fields)
+
+
+class Chunks:
+    """Cuts a body in chunks (RFC 9112 section 7.1); it may come in pieces of any size."""
+
+    __slots__ = ("_left", "_rest", "is_complete")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._left = 0  # bytes of the current chunk, its line end included
+        self.is_complete = False  # the last chunk has come
+
+    def feed(self, data: bytes) -> Iterable[tuple[bytes, bool]]:
+        """Return each part of a chunk, and whether it is the last part of it; read them before the next piece.
+
+        Raises:
+            ValueError: it is no chunk; also while they are read.
+        """
+        if not self._left and not self._rest:
+            start = data.find(b"\r\n") + 2  # nearly all pieces are one whole chunk
+            if 1 < start < len(data) - 2 and start + int(data[: start - 2].partition(b";")[0], 16) + 2 == len(data):
+                return ((data[start:-2], True),)
+        return self._parts(data)
+
+    def _parts(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        data, self._rest = self._rest + data, b""
+        while data and not self.is_complete:
+            if not self._left:
+                line, end, after = data.partition(b"\r\n")
+                if not end:
+                    self._rest = data
+                    return
+                size = int(line.partition(b";")[0], 16)
+                self.is_complete = size == 0
+                self._left, data = size + 2, after
+                continue
+            part, data = data[: self._left], data[self._left :]
+            content = part[: max(self._left - 2, 0)]
+            self._left -= len(part)
+            if content:
+                yield content, self._left <= 2
 
 
 def head_bytes(start_line: str, fields: Mapping[str, str]) -> int:

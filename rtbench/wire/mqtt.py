@@ -216,7 +216,7 @@ class Reader:
             first = data[at]
             if _DECODERS[first] is None:
                 raise MalformedPacket(f"no packet starts with the byte {first:#04x}")
-            start, end = _extent(data, at, size)
+            start, end = extent(data, at, size)
             if end - start > self.limit:
                 raise MalformedPacket(f"a packet of {end - start} bytes, of which {self.limit} are allowed")
             if end > size:
@@ -227,7 +227,7 @@ class Reader:
             at = end
 
 
-def _extent(data: bytes, at: int, size: int) -> tuple[int, int]:
+def extent(data: bytes, at: int, size: int) -> tuple[int, int]:
     """Return where the body of a packet starts and ends; above `size` if a part of it is missing: section 2.2.3."""
     length = 0
     for digit in range(4):

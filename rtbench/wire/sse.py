@@ -8,7 +8,7 @@ refused, like one that is not UTF-8.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -51,6 +51,19 @@ def event_bytes(data_bytes: int, id_bytes: int) -> int:
     return len("id: \n") + id_bytes + len("data: \n") + data_bytes + len("\n")
 
 
+_ID, _DATA, _END = b"id: ", b"\ndata: ", b"\n\n"
+
+
+def _only_event(chunk: bytes) -> Event | None:
+    """Return the event if these bytes are all of one, as `encode` writes it without a kind and without a newline."""
+    at = chunk.find(_DATA)
+    if at < 4 or not chunk.startswith(_ID) or not chunk.endswith(_END) or chunk.count(b"\n") != 3:
+        return None
+    if b"\r" in chunk or b"\0" in chunk:
+        return None
+    return Event(chunk[at + 7 : -2], chunk[4:at].decode(errors="replace"))
+
+
 class Decoder:
     """Takes a stream in pieces of any size, and gives its events; `last_event_id` is that of the last whole event."""
 
@@ -63,8 +76,16 @@ class Decoder:
         self._id = ""
         self._kind = ""
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
-        """Yield the events that end in this piece."""
+    def feed(self, chunk: bytes) -> Iterable[Event]:
+        """Return the events that end in this piece; they must be read before the next piece."""
+        if not (self._at_head or self._after_return or self._data or self._kind or any(self._rest)):
+            event = _only_event(chunk)  # nearly all pieces are one whole event
+            if event is not None:
+                self.last_event_id = self._id = event.id
+                return (event,)
+        return self._events(chunk)
+
+    def _events(self, chunk: bytes) -> Iterator[Event]:
         for line in self._lines(chunk):
             if line:
                 self._field(line)
