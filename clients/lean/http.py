@@ -120,6 +120,15 @@ class Requests:
         """Return the bytes of a request without a body."""
         return http.request(method, f"{self._base}/{quote(topic)}", {**self._fields, **fields})
 
+    def repeated(self, topic: str, fields: Mapping[str, str]) -> Callable[[Mapping[str, str]], bytes]:
+        """Return what makes the requests of a subscription, a GET with `fields` and those that change each time."""
+        start = self.request("GET", topic, fields).removesuffix(b"\r\n")
+
+        def request(changing: Mapping[str, str]) -> bytes:
+            return start + "".join([f"{name}: {value}\r\n" for name, value in changing.items()]).encode() + b"\r\n"
+
+        return request
+
     def ask(self, request: bytes, answered: Answered, *, within_s: float | None = None, to_head: bool = False) -> None:
         """Send a request; `answered` gets the answer, or the OSError that came instead. Raises nothing.
 
@@ -217,10 +226,11 @@ class Requests:
 class Position:
     """Where a subscription is: the validators of its next request, and what has come for one who iterates."""
 
-    __slots__ = ("inbox", "validators")
+    __slots__ = ("cursor", "inbox", "validators")
 
     def __init__(self) -> None:
         self.validators: dict[str, str] = {}
+        self.cursor: bytes | None = None  # of an event stream: the last event id
         self.inbox = Inbox()
 
 

@@ -28,12 +28,11 @@ class LongPolling(HttpClient):
         refuse_wildcards("long-polling", topic)
         await self.begin(topic, position, deliver)
         wait_s = self.silence_s or WAIT_S  # with a keep-alive, the server must be heard more often
-        prefer = {"Prefer": f"wait={wait_s}"}
+        request = self.requests.repeated(topic, {"Prefer": f"wait={wait_s}"})
 
         def ask() -> None:
             self.meter.requests += 1
-            request = self.requests.request("GET", topic, position.validators | prefer)
-            self.requests.ask(request, answered, within_s=self.within_s(wait_s))
+            self.requests.ask(request(position.validators), answered, within_s=self.within_s(wait_s))
 
         answered = self.taker(topic, position, deliver, ended, ask)
         ask()

@@ -31,13 +31,12 @@ class Polling(HttpClient):
         """Poll every `interval_s`; the first time at a random moment, or all clients would poll at once."""
         refuse_wildcards("polling", topic)
         await self.begin(topic, position, deliver)
-        loop = asyncio.get_running_loop()
+        loop, request = asyncio.get_running_loop(), self.requests.repeated(topic, {})
         due_s = loop.time() + random.random() * self.interval_s
 
         def poll() -> None:
             self.meter.requests += 1
-            request = self.requests.request("GET", topic, position.validators)
-            self.requests.ask(request, answered, within_s=self.within_s())
+            self.requests.ask(request(position.validators), answered, within_s=self.within_s())
 
         def wait() -> None:
             nonlocal due_s

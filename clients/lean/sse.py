@@ -21,7 +21,7 @@ __all__ = ["DIRECT", "SLOT", "connect", "observation", "predict", "software", "s
 
 DIRECT = True
 predict = partial(http_sizes.event_stream, usual=FIELDS)
-_ID = "Last-Event-ID"
+_DATA, _END = b"\ndata: ", b"\n\n\r\n"  # in a chunk with one event, and at its end
 
 
 class EventStream(HttpClient):
@@ -30,13 +30,15 @@ class EventStream(HttpClient):
     async def start(self, topic: str, position: Position, deliver: Deliver, ended: Ended) -> None:
         """Open the stream; without a session, open it again when it ends."""
         refuse_wildcards("sse", topic)
-        if self.session is not None and self.session.resume and not position.validators:
-            await self.begin(topic, position, deliver)  # the cursor of now is an event id
-            position.validators = {_ID: position.validators.get("If-None-Match", "")}
+        if self.session is not None and self.session.resume and position.cursor is None:
+            await self.begin(topic, position, deliver)
+            position.cursor = position.validators.get("If-None-Match", "").encode()  # the cursor of now is an event id
         await self._open(topic, position, deliver, ended)
 
     async def _open(self, topic: str, position: Position, deliver: Deliver, ended: Ended) -> None:
-        fields = {"Accept": "text/event-stream", **position.validators}
+        fields = {"Accept": "text/event-stream"}
+        if position.cursor:
+            fields["Last-Event-ID"] = position.cursor.decode()
         if self.silence_s:
             fields["Prefer"] = f"wait={self.silence_s}"  # the server then sends a comment at least this often
         request = self.requests.request("GET", topic, fields)
@@ -69,7 +71,9 @@ class Reading:
         self._deliver = deliver
         self._decoder = sse.Decoder()
         self._counting = ChunkCount(meter)
+        self._meter = meter
         self._missed = 0
+        self._size, self._start = 0, b""  # see `_learn`
         self._heard = False  # since the last look
         self.ended: Ended | None = None
 
@@ -108,9 +112,18 @@ class Reading:
         asyncio.get_running_loop().call_later(within_s, self._look, within_s)
 
     def take(self, data: bytes, arrived_ns: int) -> None:
-        """Hand over the events that end in this piece."""
+        """Hand over the events that end in this piece; nearly all pieces are one chunk with one event, as the last."""
         self._heard = True
+        if len(data) == self._size and data.startswith(self._start) and not self._missed and _is_one_event(data):
+            at = data.find(_DATA)
+            self._position.cursor = data[len(self._start) : at]
+            self._meter.batches[1] += 1
+            self._deliver(self._topic, data[at + 7 : -4], 0, arrived_ns)
+            return
         chunks = self._channel.chunks
+        self._learn(data, chunks)
+        if self._position.cursor is not None:
+            self._decoder.continue_after(self._position.cursor.decode(errors="replace"))
         for part, ends_chunk in chunks.feed(data) if chunks is not None else ((data, True),):
             events = 0
             for event in self._decoder.feed(part):
@@ -118,16 +131,28 @@ class Reading:
                 if event.kind == "missed":
                     self._missed += int(event.data)
                     continue
-                self._position.validators = {_ID: event.id}
+                self._position.cursor = event.id.encode()
                 self._deliver(self._topic, event.data, self._missed, arrived_ns)
                 self._missed = 0
             self._counting.add(events, ends_chunk)
         if chunks is not None and chunks.is_complete:
             self._channel.end(ConnectionError("the event stream ended"))
 
+    def _learn(self, data: bytes, chunks: http.Chunks | None) -> None:
+        """Remember the form of a piece that is one whole chunk with one event: its size, and how it begins."""
+        line, _, chunk = data.partition(b"\r\n")
+        is_whole = chunks is not None and chunks.is_between and self._decoder.is_between and _is_one_event(data)
+        is_whole = is_whole and chunk.startswith(b"id: ") and line == b"%x" % (len(chunk) - 2)
+        self._size, self._start = (len(data), line + b"\r\nid: ") if is_whole else (0, b"")
+
     def _end(self, error: Exception) -> None:
         if self.ended is not None:
             self.ended(error)
+
+
+def _is_one_event(chunk: bytes) -> bool:
+    """Whether a chunk has three lines, as an event with an id and one line of data, and no other end of a line."""
+    return chunk.endswith(_END) and chunk.count(b"\n") == 5 and chunk.count(b"\r") == 2 and chunk.find(_DATA) > 0
 
 
 @asynccontextmanager

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import select
 import selectors
+import time
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from typing import Any, Protocol, TypeAlias
 
 Ready: TypeAlias = Callable[[], None]
@@ -44,6 +46,7 @@ if hasattr(select, "epoll"):
             self._epoll = select.epoll()
             self._epoll.register(self._others.fileno(), select.EPOLLIN)
             self._ready: dict[int, Ready] = {}
+            self.has_work = False  # the loop has something to call that it had not when it began to wait
 
         def watch(self, descriptor: int, ready: Ready) -> None:
             """See `Watcher`."""
@@ -60,14 +63,22 @@ if hasattr(select, "epoll"):
             del self._ready[descriptor]
 
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-            """Wait, call the functions of the watched sockets, and return what else is ready."""
-            find, other = self._ready.get, False
-            for descriptor, _ in self._epoll.poll(timeout, len(self._ready) + 1):
-                if (ready := find(descriptor)) is not None:
-                    ready()
-                else:  # or one that another one has forgotten meanwhile
-                    other = True
-            return self._others.select(0) if other else []
+            """Wait, call the functions of the watched sockets, and return what else is ready.
+
+            Go on with this until the loop has something else to do: a turn of the loop costs as much as a delivery.
+            """
+            find, other, self.has_work = self._ready.get, False, False
+            end_s = None if timeout is None else time.monotonic() + timeout
+            while True:
+                for descriptor, _ in self._epoll.poll(timeout, len(self._ready) + 1):
+                    if (ready := find(descriptor)) is not None:
+                        ready()
+                    else:  # or one that another one has forgotten meanwhile
+                        other = True
+                if other or self.has_work:
+                    return self._others.select(0) if other else []
+                if end_s is not None and (timeout := end_s - time.monotonic()) <= 0:
+                    return []
 
         def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
             """Register as usual."""
@@ -117,20 +128,33 @@ class LoopWatcher:
         del self._ready[descriptor]
 
 
-class DirectLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop with a watcher of its own."""
+if hasattr(select, "epoll"):
 
-    def __init__(self) -> None:
-        self.watcher: Watcher
-        if hasattr(select, "epoll"):
-            self.watcher = selector = DirectSelector()
-            super().__init__(selector)
-        else:
-            super().__init__()
-            self.watcher = LoopWatcher(self)
+    class DirectLoop(asyncio.SelectorEventLoop):
+        """An asyncio loop with a watcher of its own."""
+
+        def __init__(self) -> None:
+            self.watcher = DirectSelector()
+            super().__init__(self.watcher)
+
+        def call_soon(self, *call: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+            """Do as usual; the selector waits no longer."""
+            self.watcher.has_work = True
+            return super().call_soon(*call, context=context)
+
+        def call_at(self, *call: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
+            """Do as usual; the selector waits no longer, since this may be the next thing to do."""
+            self.watcher.has_work = True
+            return super().call_at(*call, context=context)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return a `DirectLoop` where the system has epoll, else an asyncio loop as any other."""
+    return DirectLoop() if hasattr(select, "epoll") else asyncio.SelectorEventLoop()
 
 
 def watcher() -> Watcher:
     """Return the watcher of the running loop; on a loop of another kind, one that uses its `add_reader`."""
     loop = asyncio.get_running_loop()
-    return loop.watcher if isinstance(loop, DirectLoop) else LoopWatcher(loop)
+    own: Watcher | None = getattr(loop, "watcher", None)
+    return own if own is not None else LoopWatcher(loop)

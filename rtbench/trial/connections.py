@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rtbench.errors import TrialError
 from rtbench.system import kernel, malloc
 from rtbench.system.clock import realtime_offset_ns
-from rtbench.system.direct import DirectLoop
+from rtbench.system.direct import new_loop
 from rtbench.system.meter import Meter
 from rtbench.system.tls import client_context
 from rtbench.transports import registry
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 def run_on_its_loop(client: Client, work: Coroutine[Any, Any, T]) -> T:
     """Run the work of a client process on the loop that its connections are made for; return the result."""
-    with asyncio.Runner(loop_factory=DirectLoop if client.direct else None) as runner:
+    with asyncio.Runner(loop_factory=new_loop if client.direct else None) as runner:
         return runner.run(work)
 
 

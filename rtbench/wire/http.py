@@ -113,13 +113,18 @@ class Chunks:
         self._left = 0  # bytes of the current chunk, its line end included
         self.is_complete = False  # the last chunk has come
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the next byte is the first of a chunk."""
+        return not self._left and not self._rest
+
     def feed(self, data: bytes) -> Iterable[tuple[bytes, bool]]:
         """Return each part of a chunk, and whether it is the last part of it; read them before the next piece.
 
         Raises:
             ValueError: it is no chunk; also while they are read.
         """
-        if not self._left and not self._rest:
+        if self.is_between:
             start = data.find(b"\r\n") + 2  # nearly all pieces are one whole chunk
             if 1 < start < len(data) - 2 and start + int(data[: start - 2].partition(b";")[0], 16) + 2 == len(data):
                 return ((data[start:-2], True),)

@@ -57,9 +57,7 @@ _ID, _DATA, _END = b"id: ", b"\ndata: ", b"\n\n"
 def _only_event(chunk: bytes) -> Event | None:
     """Return the event if these bytes are all of one, as `encode` writes it without a kind and without a newline."""
     at = chunk.find(_DATA)
-    if at < 4 or not chunk.startswith(_ID) or not chunk.endswith(_END) or chunk.count(b"\n") != 3:
-        return None
-    if b"\r" in chunk or b"\0" in chunk:
+    if at < 4 or not chunk.startswith(_ID) or not chunk.endswith(_END) or chunk.count(b"\n") != 3 or b"\r" in chunk:
         return None
     return Event(chunk[at + 7 : -2], chunk[4:at].decode(errors="replace"))
 
@@ -72,18 +70,23 @@ class Decoder:
         self._rest: list[bytes] = []  # the pieces of a line whose end has not come yet
         self._after_return = False
         self._at_head = True
+        self.is_between = False  # the next byte is the first of an event
         self._data: list[bytes] = []
         self._id = ""
         self._kind = ""
 
     def feed(self, chunk: bytes) -> Iterable[Event]:
         """Return the events that end in this piece; they must be read before the next piece."""
-        if not (self._at_head or self._after_return or self._data or self._kind or any(self._rest)):
+        if self.is_between:
             event = _only_event(chunk)  # nearly all pieces are one whole event
-            if event is not None:
-                self.last_event_id = self._id = event.id
+            if event is not None and "\0" not in event.id:
+                self.continue_after(event.id)
                 return (event,)
         return self._events(chunk)
+
+    def continue_after(self, event_id: str) -> None:
+        """Note that a whole event with this id was read past this decoder."""
+        self.last_event_id = self._id = event_id
 
     def _events(self, chunk: bytes) -> Iterator[Event]:
         for line in self._lines(chunk):
@@ -94,6 +97,7 @@ class Decoder:
             if self._data:
                 yield Event(b"\n".join(self._data), self._id, self._kind or "message")
             self._data, self._kind = [], ""
+        self.is_between = not (self._at_head or self._after_return or self._data or self._kind or any(self._rest))
 
     def _lines(self, chunk: bytes) -> list[bytes]:
         if not chunk:
