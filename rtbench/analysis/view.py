@@ -86,6 +86,10 @@ class Comparison(Protocol):
         """What lies between clients and server, in phrases."""
 
     @property
+    def client_rule(self) -> str:
+        """The rule that chose the kind of client; empty where the user did."""
+
+    @property
     def precision(self) -> Precision | None:
         """The requested precision, and how far each variant is from it; None if none was requested."""
 

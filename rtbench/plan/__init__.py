@@ -10,6 +10,7 @@ episodes.py   the same fault several times in a trial
 reconnect.py  what a client does when its connection is lost
 payload.py    the content of every message
 variant.py    a transport with its server, its client and its options
+clients.py    which kind of client a measurement takes, where the user leaves it open
 laws.py       the set-ups in which the laws are measured
 records.py    every publish and every delivery of a trial, as columns
 """

@@ -109,7 +109,14 @@ SETTINGS = {
             shown_default="embedded",
         ),
         make_setting("url", str, None, "URL", "a server that already runs on this machine; rtbench then starts none"),
-        make_setting("client", "name", "library", "NAME", "implementation that speaks the transport"),
+        make_setting(
+            "client",
+            "name",
+            "auto",
+            "NAME",
+            "implementation that speaks the transport: library, lean, or as the load needs it (docs/lean-clients.md)",
+            many=True,
+        ),
         make_setting(
             "option",
             str,

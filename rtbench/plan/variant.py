@@ -10,6 +10,7 @@ from rtbench.plan.network import LOOPBACK
 
 DEFAULT_SERVER = "embedded"
 DEFAULT_CLIENT = "library"
+LEAN_CLIENT = "lean"
 EXTERNAL_SERVER = "external"  # a server that rtbench does not start; the user gives its URL
 
 

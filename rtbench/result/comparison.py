@@ -21,6 +21,7 @@ from rtbench.analysis.precision import Precision, widths
 from rtbench.analysis.regimes import BUSY, SPARSE, rate_row, sparse_groups
 from rtbench.analysis.steady import NO_LAW, Law, law
 from rtbench.analysis.verdict import INVALID, Finding, judge
+from rtbench.plan.clients import AUTO, RULE
 from rtbench.plan.network import LOOPBACK, network_shown
 from rtbench.plan.records import Deliveries, Publishes
 from rtbench.plan.settings import faults_of, sparse_workloads
@@ -229,6 +230,11 @@ class Comparison(Result[Measured]):
             f"{counted(self.blocks, 'trial')} of {format_seconds(w.duration_s)}",
             *self.between,
         ]
+
+    @property
+    def client_rule(self) -> str:
+        """The rule that chose the kind of client; empty where the user did."""
+        return RULE if self.settings["client"].value == AUTO else ""
 
     @property
     def between(self) -> list[str]:

@@ -217,4 +217,5 @@ def _implementations(result: Comparison) -> str:
     for variant in result.variants:
         servers.setdefault(f"{variant.server} ({variant.server_software})", []).append(variant.transport)
     clients = sorted({f"{variant.client} ({variant.client_software})" for variant in result.variants})
-    return f"servers {', '.join(servers)}; clients {', '.join(clients)}"
+    rule = f" ({result.client_rule})" if result.client_rule else ""
+    return f"servers {', '.join(servers)}; clients {', '.join(clients)}{rule}"

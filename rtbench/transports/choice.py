@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from rtbench.errors import UsageError
+from rtbench.plan.clients import AUTO, usual_client
 from rtbench.plan.network import LOOPBACK
 from rtbench.plan.reconnect import ROBUST
 from rtbench.plan.settings import Given, policies_of
@@ -28,7 +29,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         UsageError: something unknown, or an option or a server that no transport has.
     """
     names, servers = _listed(_value(settings, "transport")), _listed(_value(settings, "server"))
-    client, url = _value(settings, "client"), _value(settings, "url")
+    url = _value(settings, "url")
     if not (names or everything):
         raise UsageError(f"--transport is missing; installed: {', '.join(registry.installed())}")
     if url is not None:
@@ -44,6 +45,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
             {
                 "--transport": names,
                 "--server": servers,
+                "--client": _listed(_value(settings, "client")),
                 "--network": networks,
                 "--reconnect": policies,
                 **given,
@@ -52,7 +54,11 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         )
     several = [name for name, values in given.items() if len(values) > 1]
     found: list[Variant] = []
-    for name in dict.fromkeys(names or _usable()):
+    names = list(dict.fromkeys(names or _usable()))
+    clients = _clients(settings, names)
+    for name, client in itertools.product(names, clients):
+        if everything and len(clients) > 1 and (name, client) not in registry.client_names():
+            continue
         spoken = registry.client(name, client)
         concerned = {o: values for o, values in given.items() if _key(spoken, o) in spoken.options or not everything}
         for server in servers or [DEFAULT_SERVER]:
@@ -64,10 +70,10 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
                     found += variants_of(name, server, client, options, served, url, several, all_of_them=everything)
     if not found:
         raise UsageError(f"no transport has the server {', '.join(servers)}; `rtbench transports` lists the installed")
-    _check_someone_has(given, found, client)
+    _check_someone_has(given, found)
     _check_some_server_has(for_servers, found)
     if everything and _value(settings, "control") and url is None:
-        found += _controls()
+        found += [v for client in clients for v in _controls(client)]
     if _value(settings, "tls"):
         _check_tls(found)
     _check_resuming(found, policies, everything)
@@ -78,6 +84,18 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         for variant in found
     ]
     return in_order(list({variant.name: variant for variant in found}.values()))
+
+
+def _clients(settings: Mapping[str, Given], transports: Sequence[str]) -> list[str]:
+    """Return the kinds of client to measure with; `auto` is the same one for all transports."""
+    asked = list(dict.fromkeys(_listed(_value(settings, "client"))))
+    if AUTO not in asked:
+        return asked
+    if len(asked) > 1:
+        raise UsageError(f"--client auto chooses one kind: leave it out, or leave out {', '.join(set(asked) - {AUTO})}")
+    usual = usual_client(settings)
+    missing = [name for name in transports if (name, usual) not in registry.client_names()]
+    return [DEFAULT_CLIENT if missing else usual]
 
 
 def _client_options(settings: Mapping[str, Given]) -> dict[str, list[Any]]:
@@ -147,10 +165,10 @@ def _refuse_secret(option: Option) -> None:
         raise UsageError(f"--server-option {option.name}: a secret would stand in the result; `rtbench serve` takes it")
 
 
-def _check_someone_has(given: Mapping[str, Sequence[Any]], found: Sequence[Variant], client: str) -> None:
+def _check_someone_has(given: Mapping[str, Sequence[Any]], found: Sequence[Variant]) -> None:
     for name, values in given.items():
         if not any(_key(registry.client(v.transport, v.client), name) in v.options for v in found):
-            variants_of(found[0].transport, found[0].server, client, {name: values[0]})
+            variants_of(found[0].transport, found[0].server, found[0].client, {name: values[0]})
 
 
 def _check_some_server_has(given: Mapping[str, Sequence[str]], found: Sequence[Variant]) -> None:
@@ -192,9 +210,9 @@ def _usable() -> list[str]:
     return found
 
 
-def _controls() -> list[Variant]:
-    controls = [name for name in registry.installed() if registry.is_control(name)]
-    return [v for name in controls for v in variants_of(name, DEFAULT_SERVER, DEFAULT_CLIENT, {})]
+def _controls(client: str) -> list[Variant]:
+    controls = [n for n in registry.installed() if registry.is_control(n) and (n, client) in registry.client_names()]
+    return [v for name in controls for v in variants_of(name, DEFAULT_SERVER, client, {})]
 
 
 def _value(settings: Mapping[str, Given], name: str) -> Any:
