@@ -29,7 +29,7 @@ def test_the_fit_is_that_of_scipy(seed: int, relative: bool) -> None:
     random = np.random.default_rng(seed)
     a, b = random.uniform(0, 0.1), random.choice([0.0, random.uniform(0, 1e-3)])
     x = usl.law(N, 50.0, a, b) * (1 + random.normal(0, 0.05, len(N)))
-    weights = 1 / x if relative else np.ones_like(x)
+    weights = 1 / x if relative else np.full_like(x, 1 / x.mean())
     found = usl.fit(LEVELS, list(x), relative)
     by_scipy = optimize.least_squares(
         lambda p: (usl.law(N, p[0], p[1], p[2]) - x) * weights,
@@ -68,7 +68,20 @@ def test_amdahl_has_a_limit_and_no_peak() -> None:
 def test_a_peak_far_beyond_the_largest_level_is_not_given() -> None:
     found = usl.fit(LEVELS, list(usl.law(N, 10.0, 0.01, 1e-6)))  # the peak is at 995
     assert found.peak is None
-    assert "far beyond the largest level of 216" in found.sentence
+    assert "up to 216, do not show where it peaks" in found.sentence
+
+
+def test_levels_that_the_law_does_not_describe_are_said() -> None:
+    found = usl.fit(LEVELS, [1, 18, 36, 72, 108, 30, 8])  # collapses
+    assert (found.peak, found.limit) == (None, None)
+    assert "does not describe these levels" in found.sentence
+
+
+def test_levels_that_bend_somehow_are_not_called_linear() -> None:
+    noise = np.array([1.03, 0.97, 1.02, 0.98, 1.03, 0.97, 1.01])
+    found = usl.fit(LEVELS, list(usl.law(N, 10.0, 0.001, 1e-5) * noise))
+    assert (found.contention.low, found.coherence.low) == (0, 0)
+    assert "less than linearly" in found.sentence
 
 
 def test_a_throughput_that_falls_from_the_start() -> None:

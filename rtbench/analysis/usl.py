@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 LEAST_LEVELS = 6
 FARTHEST = 2.0  # a peak is given if its interval ends before this multiple of the largest level
+WORST_ERROR = 0.2  # relative; levels that are farther from the law on average are not described by it
 _MOST_STEPS = 100
 _LEAST_GAIN = 1e-13  # of the squared error, in one step
 
@@ -41,18 +43,18 @@ _LEAST_GAIN = 1e-13  # of the squared error, in one step
 class Scalability:
     """The law fitted to throughputs at some levels.
 
-    `peak` is the level with the highest throughput, `limit` the throughput that is never exceeded where there is no
-    peak (Amdahl); None: not shown by these levels. `sentence` says which it is and why.
+    `error` is the standard error of a throughput, relative to it. `straight` says that a straight line, a = b = 0, fits
+    as well as the law. `spread` is the covariance of g, a and b, and `reach` the t of their intervals.
     """
 
     of_one: Estimate
     contention: Estimate
     coherence: Estimate
-    peak: Estimate | None
-    limit: float | None
-    sentence: str
-    covariance: NDArray[np.float64]
-    width: float
+    largest: float
+    error: float
+    straight: bool
+    spread: NDArray[np.float64]
+    reach: float
 
     def at(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the throughput of the law at some levels."""
@@ -61,8 +63,49 @@ class Scalability:
     def interval_at(self, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the ends of the 95 % interval of the law at some levels."""
         slopes = _slopes(levels, self.of_one.value, self.contention.value, self.coherence.value)
-        width = self.width * np.sqrt(np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes))
+        width = self.reach * np.sqrt(np.einsum("ij,jk,ik->i", slopes, self.spread, slopes))
         return np.maximum(self.at(levels) - width, 0.0), self.at(levels) + width
+
+    @property
+    def fits(self) -> bool:
+        """Whether the law describes the levels well enough to conclude anything from it."""
+        return self.error <= WORST_ERROR
+
+    @cached_property
+    def peak(self) -> Estimate | None:
+        """The level with the highest throughput; None: not shown by these levels."""
+        if not self.fits or not self.coherence.low or self.contention.value >= 1:
+            return None
+        follows = (
+            self.spread[1, 2] / self.spread[2, 2] if self.spread[2, 2] else 0.0
+        )  # how a changes where b is another
+        low, level, high = (
+            math.sqrt(max(1 - self.contention.value - follows * (b - self.coherence.value), 0.0) / b)
+            for b in (self.coherence.high or 0.0, self.coherence.value, self.coherence.low)
+        )
+        return Estimate(level, low, high) if high <= FARTHEST * self.largest else None
+
+    @property
+    def limit(self) -> float | None:
+        """What throughput does not exceed without coherence (Amdahl); None: coherence or no contention is shown."""
+        shown = self.fits and not self.coherence.low and self.contention.low
+        return self.of_one.value / self.contention.value if shown else None
+
+    @property
+    def sentence(self) -> str:
+        """What the law says of the throughput."""
+        if not self.fits:
+            return f"the law does not describe these levels, which are {100 * self.error:.0f} % away from it"
+        if self.peak:
+            low, high = f"{self.peak.low:.3g}", f"{self.peak.high:.3g}"
+            return f"throughput is highest at {self.peak.value:.3g} ({low} to {high}) and falls beyond"
+        if self.limit:
+            return f"these levels show no peak; by Amdahl's law throughput stays below {self.limit:.3g}"
+        if self.straight:
+            return f"throughput grows linearly up to {self.largest:g}, as far as these levels show"
+        if self.contention.value >= 1:
+            return "throughput falls from the first level on"
+        return f"throughput grows less than linearly; these levels, up to {self.largest:g}, do not show where it peaks"
 
 
 def fit(levels: Sequence[float], throughput: Sequence[float], relative: bool = True) -> Scalability:
@@ -73,17 +116,27 @@ def fit(levels: Sequence[float], throughput: Sequence[float], relative: bool = T
     """
     n, x = np.array(levels, dtype=float), np.array(throughput, dtype=float)
     _check(n, x)
-    weights = 1 / x if relative else np.ones_like(x)
+    weights = 1 / x if relative else np.full_like(x, 1 / x.mean())
     coefficients = _least_squares(n, x, weights)
     errors = weights * (x - law(n, *coefficients))
-    spread = covariance(weights[:, None] * _slopes(n, *coefficients), errors)
-    width = student_t(CONFIDENCE, len(n) - 3)
+    freedom = len(n) - 3
+    spread, reach = covariance(weights[:, None] * _slopes(n, *coefficients), errors), student_t(CONFIDENCE, freedom)
     of_one, contention, coherence = (
-        Estimate(value, max(value - width * error, 0.0), value + width * error)
+        Estimate(value, max(value - reach * error, 0.0), value + reach * error)
         for value, error in zip(coefficients, np.sqrt(np.diag(spread)).tolist(), strict=True)
     )
-    ending = _ending(of_one, contention, coherence, spread, float(n.max()))
-    return Scalability(of_one, contention, coherence, *ending, spread, width)
+    squared = float(errors @ errors)
+    straight = _is_straight(n * weights, x * weights, squared, freedom)
+    error = math.sqrt(squared / freedom)
+    return Scalability(of_one, contention, coherence, float(n.max()), error, straight, spread, reach)
+
+
+def _is_straight(n: NDArray[np.float64], x: NDArray[np.float64], squared: float, freedom: int) -> bool:
+    """Return whether x = g n fits not significantly worse than the law does (an F test with 2 degrees of freedom)."""
+    without = float(np.sum((x - n * (n @ x) / (n @ n)) ** 2))
+    if without - squared <= 1e-12 * len(n):  # rounding
+        return True
+    return bool((squared / without) ** (freedom / 2) > 1 - CONFIDENCE)
 
 
 def law(levels: NDArray[np.float64], of_one: float, contention: float, coherence: float) -> NDArray[np.float64]:
@@ -135,29 +188,3 @@ def _slopes(n: NDArray[np.float64], of_one: float, contention: float, coherence:
     """Return the derivatives of the law by its three coefficients, shape (levels, 3)."""
     x = law(n, of_one, contention, coherence)
     return np.column_stack([x / of_one, -(x**2) * (n - 1) / (of_one * n), -(x**2) * (n - 1) / of_one])
-
-
-def _ending(
-    of_one: Estimate, contention: Estimate, coherence: Estimate, spread: NDArray[np.float64], largest: float
-) -> tuple[Estimate | None, float | None, str]:
-    """Return the peak, the limit of Amdahl's law, and a sentence on them."""
-    if not coherence.low:
-        if not contention.low:
-            return None, None, f"throughput grows linearly up to {largest:g}, as far as these levels show"
-        limit = of_one.value / contention.value
-        return None, limit, f"these levels show no peak; by Amdahl's law throughput stays below {limit:.3g}"
-    follows = spread[1, 2] / spread[2, 2] if spread[2, 2] else 0.0  # how a changes where b is another
-    low, level, high = (
-        _peak_at(contention.value + follows * (b - coherence.value), b)
-        for b in (coherence.high or 0.0, coherence.value, coherence.low)
-    )
-    if not level:
-        return None, None, "throughput falls from the first level on"
-    if high > FARTHEST * largest:
-        return None, None, f"throughput may have its peak far beyond the largest level of {largest:g}"
-    sentence = f"throughput is highest at {level:.3g} ({low:.3g} to {high:.3g}) and falls beyond"
-    return Estimate(level, low, high), None, sentence
-
-
-def _peak_at(contention: float, coherence: float) -> float:
-    return math.sqrt(max(1 - contention, 0.0) / coherence)
