@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +10,10 @@ import pytest
 
 from rtbench.analysis.forecast import forecast
 from rtbench.analysis.growth import growth
+from rtbench.cli.forecast import command
 from rtbench.errors import UsageError
+from rtbench.result.forecast import as_json, text
+from tests.builders import comparison, save, variant
 
 LEVELS = (1, 10, 30, 100, 300, 1000)
 
@@ -96,6 +102,10 @@ def test_what_was_not_measured_is_not_forecast() -> None:
         ([row(n, r) for n in LEVELS for r in (1.0, 10.0)], {}, "--rate is needed: the sweep has 1, 10"),
         ([row(n) for n in LEVELS], {"rate_hz": 5}, "10 messages/s only.* --vary rate=10,5"),
         ([row(n) for n in LEVELS], {"publishers": 3}, "does not tell the cost at 30"),
+        ([row(n) for n in LEVELS], {"publishers": 0}, "--publishers must be 1 to 1,000,000,000: got 0"),
+        ([row(n) for n in LEVELS], {"rate_hz": float("nan")}, "--rate must be above 0 .*: got nan"),
+        ([{"variant": "websocket", "connections": 100}], {}, "at least 4 levels of subscribers, and this result has 0"),
+        ([], {}, "at least 4 levels of subscribers, and this result has 0"),
     ],
 )
 def test_results_that_allow_no_forecast_are_refused(rows: list[Any], options: dict[str, Any], words: str) -> None:
@@ -122,6 +132,44 @@ def test_the_growth_of_a_cost_has_an_exponent(costs: Any, exponent: float | None
     assert found.reading == reading
     if exponent is not None:
         assert found.exponent.value == pytest.approx(exponent, abs=0.1)
+
+
+def noisy(variant: str) -> list[dict[str, Any]]:
+    rows = [row(n, variant=variant) for n in LEVELS]
+    for r, factor in zip(rows, NOISE, strict=True):
+        for column in ("server_cpu_us_per_delivery", "server_rss_mb", "wire_bytes_per_delivery"):
+            r[column] *= factor
+    return rows
+
+
+def test_the_text_has_forecast_check_growth_law_and_assumptions() -> None:
+    bent = noisy("sse")
+    bent[-1]["server_cpu_us_per_delivery"] *= 3
+    printed = text(forecast([*noisy("websocket"), *bent, *[row(n, variant="polling") for n in (1, 10)]], 1_000_000))
+    assert "Forecast for 1,000,000 subscribers, 1 publisher, 10 messages/s each:" in printed
+    assert re.search(r"websocket +2\d\d \(\d+ to \d+\)", printed)
+    assert re.search(r"sse +cores +1000 .* -6\d\.\d +NO", printed)
+    assert "do not rely on the forecast: sse cores." in printed
+    assert re.search(r"websocket +cores .* linear\n", printed)
+    assert "websocket, deliveries per second by the Universal Scalability Law: throughput grows linearly" in printed
+    assert "polling has no forecast: it has 2 valid levels" in printed
+    assert "from 1,000 subscribers, the largest level fitted, to 1000 times as many" in printed
+
+
+def test_the_forecast_is_json() -> None:
+    described = json.loads(json.dumps(as_json(forecast(noisy("websocket"), 1_000_000))))
+    (of_variant,) = described["variants"]
+    cores = of_variant["costs"]["cores"]
+    assert cores["forecast"]["low"] < cores["forecast"]["value"] < cores["forecast"]["high"]
+    assert cores["hold_out"]["in_interval"] is True
+    assert set(cores["coefficients"]) == {"base", "per_client"}
+    assert of_variant["scalability"]["peak"] is None
+
+
+def test_a_result_that_is_no_sweep_is_refused_by_the_command(tmp_path: Path) -> None:
+    save(comparison([variant("websocket")]), tmp_path / "result")
+    with pytest.raises(UsageError, match="at least 4 levels of subscribers, and this result has 1; measure one with"):
+        command.main([str(tmp_path / "result"), "--subscribers", "1000"], standalone_mode=False)
 
 
 def test_four_levels_have_no_growth() -> None:

@@ -21,6 +21,7 @@ from rtbench.errors import UsageError
 
 Row = Mapping[str, Any]
 LEAST_LEVELS = 4  # two coefficients, fitted without the largest level, need three others for an interval
+MOST = 10**9  # of subscribers, publishers and messages per second
 _FAILED = 0.1  # share of the messages that may be missing because their publish was refused
 _HOW = "rtbench sweep --vary subscribers=1,10,100,1000"
 
@@ -48,6 +49,13 @@ class Load:
     subscribers: int
     publishers: int
     rate_hz: float
+
+    def __post_init__(self) -> None:
+        for name, value in (("subscribers", self.subscribers), ("publishers", self.publishers)):
+            if not 1 <= value <= MOST:
+                raise UsageError(f"--{name} must be 1 to {MOST:,}: got {value}")
+        if not 0 < self.rate_hz <= MOST:
+            raise UsageError(f"--rate must be above 0 and at most {MOST:,}: got {self.rate_hz:g}")
 
     @property
     def messages_per_s(self) -> float:
@@ -156,7 +164,7 @@ def _check(rows: Sequence[Row]) -> None:
 
 
 def _levels(rows: Sequence[Row]) -> int:
-    return len({row["subscribers"] for row in rows})
+    return len({row.get("subscribers") for row in rows} - {None})
 
 
 def _only(rows: Sequence[Row], column: str, given: float | None) -> float:
