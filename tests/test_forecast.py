@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,14 @@ import pytest
 
 from rtbench.analysis.forecast import forecast
 from rtbench.analysis.growth import growth
+from rtbench.analysis.usl import law
+from rtbench.analysis.view import Drawn
+from rtbench.charts import FORECAST_CHARTS, draw
 from rtbench.cli.forecast import command
 from rtbench.errors import UsageError
+from rtbench.plan.variant import Variant
 from rtbench.result.forecast import as_json, text
+from rtbench.table import Table
 from tests.builders import comparison, save, variant
 
 LEVELS = (1, 10, 30, 100, 300, 1000)
@@ -174,3 +181,59 @@ def test_a_result_that_is_no_sweep_is_refused_by_the_command(tmp_path: Path) -> 
 
 def test_four_levels_have_no_growth() -> None:
     assert growth([1, 10, 100, 1000], [1, 10, 100, 1000]) is None
+
+
+@dataclass
+class Swept:
+    """The parts of a sweep that a chart reads."""
+
+    summary: Table
+    variants: list[Variant] = field(default_factory=lambda: [variant("websocket"), variant("sse")])
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    status: str = "complete"
+    missing: str = ""
+    conditions: list[str] = field(default_factory=lambda: ["10 messages/s"])
+
+
+def swept(rows: list[dict[str, Any]]) -> Drawn:
+    return Swept(Table([{**r, "reasons": ""} for r in rows]))
+
+
+def peaking() -> list[dict[str, Any]]:
+    """Return rows of a throughput that is highest at 200."""
+    rows = noisy("websocket")
+    x = law(np.array(LEVELS, dtype=float), 10.0, 0.0, 1 / 200**2) * NOISE
+    for r, deliveries_per_s in zip(rows, x.tolist(), strict=True):
+        r["server_cpu_percent"] = deliveries_per_s * r["server_cpu_us_per_delivery"] / 1e4
+    return rows
+
+
+def test_the_chart_of_a_forecast_has_points_line_and_check() -> None:
+    chart = draw(FORECAST_CHARTS, swept(noisy("websocket")), "cores-forecast")
+    (axes,) = chart.figure.axes
+    (points,) = [line for line in axes.lines if line.get_label() == "websocket"]
+    assert np.asarray(points.get_xdata()).tolist() == list(LEVELS)
+    assert max(float(np.max(np.asarray(line.get_xdata()))) for line in axes.lines) == pytest.approx(10_000)
+    assert "Hold-out check" in chart.notes
+    assert re.search(r"websocket [+-]\d %", chart.notes)
+    assert "Not shown, because too few levels are valid: sse" in chart.notes
+
+
+def test_the_chart_of_the_scaling_law_says_where_throughput_peaks() -> None:
+    chart = draw(FORECAST_CHARTS, swept(peaking()), "scaling-law")
+    assert re.match(r"Throughput peaks: websocket at (19\d|20\d) subscribers", chart.title)
+    assert "highest at" in chart.alt
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "words"),
+    [
+        ("scaling-law", [row(n) for n in LEVELS[:5]], "needs six levels"),
+        ("cores-forecast", [row(n, server_cpu_us_per_delivery=None) for n in LEVELS], "CPU time .* is not known"),
+        ("cores-forecast", [row(10)], "at least 4 levels"),
+        ("cores-forecast", [], "no levels of subscribers"),
+    ],
+)
+def test_a_chart_without_data_is_refused(name: str, rows: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} cannot be drawn from this result: .*{words}"):
+        draw(FORECAST_CHARTS, swept(rows), name)

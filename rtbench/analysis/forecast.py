@@ -21,6 +21,7 @@ from rtbench.errors import UsageError
 
 Row = Mapping[str, Any]
 LEAST_LEVELS = 4  # two coefficients, fitted without the largest level, need three others for an interval
+TOLERATED_PERCENT = 10.0  # error in a hold-out check
 MOST = 10**9  # of subscribers, publishers and messages per second
 _FAILED = 0.1  # share of the messages that may be missing because their publish was refused
 _HOW = "rtbench sweep --vary subscribers=1,10,100,1000"
@@ -80,6 +81,11 @@ class HoldOut:
     def inside(self) -> bool:
         """Whether the measured value lies in the interval of the prediction."""
         return (self.predicted.low or 0.0) <= self.measured <= (self.predicted.high or float("inf"))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the prediction is wrong: outside of the interval, and by more than the error that is tolerated."""
+        return not self.inside and abs(self.error_percent) > TOLERATED_PERCENT
 
 
 @dataclass(frozen=True)

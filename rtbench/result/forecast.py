@@ -79,7 +79,7 @@ def sentences(found: Forecast) -> Iterator[str]:
             yield f"{v.variant}, deliveries per second by the Universal Scalability Law: {v.law.sentence}."
     for variant, why in found.left_out.items():
         yield f"{variant} has no forecast: {why}."
-    if wrong := [f"{variant} {cost.figure}" for variant, cost in _costs(found) if not cost.hold_out.inside]:
+    if wrong := [f"{variant} {cost.figure}" for variant, cost in _costs(found) if cost.hold_out.failed]:
         yield f"The check failed, so do not rely on the forecast: {', '.join(wrong)}."
     factor = found.load.subscribers / found.largest
     yield (
