@@ -141,6 +141,23 @@ def test_the_growth_of_a_cost_has_an_exponent(costs: Any, exponent: float | None
         assert found.exponent.value == pytest.approx(exponent, abs=0.1)
 
 
+def test_the_interval_of_the_exponent_contains_the_truth() -> None:
+    random = np.random.default_rng(1)
+    inside = 0
+    for _ in range(40):
+        found = growth(LEVELS, list((0.01 + 2e-4 * np.array(LEVELS)) * np.exp(random.normal(0, 0.05, len(LEVELS)))))
+        assert found is not None
+        inside += (found.exponent.low or -1) <= 1 <= (found.exponent.high or 3)
+    assert inside >= 35
+
+
+def test_a_small_error_outside_of_a_narrow_interval_is_no_failure() -> None:
+    rows = [row(n) for n in LEVELS]
+    rows[-1]["wire_bytes_per_delivery"] *= 1.01
+    held = forecast(rows, 1_000_000).variants[0].costs["mbit_per_s"].hold_out
+    assert (held.inside, held.failed) == (False, False)
+
+
 def noisy(variant: str) -> list[dict[str, Any]]:
     rows = [row(n, variant=variant) for n in LEVELS]
     for r, factor in zip(rows, NOISE, strict=True):
