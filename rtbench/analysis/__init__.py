@@ -21,6 +21,9 @@ guarantees.py   what each transport promises, and whether it held
 laws.py         the laws, and how each is checked; law_check.py says what a check is
 verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed
+usl.py          the Universal Scalability Law fitted to throughput against load; least_squares.py fits
+linear_costs.py a cost as a linear function of clients and deliveries; forecast.py predicts other loads with it
+growth.py       whether a cost grows linearly, logarithmically or otherwise
 difference.py   two results, or the variants of one result, compared by ratios
 conditions.py   what must be equal for such a comparison
 view.py         the parts of a result that reports, charts and comparisons read

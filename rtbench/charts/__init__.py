@@ -16,6 +16,7 @@
     networks.py    latency-by-network
     idle.py        idle-memory, idle-bytes
     guarantees.py  guarantees
+    forecast.py    cores-forecast, scaling-law
     laws.py        laws-knee, laws-polling, laws-qos
 
 Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rtbench.charts.chart import FORMATS, Chart
 from rtbench.charts.costs import bytes_per_delivery, server_cpu
 from rtbench.charts.course import latency_through_fault, messages_through_fault
+from rtbench.charts.forecast import cores_forecast, scaling_law
 from rtbench.charts.guarantees import guarantees
 from rtbench.charts.idle import idle_bytes, idle_memory
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
@@ -45,7 +47,17 @@ from rtbench.errors import UsageError
 if TYPE_CHECKING:
     from rtbench.analysis.view import Comparison, Drawn, Guarantees, Laws
 
-__all__ = ["CHARTS", "FORMATS", "GUARANTEE_CHARTS", "IDLE_CHARTS", "LAWS_CHARTS", "PRESETS", "Chart", "draw"]
+__all__ = [
+    "CHARTS",
+    "FORECAST_CHARTS",
+    "FORMATS",
+    "GUARANTEE_CHARTS",
+    "IDLE_CHARTS",
+    "LAWS_CHARTS",
+    "PRESETS",
+    "Chart",
+    "draw",
+]
 
 CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a comparison
     "latency-ecdf": latency_ecdf,
@@ -65,6 +77,10 @@ IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connecti
     "idle-bytes": idle_bytes,
 }
 GUARANTEE_CHARTS: dict[str, Callable[[Guarantees, Preset], Chart]] = {"guarantees": guarantees}
+FORECAST_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of a sweep over subscribers
+    "cores-forecast": cores_forecast,
+    "scaling-law": scaling_law,
+}
 LAWS_CHARTS: dict[str, Callable[[Laws, Preset], Chart]] = {
     "laws-knee": laws_knee,
     "laws-polling": laws_polling,

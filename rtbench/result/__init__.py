@@ -9,5 +9,6 @@ storage.py      the directory of a result
 schema.py       the JSON Schema of result.json
 dictionary.py   the data dictionary of the documentation
 report.py       the table and the sentences
+forecast.py     a forecast as text and as JSON
 exports.py      every delivery as CSV; hgrm.py is a distribution for HdrHistogram's plotter
 """
