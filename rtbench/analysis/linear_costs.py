@@ -8,9 +8,9 @@ leave out terms: at levels with one Q, `base` and `per_client` include what the 
 No coefficient is negative. The fit is least squares of the relative errors, because costs vary by a factor from
 trial to trial: then a level of one client counts as much as one of a thousand.
 
-Intervals are Student's. In simulations of four to twelve levels with errors of 2 and 10 % they contain the true
-coefficient in 93 to 98 % of cases, and those of a prediction the cost that is measured then in 94 to 96 %. They assume
-that the cost is linear. Whether it is, shows a prediction for a level that the model was not fitted to.
+Intervals are Student's. In simulations of seven levels with errors of 2 to 10 % they contain the true coefficient in 90
+to 100 % of cases, and those of a prediction the cost that is measured then in 93 to 99 % (benchmarks/models.py).
+They assume that the cost is linear. Whether it is, shows a prediction for a level that the model was not fitted to.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ The R package `usl` fits g, a and b, none of them negative, by least squares of 
 `relative=False`. By default it fits the relative errors, because throughput varies by a factor from trial to trial:
 then a level of one counts as much as a level of a thousand.
 
-The intervals are Student's, from the linearised law. In simulations with 7 and 8 levels and errors of 2 and 5 % they
-contain the truth in 93 to 100 % of cases; a peak is given and outside of its interval in at most 6 %.
+The intervals are Student's, from the linearised law. In simulations with seven levels and errors of 2 to 10 % they
+contain the truth in 92 to 99 % of cases; a peak is given and outside of its interval in at most 6 %
+(benchmarks/models.py).
 """
 
 from __future__ import annotations
