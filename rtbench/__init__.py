@@ -42,15 +42,24 @@ if TYPE_CHECKING:
 
     from rtbench.conformance.watching import Outcome
     from rtbench.experiments.runner import AnyResult, Experiment
-    from rtbench.keywords import CompareKeywords, GuaranteesKeywords, IdleKeywords, LawsKeywords, Names, RunKeywords
+    from rtbench.keywords import (
+        CompareKeywords,
+        GuaranteesKeywords,
+        IdleKeywords,
+        LawsKeywords,
+        Names,
+        RunKeywords,
+        SweepKeywords,
+    )
     from rtbench.result.comparison import Comparison
     from rtbench.result.guarantees import GuaranteesResult
     from rtbench.result.idle import IdleResult
     from rtbench.result.laws import LawsResult
     from rtbench.result.result import Result
+    from rtbench.result.sweep import SweepResult
 
 __version__ = "0.1.0"
-__all__ = ["compare", "contract", "guarantees", "idle", "laws", "load", "run"]
+__all__ = ["compare", "contract", "guarantees", "idle", "laws", "load", "run", "sweep"]
 
 
 def run(
@@ -106,6 +115,22 @@ def idle(
     from rtbench.experiments.idle import IDLE
 
     return _measure(IDLE, out, progress, {"transport": transport, **settings})
+
+
+def sweep(
+    vary: Names,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **settings: Unpack[SweepKeywords],
+) -> SweepResult:
+    """Measure variants at several levels: `rtbench.sweep("subscribers=1,10,100", transport=["sse", "mqtt"], qos=0)`.
+
+    Args and errors as those of `compare`; `vary` takes one parameter with its values, or two.
+    """
+    from rtbench.experiments.sweep import SWEEP
+
+    return _measure(SWEEP, out, progress, {"vary": vary, **settings})
 
 
 def guarantees(

@@ -86,3 +86,9 @@ class CompareKeywords(RunKeywords, total=False):
     sparse: bool
     sparse_rate: float | Sequence[float]
     sparse_duration: Time
+
+
+class SweepKeywords(CompareKeywords, total=False):
+    """Of `rtbench.sweep`."""
+
+    transport: Names

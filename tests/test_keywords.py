@@ -14,7 +14,8 @@ from rtbench.experiments.compare import COMPARISON
 from rtbench.experiments.guarantees import GUARANTEES
 from rtbench.experiments.idle import IDLE
 from rtbench.experiments.laws import ALL_LAWS
-from rtbench.keywords import CompareKeywords, GuaranteesKeywords, IdleKeywords, LawsKeywords, RunKeywords
+from rtbench.experiments.sweep import SWEEP
+from rtbench.keywords import CompareKeywords, GuaranteesKeywords, IdleKeywords, LawsKeywords, RunKeywords, SweepKeywords
 from tests.builders import REFERENCE
 
 
@@ -24,10 +25,11 @@ from tests.builders import REFERENCE
     [
         (COMPARISON, "transport", CompareKeywords),
         (IDLE, "transport", IdleKeywords),
+        (SWEEP, "vary", SweepKeywords),
         (GUARANTEES, "transport", GuaranteesKeywords),
         (ALL_LAWS, "law", LawsKeywords),
     ],
-    ids=["compare", "idle", "guarantees", "laws"],
+    ids=["compare", "idle", "sweep", "guarantees", "laws"],
 )
 def test_every_option_is_a_typed_keyword(experiment: Any, first: str, keywords: type) -> None:
     assert {first, *get_type_hints(keywords)} == set(experiment.settings())

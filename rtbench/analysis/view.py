@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rtbench.analysis.crossover import Crossover
     from rtbench.analysis.guarantees import Cell
     from rtbench.analysis.law_check import Seen
     from rtbench.analysis.measured import Measured
     from rtbench.analysis.precision import Precision
     from rtbench.analysis.steady import Law
     from rtbench.analysis.verdict import Finding
+    from rtbench.plan.sweep import Axis
     from rtbench.plan.variant import Variant
     from rtbench.plan.workload import Workload
     from rtbench.table import Table
@@ -54,6 +56,22 @@ class Laws(Drawn, Protocol):
     @property
     def seen(self) -> Seen:
         """What was measured in each set-up."""
+
+
+class Sweep(Drawn, Protocol):
+    """Comparisons at several levels."""
+
+    @property
+    def axes(self) -> list[Axis]:
+        """The parameters that are varied."""
+
+    @property
+    def fixed(self) -> list[dict[str, float]]:
+        """The values of the second parameter; one empty mapping without a second one."""
+
+    @property
+    def crossovers(self) -> list[tuple[dict[str, float], Crossover]]:
+        """Where two variants cost the same, with the value of the second parameter."""
 
 
 class Comparison(Protocol):

@@ -17,6 +17,7 @@
     idle.py        idle-memory, idle-bytes
     guarantees.py  guarantees
     forecast.py    cores-forecast, scaling-law
+    sweep.py       sweep-latency, sweep-bytes, sweep-requests, sweep-server-cpu, sweep-server-memory, sweep-hockey-stick
     laws.py        laws-knee, laws-polling, laws-qos
 
 Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
@@ -41,11 +42,12 @@ from rtbench.charts.networks import latency_by_network
 from rtbench.charts.rates import age_against_rate, bytes_against_rate
 from rtbench.charts.stages import latency_breakdown
 from rtbench.charts.style import PRESETS, Preset, settings
+from rtbench.charts.sweep import hockey_stick, sweep_charts
 from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtbench.analysis.view import Comparison, Drawn, Guarantees, Laws
+    from rtbench.analysis.view import Comparison, Drawn, Guarantees, Laws, Sweep
 
 __all__ = [
     "CHARTS",
@@ -55,6 +57,7 @@ __all__ = [
     "IDLE_CHARTS",
     "LAWS_CHARTS",
     "PRESETS",
+    "SWEEP_CHARTS",
     "Chart",
     "draw",
 ]
@@ -80,6 +83,11 @@ GUARANTEE_CHARTS: dict[str, Callable[[Guarantees, Preset], Chart]] = {"guarantee
 FORECAST_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of a sweep over subscribers
     "cores-forecast": cores_forecast,
     "scaling-law": scaling_law,
+}
+SWEEP_CHARTS: dict[str, Callable[[Sweep, Preset], Chart]] = {
+    **sweep_charts(),
+    "sweep-hockey-stick": hockey_stick,
+    **FORECAST_CHARTS,
 }
 LAWS_CHARTS: dict[str, Callable[[Laws, Preset], Chart]] = {
     "laws-knee": laws_knee,

@@ -73,7 +73,7 @@ def _software(used: Iterable[tuple[str, str, Variant]]) -> dict[str, str]:
 
 def findings(result: Drawn) -> list[str]:
     """Return the warnings: missing trials, verdicts and losses."""
-    rows = list(result.summary)
+    rows = [{**row, "variant": _named(row)} for row in result.summary]
     found = []
     if result.missing:
         found.append(f"INCOMPLETE: {result.missing}.")
@@ -83,6 +83,11 @@ def findings(result: Drawn) -> list[str]:
     if lost := [f"{row['variant']} {row['lost']} of {row['expected']}" for row in rows if row.get("lost")]:
         found.append(f"Lost messages, which are not part of the latencies: {joined(lost)}.")
     return found
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """Return the variant of a row; in a sweep, with its level."""
+    return f"{row['variant']} at {row['level']}" if "level" in row else str(row["variant"])
 
 
 def headline(result: Drawn, values: Mapping[str, float], takes: str, than: str) -> str:
@@ -104,13 +109,13 @@ def headline(result: Drawn, values: Mapping[str, float], takes: str, than: str) 
 def reasons(result: Drawn) -> list[str]:
     """Return the reasons of every verdict that is not `valid`."""
     rows = [row for row in result.summary if row["reasons"]]
-    return [f"{row['variant']} is {row['verdict']}: {row['reasons']}." for row in rows]
+    return [f"{_named(row)} is {row['verdict']}: {row['reasons']}." for row in rows]
 
 
 def watermark(result: Drawn) -> str:
     """Return the text of the watermark; an empty text if all variants are fit to conclude from."""
     lines = ["INCOMPLETE"] if result.status != "complete" else []
-    invalid = [row["variant"] for row in result.summary if row["verdict"] == INVALID]
+    invalid = list(dict.fromkeys(row["variant"] for row in result.summary if row["verdict"] == INVALID))
     for start in range(0, min(len(invalid), _MOST_NAMES), 2):
         names = ", ".join(invalid[start : start + 2])
         lines.append(names if start else f"NOT FIT TO CONCLUDE: {names}")
