@@ -3,7 +3,7 @@
 Between two levels a curve is a straight line on logarithmic axes: a cost that grows as a power of the parameter is one.
 The interval is that of a bootstrap over trials (percentiles of `RESAMPLES` resamples, each level by itself). With few
 trials such an interval is too narrow (docs/methodology.md), so it is never said to cover 95 %: it is the range that the
-trials span. Where too few resamples cross between the levels, there is no crossover.
+trials span. Where too few resamples cross between the levels, or a level has one trial, there is no crossover.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ class Crossover:
 
 def crossing(x: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
     """Return where the curves a and b meet; None if they do not, or more than once. All positive, shape (levels,)."""
-    difference = np.log(a) - np.log(b)
-    places = np.flatnonzero(np.sign(difference[:-1]) * np.sign(difference[1:]) < 0)
+    apart = np.flatnonzero(a != b)  # where they are equal, they may meet, or only touch
+    difference, x = (np.log(a) - np.log(b))[apart], np.log(x[apart])
+    places = np.flatnonzero(difference[:-1] * difference[1:] < 0)
     if len(places) != 1:
         return None
     i = int(places[0])
     share = difference[i] / (difference[i] - difference[i + 1])
-    return float(np.exp(np.log(x[i]) + share * (np.log(x[i + 1]) - np.log(x[i]))))
+    return float(np.exp(x[i] + share * (x[i + 1] - x[i])))
 
 
 def crossover(figure: str, names: tuple[str, str], one: Curve, other: Curve, seed: int = 0) -> Crossover | None:
@@ -67,7 +68,7 @@ def crossover(figure: str, names: tuple[str, str], one: Curve, other: Curve, see
 
 
 def _usable(trials: Sequence[float]) -> bool:
-    return len(trials) > 0 and min(trials) > 0
+    return len(trials) > 1 and min(trials) > 0
 
 
 def _medians(curve: Curve, levels: Sequence[float], random: np.random.Generator | None = None) -> NDArray[np.float64]:

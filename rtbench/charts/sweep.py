@@ -32,28 +32,28 @@ _DRAWN = {  # name: column, title, axis, and what the variant with the largest f
     "sweep-bytes": (
         "wire_bytes_per_delivery",
         "Bytes",
-        "bytes for each delivery (log)",
+        "bytes a delivery (log)",
         "needs",
         "times the bytes of",
     ),
     "sweep-requests": (
         "requests_per_delivery",
         "Requests",
-        "requests for each delivery (log)",
+        "requests a delivery (log)",
         "makes",
         "times the requests of",
     ),
     "sweep-server-cpu": (
         "server_cpu_percent",
         "CPU of the server",
-        "CPU of the server, % of a core (log)",
+        "server CPU, % (log)",
         "needs",
         "times the CPU of",
     ),
     "sweep-server-memory": (
         "server_rss_mb",
         "Memory of the server",
-        "memory of the server, MB (log)",
+        "server memory, MB (log)",
         "needs",
         "times the memory of",
     ),
@@ -92,7 +92,7 @@ def _figure(name: str, result: Sweep, preset: Preset) -> Chart:
         *_second(others),
         *words.missing(result, lines, "because fewer than two levels have the figure"),
     ]
-    where = f"At {axis.name} {plain(largest, 4)}, "
+    where = f"At {axis.name.replace('_', ' ')} {plain(largest, 4)}, "
     page.frame(f"{title} against {axis.name}", notes, headline=f"{where}{headline}" if headline else "")
     _label(page, lines, column)
     said = [

@@ -46,6 +46,7 @@ class SweepResult(Result[Measured]):
     comparisons: list[Comparison] = field(default_factory=list)
 
     counts = TrialCounts
+    sampled = True  # the samples are in the results of the levels
     own_fields = ("levels",)
     charts = (
         "sweep-latency",
@@ -95,7 +96,8 @@ class SweepResult(Result[Measured]):
     def conditions(self) -> list[str]:
         """The conditions of the measurement: what is varied, and those of the first level."""
         varied = [f"{axis.name} {axis.values[0]} to {axis.values[-1]}" for axis in self.axes]
-        return [*varied, *self.comparisons[0].conditions]
+        first, last = (comparison.conditions for comparison in (self.comparisons[0], self.comparisons[-1]))
+        return [*varied, *(phrase for phrase in first if phrase in last)]
 
     @property
     def missing(self) -> str:
@@ -141,6 +143,10 @@ class SweepResult(Result[Measured]):
         super().save_in(path)
         for level, comparison in zip(self.levels, self.comparisons, strict=True):
             comparison.save_in(path / LEVELS / level.name)
+
+    def sample_files(self) -> Iterator[tuple[str, Measured]]:
+        """Yield nothing: the result of each level has its own."""
+        yield from ()
 
     def take(self, comparison: Comparison, before: int) -> None:
         """Take in the trials that a level has gained."""
