@@ -83,6 +83,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
             "rerun",
             "idle",
             "guarantees",
+            "sweep",
+            "forecast",
             "laws",
             "transports",
             "doctor",

@@ -58,6 +58,14 @@ def command(
     idle-memory            of idle connections: the server's memory for each
     idle-bytes             of idle connections: bytes on the wire for each in an hour
     guarantees             what is lost and what comes twice under faults, beside what was promised
+    sweep-latency          of a sweep: median latency against the parameter, with crossovers
+    sweep-bytes            of a sweep: bytes on the wire for each delivery
+    sweep-requests         of a sweep: requests for each delivery
+    sweep-server-cpu       of a sweep: CPU of the server
+    sweep-server-memory    of a sweep: memory of the server
+    sweep-hockey-stick     of a sweep over the rate: median and 99th percentile against the load
+    cores-forecast         of a sweep over subscribers: the server's cores, and what the fitted costs predict
+    scaling-law            of a sweep over subscribers: throughput and the Universal Scalability Law
     laws-knee              of the laws: long-polling beside WebSocket, against the delay of the link
     laws-polling           of the laws: how long messages wait for a poll
     laws-qos               of the laws: MQTT from end to end at each QoS

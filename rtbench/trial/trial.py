@@ -43,6 +43,7 @@ from rtbench.trial.servers import RunningServer, ServerSource, StartedServer
 
 _DEATH_WITHIN_S = 1.0
 _LEAD_NS = 20_000_000  # from the word "start" to the start of the schedule
+_LEAD_A_CLIENT_NS = 30_000  # so long a process reads the counts of a connection before it
 
 Records = Mapping[str, "asyncio.Future[Any]"]
 Gate = Callable[[], Awaitable[None]]
@@ -237,7 +238,10 @@ async def _measure(
 ) -> None:
     """Let the publishers follow their schedule, and wait until everything that will arrive has arrived."""
     plan = trial.plan
-    start_ns = time.monotonic_ns() + _LEAD_NS
+    most = max(
+        plan.workload.publishers / plan.publisher_processes, plan.workload.subscribers / plan.subscriber_processes
+    )
+    start_ns = time.monotonic_ns() + _LEAD_NS + round(_LEAD_A_CLIENT_NS * most)
     coordinator.start(start_ns)
     await broken.begin(start_ns)
     trial.before = server.load()
