@@ -16,6 +16,7 @@ from rtbench.conformance.case import Case, Inapplicable, cases_of
 from rtbench.conformance.running import run
 from rtbench.conformance.subject import Subject, relaying, subjects_of
 from rtbench.errors import UsageError
+from rtbench.plan.variant import DEFAULT_SERVER, LEAN_CLIENT
 from rtbench.transports import registry
 from tests.programs import PACKAGES, needs
 
@@ -45,6 +46,8 @@ def subjects() -> list[Subject]:
 def parameter(subject: Subject, *more: Case) -> Any:
     """Return a parameter, with the program that the server is, where it is one."""
     marks = [needs(subject.server)] if subject.server in PACKAGES else []
+    if subject.client == LEAN_CLIENT and (subject.tls or subject.server != DEFAULT_SERVER):
+        marks.append(pytest.mark.long)
     return pytest.param(subject, *more, id=", ".join(map(str, (*more, subject))), marks=marks)
 
 

@@ -50,7 +50,7 @@ def test_the_wheel_puts_nothing_but_rtbench_into_site_packages(wheel: Path) -> N
     assert {name.split("/")[0].removesuffix(".dist-info").split("-")[0] for name in names} == {"rtbench"}
     for folder in ("servers", "clients"):
         installed = {name.rpartition("/")[2] for name in names if name.startswith(f"rtbench/{folder}/")}
-        assert installed == {path.name for path in (ROOT / folder).glob("*.py")}
+        assert installed == {path.name for path in (ROOT / folder).rglob("*.py")}
     for folder in ("", "cli/", "wire/", "charts/"):
         missing = {path.name for path in (ROOT / "rtbench" / folder).glob("*.py")} - {
             name.removeprefix(f"rtbench/{folder}") for name in names
