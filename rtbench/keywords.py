@@ -65,6 +65,10 @@ class LawsKeywords(TypedDict, total=False):
 class RunKeywords(_FaultKeywords, total=False):
     """Of `rtbench.run`."""
 
+    workers: int
+    publisher_workers: int
+    cores: Literal["free", "split"]
+
     url: str
     network: Names
     link: Literal["auto", "packet", "stream"]

@@ -242,7 +242,11 @@ REFUSED = [
     ("a QoS for nobody", ["--transport", "sse", "--qos", "1"], "sse has no --qos; mqtt has it"),
     ("an interval of 0", ["--interval", "0s"], "--interval must be above 0"),
     ("an --out that cannot be", ["--out", "/dev/null/idle"], "--out /dev/null/idle cannot be written"),
-    ("an unknown option", ["--rate", "5"], "rtbench idle has no --rate; run, compare, forecast, guarantees, sweep have it"),
+    (
+        "an unknown option",
+        ["--rate", "5"],
+        "rtbench idle has no --rate; run, compare, forecast, guarantees, sweep have it",
+    ),
 ]
 
 

@@ -108,6 +108,7 @@ class TrialCounts:
     )
     link_up_bps: float | None = described("The same from client to server", default=None)
     link_wrong: str | None = described("Why the link is not what was asked for; null if it is", default=None)
+    placement: str = described("Which cores each process stayed on; empty: the scheduler decided", default="")
     faults: tuple[Evidence, ...] = described("What was seen of each fault that was planned", default=())
     connect_ns: tuple[int, ...] = described(
         "How long each subscription took, from the start of connecting to being subscribed; empty if the client does "

@@ -34,6 +34,7 @@ from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
 from rtbench.system.environment import describe
+from rtbench.system.placement import check_placement, cores_here
 from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
@@ -71,6 +72,8 @@ class Compare:
             check_url(settings["url"].value)
             _refuse_to_break(settings)
         workload = workload_of(settings)
+        check_placement(settings["cores"].value, cores_here())
+        plans(variants[:1], workload, 1, settings)  # refuses more workers than there are clients
         if self.kind == "comparison":
             sparse_workloads(settings)
         planned = len(variants) * settings["trials"].value
@@ -232,6 +235,9 @@ def plans(
                 value["drain"],
                 faults=tuple(faults_of(settings)),
                 reconnect=reconnect_of(variant.reconnect, settings),
+                publisher_processes=value["publisher_workers"],
+                subscriber_processes=value["workers"],
+                cores=value["cores"],
             )
             planned.append(plan)
     return planned

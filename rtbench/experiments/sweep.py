@@ -12,7 +12,7 @@ from rtbench.experiments import compare
 from rtbench.experiments.compare import COMPARISON
 from rtbench.experiments.runner import Note
 from rtbench.plan.clients import AUTO, usual_client
-from rtbench.plan.settings import Given, Setting, make_setting
+from rtbench.plan.settings import Given, Setting, make_setting, workload_of
 from rtbench.plan.sweep import levels, parse_axis, settings_at
 from rtbench.plan.variant import DEFAULT_CLIENT, LEAN_CLIENT
 from rtbench.result.comparison import Comparison
@@ -59,7 +59,7 @@ class Sweep:
         found = levels(axes, known)
         settings = {**settings, "sparse": Given(False, "sweep")}
         each = [settings_at(level, settings, known) for level in found]
-        each = _with_one_client(each)
+        each = [_with_fewer_workers(one) for one in _with_one_client(each)]
         comparisons = [COMPARISON.start(one) for one in each]
         variants = list({v.name: v for comparison in comparisons for v in comparison.variants}.values())
         planned = sum(comparison.planned_trials for comparison in comparisons)
@@ -120,6 +120,16 @@ def _with_one_client(each: list[dict[str, Given]]) -> list[dict[str, Given]]:
     usual = {usual_client(settings) for settings in each}
     client = LEAN_CLIENT if LEAN_CLIENT in usual else DEFAULT_CLIENT
     return [{**settings, "client": Given(client, "sweep")} for settings in each]
+
+
+def _with_fewer_workers(settings: dict[str, Given]) -> dict[str, Given]:
+    """Let a level with fewer clients than workers have as many workers as clients."""
+    workload = workload_of(settings)
+    found = dict(settings)
+    for name, clients in (("workers", workload.subscribers), ("publisher_workers", workload.publishers)):
+        if settings[name].value > clients:
+            found[name] = Given(clients, "sweep")
+    return found
 
 
 SWEEP = Sweep()

@@ -91,6 +91,7 @@ def _read_by(parse: Callable[[str], str], setting: Setting) -> Setting:
 LEAST_TRIALS_FOR_PRECISION = 5  # with fewer, an interval is little more than the range, and can be narrow by chance
 USUAL_MOST_TRIALS = 30
 LINKS = ("auto", "packet", "stream")
+CORES = ("free", "split")
 _LEAST_FOR_A_MEDIAN = 15  # messages of each publisher, in a trial over a network
 _AFTER_FAULT_S = 2.0  # how long a trial goes on after its last fault, unless --duration says it
 _LEAST_SPARSE = 2  # messages of each publisher: the age of information needs two
@@ -197,6 +198,15 @@ SETTINGS = {
         make_setting("pattern", str, "fan-out", "|".join(PATTERNS), "which subscribers receive from which publishers"),
         make_setting("publishers", int, None, "N", "", shown_default="fan-out 1, fan-in 10, room 5, pairs 10"),
         make_setting("subscribers", int, None, "N", "", shown_default="fan-out 10, fan-in 1, room 5, pairs 10"),
+        make_setting("workers", int, 1, "N", "processes that hold the subscribers"),
+        make_setting("publisher_workers", int, 1, "N", "processes that hold the publishers"),
+        make_setting(
+            "cores",
+            str,
+            "free",
+            "|".join(CORES),
+            "which cores processes run on: as the scheduler decides, or the server and the clients apart",
+        ),
         make_setting("rate", float, 50.0, "HZ", "messages per second of each publisher"),
         make_setting("arrivals", str, "constant", "|".join(ARRIVALS), "gaps between messages"),
         make_setting("payload", int, 100, "BYTES", "size of a message, its 39-byte header included"),

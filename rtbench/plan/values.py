@@ -53,6 +53,7 @@ MOST_TRIALS = 10_000
 MOST_PAYLOAD_BYTES = 2**24 - 1024  # servers and brokers take 16 MiB, with topic and headers
 MOST_DELIVERIES = 20_000_000  # of a trial: their samples are held in memory
 
+MOST_WORKERS = 256
 _PARTICIPANTS = Limits(1, 99_999)  # the header of a payload has five digits for a publisher
 _RATE = Limits(0, 1e6, above=True)
 _DURATION = Limits(0, _WEEK_S, "s", above=True)
@@ -60,6 +61,8 @@ LIMITS = {
     "publishers": _PARTICIPANTS,
     "subscribers": _PARTICIPANTS,
     "connections": _PARTICIPANTS,
+    "workers": Limits(1, MOST_WORKERS),
+    "publisher_workers": Limits(1, MOST_WORKERS),
     "rate": _RATE,
     "sparse_rate": _RATE,
     "payload": Limits(HEADER_BYTES, MOST_PAYLOAD_BYTES, "bytes"),

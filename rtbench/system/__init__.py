@@ -6,6 +6,7 @@ owner.py        a process that ends with its owner
 process.py      CPU time, memory and sockets of a process tree
 load.py         the numbers that process.py reads, as a record
 kernel.py       time waiting for a core, dropped connections, time waiting for a disk
+placement.py    on which cores the processes of a trial run
 room.py         open files and ports for many connections
 clock.py        the offset between the two clocks of a host
 alarm.py        calls a function at a time, more punctually than an event loop does

@@ -34,6 +34,7 @@ from typing import Any
 
 from rtbench.errors import TrialError
 from rtbench.links.link import Namespaces
+from rtbench.system.placement import stay_on
 from rtbench.transports.records import ProcessPlan
 
 
@@ -75,7 +76,11 @@ def _hello(plan: ProcessPlan) -> dict[str, Any]:
 
 
 def _enter(plan: ProcessPlan) -> None:
-    """Enter the namespaces of the plan: sockets that are opened from now on are there, the control channel is not."""
+    """Enter the namespaces of the plan: sockets that are opened from now on are there, the control channel is not.
+
+    Stay on its cores, too.
+    """
+    stay_on(plan.cores)
     if plan.namespaces is not None:
         from rtbench.links.namespaces import enter  # here, since few trials have them
 

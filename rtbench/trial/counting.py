@@ -81,6 +81,7 @@ def measured(trial: Trial, predict: Predict | None) -> Measured:
         keep_alive_bytes=sum(usage.keep_alive_bytes for usage in usages),
         predicted=_predicted(trial, publishes, deliveries, predict),
         faults=tuple(trial.evidence),
+        placement=str(plan.placement),
         outages=tuple(trial.outages),
         **_of_link(trial),
     )

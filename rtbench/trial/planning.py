@@ -17,6 +17,7 @@ from rtbench.plan.reconnect import Reconnect
 from rtbench.plan.schedule import due_times
 from rtbench.plan.variant import Variant
 from rtbench.plan.workload import Workload
+from rtbench.system.placement import FREE, Placement, cores_here, placed
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
 from rtbench.transports.records import SETTLE_S, PublisherPlan, SubscriberPlan
@@ -34,7 +35,7 @@ class TrialPlan:
     the client of the transport says; subscribers record for `settle_s` after the last one. The control channel listens
     on `control_host`. Each step of the set-up may take `set_up_within_s`, and longer with many subscribers. `faults`
     are done at their times, in order. `reconnect` is what clients do when a connection is lost; None: that is an error
-    of the trial.
+    of the trial. `cores` is how the processes are placed on cores.
     """
 
     index: int
@@ -52,18 +53,34 @@ class TrialPlan:
     set_up_within_s: float = 20.0
     faults: tuple[Fault, ...] = ()
     reconnect: Reconnect | None = None
+    cores: str = FREE
 
     def __post_init__(self) -> None:
-        for role, processes, members in (
-            ("publisher", self.publisher_processes, self.workload.publishers),
-            ("subscriber", self.subscriber_processes, self.workload.subscribers),
+        for flag, role, processes, members in (
+            ("--publisher-workers", "publisher", self.publisher_processes, self.workload.publishers),
+            ("--workers", "subscriber", self.subscriber_processes, self.workload.subscribers),
         ):
             if not 1 <= processes <= members:
-                raise UsageError(f"{role} processes must be 1 to {members}, one for each {role}: got {processes}")
+                raise UsageError(f"{flag} must be 1 to {members}, since there are as many {role}s: got {processes}")
         if self.reconnect is not None and self._client.connect is None:
             raise UsageError(
                 f"--reconnect: the client {self.variant.client} of {self.variant.transport} has no `connect`"
             )
+
+    @property
+    def publisher_names(self) -> list[str]:
+        """The names of the publisher processes."""
+        return [f"publisher-{i}" for i in range(self.publisher_processes)]
+
+    @property
+    def subscriber_names(self) -> list[str]:
+        """The names of the subscriber processes."""
+        return [f"subscriber-{i}" for i in range(self.subscriber_processes)]
+
+    @property
+    def placement(self) -> Placement:
+        """On which cores its processes run."""
+        return placed(self.cores, [*self.subscriber_names, *self.publisher_names], cores_here())
 
     @property
     def _client(self) -> Client:
@@ -125,8 +142,6 @@ class TrialPlan:
 
 def process_plans(
     plan: TrialPlan,
-    publisher_names: Sequence[str],
-    subscriber_names: Sequence[str],
     address: tuple[str, int],
     token: str,
     namespaces: Namespaces | None = None,
@@ -150,9 +165,11 @@ def process_plans(
         "namespaces": None if namespaces is None else (namespaces.user, namespaces.network),
     }
     plans: dict[str, PublisherPlan | SubscriberPlan] = {}
-    for name, mine in _dealt(workload.publishers, publisher_names).items():
+    cores = plan.placement.clients
+    for name, mine in _dealt(workload.publishers, plan.publisher_names).items():
         plans[name] = PublisherPlan(
             **common,
+            cores=cores.get(name, ()),
             name=name,
             seed=f"{plan.seed} {plan.index} {name}",
             publishers=mine,
@@ -160,10 +177,11 @@ def process_plans(
             due_ns=[due[i] for i in mine],
             drain_timeout_s=plan.drain_timeout_s,
         )
-    for name, mine in _dealt(workload.subscribers, subscriber_names).items():
+    for name, mine in _dealt(workload.subscribers, plan.subscriber_names).items():
         topics = [subscriber_topics[i] for i in mine]
         plans[name] = SubscriberPlan(
             **common,
+            cores=cores.get(name, ()),
             name=name,
             seed=f"{plan.seed} {plan.index} {name}",
             subscribers=mine,

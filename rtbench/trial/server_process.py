@@ -27,7 +27,7 @@ class Request:
     """What a server process is asked to serve; port 0 takes any free one.
 
     `namespaces` are where the process serves, None: here. `state` is a directory for what must outlive the process; the
-    process deletes it when its standard input ends.
+    process deletes it when its standard input ends. `cores` are those that it stays on, any if there are none.
     """
 
     transport: str
@@ -38,6 +38,7 @@ class Request:
     host: str = "127.0.0.1"
     port: int = 0
     namespaces: Namespaces | None = None
+    cores: tuple[int, ...] = ()
 
     @property
     def line(self) -> bytes:

@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 
 from rtbench.errors import Error, UsageError
 from rtbench.links.link import Namespaces
+from rtbench.system.placement import stay_on
 from rtbench.system.tls import Certificate, server_context
 from rtbench.transports import registry, relay_log
 from rtbench.transports.serving import serve
@@ -126,6 +127,7 @@ def _requested() -> Request | None:
         from rtbench.links.namespaces import enter  # here, since few servers have them
 
         enter(Namespaces(**namespaces))
+    stay_on(tuple(fields["cores"]))
     request = Request(**fields, certificate=Certificate(**certificate) if certificate else None)
     with suppress(Exception):  # `serve` loads it again, and its answer says what is wrong
         registry.server(request.transport, request.server)

@@ -86,7 +86,8 @@ class ServerSource(Protocol):
 class StartedServer:
     """A server in a fresh process, ended on leaving; with `tls` it has a certificate made for it.
 
-    `restarts` is how often it will be started again: so many processes are prepared.
+    `restarts` is how often it will be started again: so many processes are prepared. `cores` are those that it stays
+    on, with all that it starts; any if there are none.
     """
 
     transport: str
@@ -94,6 +95,7 @@ class StartedServer:
     options: Mapping[str, Any] = field(default_factory=dict)
     tls: bool = False
     restarts: int = 0
+    cores: tuple[int, ...] = ()
 
     @asynccontextmanager
     async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
@@ -106,6 +108,7 @@ class StartedServer:
             certificate,
             host=place.host,
             namespaces=place.namespaces,
+            cores=self.cores,
         )
         async with living(request, self.restarts) as lives:
             ca = certificate.authority if certificate else None

@@ -109,12 +109,12 @@ async def conduct(
         UsageError: the server cannot be had as asked for.
     """
     trial = Trial(plan)
-    publisher_names = [f"publisher-{i}" for i in range(plan.publisher_processes)]
-    subscriber_names = [f"subscriber-{i}" for i in range(plan.subscriber_processes)]
-    coordinator = Coordinator(publisher_names + subscriber_names)
+    coordinator = Coordinator([*plan.publisher_names, *plan.subscriber_names])
     variant = plan.variant
     restarts = sum(fault.kind in RESTARTS for fault in plan.faults)
-    source = source or StartedServer(variant.transport, variant.server, variant.server_options, plan.tls, restarts)
+    source = source or StartedServer(
+        variant.transport, variant.server, variant.server_options, plan.tls, restarts, plan.placement.server
+    )
     try:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(coordinator.close)
@@ -124,7 +124,7 @@ async def conduct(
             )
             stack.callback(_counting_listen_drops(trial, link))
             namespaces = link.clients.namespaces if link else None
-            plans = process_plans(plan, publisher_names, subscriber_names, address, coordinator.token, namespaces)
+            plans = process_plans(plan, address, coordinator.token, namespaces)
             course = plan.course(plans)
             await stack.enter_async_context(reporting(lambda: course.phase(coordinator.standing()), report))
             records = _submit(plans, executor)
