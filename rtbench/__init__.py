@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rtbench.conformance.watching import Outcome
     from rtbench.experiments.runner import AnyResult, Experiment
     from rtbench.keywords import (
+        CapacityKeywords,
         CompareKeywords,
         GuaranteesKeywords,
         IdleKeywords,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         RunKeywords,
         SweepKeywords,
     )
+    from rtbench.result.capacity import CapacityResult
     from rtbench.result.comparison import Comparison
     from rtbench.result.guarantees import GuaranteesResult
     from rtbench.result.idle import IdleResult
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     from rtbench.result.sweep import SweepResult
 
 __version__ = "0.1.0"
-__all__ = ["compare", "contract", "guarantees", "idle", "laws", "load", "run", "sweep"]
+__all__ = ["capacity", "compare", "contract", "guarantees", "idle", "laws", "load", "run", "sweep"]
 
 
 def run(
@@ -131,6 +133,22 @@ def sweep(
     from rtbench.experiments.sweep import SWEEP
 
     return _measure(SWEEP, out, progress, {"vary": vary, **settings})
+
+
+def capacity(
+    transport: Names | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **settings: Unpack[CapacityKeywords],
+) -> CapacityResult:
+    """Find the highest load that holds: `rtbench.capacity("mqtt", qos=0, slo="p99<50ms, lost=0", subscribers=100)`.
+
+    Args and errors as those of `run`, with the options of `rtbench capacity`.
+    """
+    from rtbench.experiments.capacity import CAPACITY
+
+    return _measure(CAPACITY, out, progress, {"transport": transport, **settings})
 
 
 def guarantees(

@@ -62,8 +62,8 @@ class LawsKeywords(TypedDict, total=False):
     seed: int
 
 
-class RunKeywords(_FaultKeywords, total=False):
-    """Of `rtbench.run`."""
+class _TrialKeywords(_FaultKeywords, total=False):
+    """Of everything that measures a workload."""
 
     workers: int
     publisher_workers: int
@@ -78,9 +78,24 @@ class RunKeywords(_FaultKeywords, total=False):
     arrivals: Literal["constant", "poisson"]
     warmup: Time
     trials: int
+    repeat: bool
+
+
+class RunKeywords(_TrialKeywords, total=False):
+    """Of `rtbench.run`."""
+
     precision: str | float
     most_trials: int
-    repeat: bool
+
+
+class CapacityKeywords(_TrialKeywords, total=False):
+    """Of `rtbench.capacity`."""
+
+    slo: str
+    of: Literal["rate", "subscribers", "publishers"]
+    first: float
+    most: float
+    resolution: str | float
 
 
 class CompareKeywords(RunKeywords, total=False):

@@ -245,7 +245,7 @@ REFUSED = [
     (
         "an unknown option",
         ["--rate", "5"],
-        "rtbench idle has no --rate; run, compare, forecast, guarantees, sweep have it",
+        "rtbench idle has no --rate; run, compare, capacity, forecast, guarantees, sweep have it",
     ),
 ]
 

@@ -10,12 +10,21 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from rtbench.experiments.capacity import CAPACITY
 from rtbench.experiments.compare import COMPARISON
 from rtbench.experiments.guarantees import GUARANTEES
 from rtbench.experiments.idle import IDLE
 from rtbench.experiments.laws import ALL_LAWS
 from rtbench.experiments.sweep import SWEEP
-from rtbench.keywords import CompareKeywords, GuaranteesKeywords, IdleKeywords, LawsKeywords, RunKeywords, SweepKeywords
+from rtbench.keywords import (
+    CapacityKeywords,
+    CompareKeywords,
+    GuaranteesKeywords,
+    IdleKeywords,
+    LawsKeywords,
+    RunKeywords,
+    SweepKeywords,
+)
 from tests.builders import REFERENCE
 
 
@@ -26,10 +35,11 @@ from tests.builders import REFERENCE
         (COMPARISON, "transport", CompareKeywords),
         (IDLE, "transport", IdleKeywords),
         (SWEEP, "vary", SweepKeywords),
+        (CAPACITY, "transport", CapacityKeywords),
         (GUARANTEES, "transport", GuaranteesKeywords),
         (ALL_LAWS, "law", LawsKeywords),
     ],
-    ids=["compare", "idle", "sweep", "guarantees", "laws"],
+    ids=["compare", "idle", "sweep", "capacity", "guarantees", "laws"],
 )
 def test_every_option_is_a_typed_keyword(experiment: Any, first: str, keywords: type) -> None:
     assert {first, *get_type_hints(keywords)} == set(experiment.settings())

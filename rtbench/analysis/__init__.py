@@ -24,6 +24,7 @@ precision.py    whether more trials are needed
 usl.py          the Universal Scalability Law fitted to throughput against load; least_squares.py fits
 linear_costs.py a cost as a linear function of clients and deliveries; forecast.py predicts other loads with it
 crossover.py    where the curves of two variants meet
+capacity_search.py which load to try next; limiting.py says what ran out first
 growth.py       whether a cost grows linearly, logarithmically or otherwise
 difference.py   two results, or the variants of one result, compared by ratios
 conditions.py   what must be equal for such a comparison

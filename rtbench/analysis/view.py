@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rtbench.analysis.precision import Precision
     from rtbench.analysis.steady import Law
     from rtbench.analysis.verdict import Finding
+    from rtbench.plan.objective import Objective
     from rtbench.plan.sweep import Axis
     from rtbench.plan.variant import Variant
     from rtbench.plan.workload import Workload
@@ -56,6 +57,22 @@ class Laws(Drawn, Protocol):
     @property
     def seen(self) -> Seen:
         """What was measured in each set-up."""
+
+
+class Capacity(Drawn, Protocol):
+    """The loads that were tried for each variant."""
+
+    @property
+    def of(self) -> str:
+        """What was varied."""
+
+    @property
+    def objective(self) -> Objective:
+        """What the server must keep to."""
+
+    @property
+    def trial_table(self) -> Table:
+        """One row a trial, with `load` and `broken`."""
 
 
 class Sweep(Drawn, Protocol):

@@ -18,6 +18,7 @@
     guarantees.py  guarantees
     forecast.py    cores-forecast, scaling-law
     sweep.py       sweep-latency, sweep-bytes, sweep-requests, sweep-server-cpu, sweep-server-memory, sweep-hockey-stick
+    capacity.py    capacity
     laws.py        laws-knee, laws-polling, laws-qos
 
 Only this package imports matplotlib. It does so when a chart is drawn, and leaves the global state of matplotlib
@@ -30,6 +31,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from rtbench.charts.capacity import capacity
 from rtbench.charts.chart import FORMATS, Chart
 from rtbench.charts.costs import bytes_per_delivery, server_cpu
 from rtbench.charts.course import latency_through_fault, messages_through_fault
@@ -47,9 +49,10 @@ from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtbench.analysis.view import Comparison, Drawn, Guarantees, Laws, Sweep
+    from rtbench.analysis.view import Capacity, Comparison, Drawn, Guarantees, Laws, Sweep
 
 __all__ = [
+    "CAPACITY_CHARTS",
     "CHARTS",
     "FORECAST_CHARTS",
     "FORMATS",
@@ -89,6 +92,7 @@ SWEEP_CHARTS: dict[str, Callable[[Sweep, Preset], Chart]] = {
     "sweep-hockey-stick": hockey_stick,
     **FORECAST_CHARTS,
 }
+CAPACITY_CHARTS: dict[str, Callable[[Capacity, Preset], Chart]] = {"capacity": capacity}
 LAWS_CHARTS: dict[str, Callable[[Laws, Preset], Chart]] = {
     "laws-knee": laws_knee,
     "laws-polling": laws_polling,

@@ -66,6 +66,7 @@ def command(
     sweep-hockey-stick     of a sweep over the rate: median and 99th percentile against the load
     cores-forecast         of a sweep over subscribers: the server's cores, and what the fitted costs predict
     scaling-law            of a sweep over subscribers: throughput and the Universal Scalability Law
+    capacity               of a search for the capacity: latency against load, and what held and failed
     laws-knee              of the laws: long-polling beside WebSocket, against the delay of the link
     laws-polling           of the laws: how long messages wait for a poll
     laws-qos               of the laws: MQTT from end to end at each QoS

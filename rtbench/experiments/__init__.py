@@ -6,6 +6,7 @@
     compare.py   run and compare: the trials of one variant or of several
     idle.py      what connections cost while nothing is sent
     sweep.py     a comparison at each level of a parameter
+    capacity.py  the highest load that a server sustains
     laws.py      what is known of the transports beforehand, reproduced over a link
     guarantees.py  what is lost and what comes twice, beside what is promised
     rerun.py     a saved result measured again, and whether the two agree

@@ -33,6 +33,7 @@ from rtbench.plan.settings import Given, Setting, faults_of, reconnect_of, resol
 from rtbench.plan.variant import EXTERNAL_SERVER, Variant
 from rtbench.plan.workload import Workload
 from rtbench.result.comparison import Comparison
+from rtbench.result.result import Result
 from rtbench.system.environment import describe
 from rtbench.system.placement import check_placement, cores_here
 from rtbench.system.room import room_for
@@ -82,14 +83,7 @@ class Compare:
     def resume(self, result: Comparison) -> None:
         """Refuse a result that would not be measured the same way here and now."""
         check_same(result, settings_again(result))
-        here = conditions.conditions(describe(result.settings["tls"].value))
-        changed = [
-            f"{name} was {value}, is {here.get(name)}"
-            for name, value in conditions.conditions(result.environment).items()
-            if here.get(name) != value
-        ]
-        if changed:
-            raise ResultError(f"its trials were measured under other conditions: {'; '.join(changed)}; measure it anew")
+        check_same_conditions(result)
 
     def steps(self, result: Comparison) -> Iterator[Step]:
         """Yield the trials that are left, and the sparse parts; more trials are planned as they turn out to be needed.
@@ -261,6 +255,22 @@ def settings_again(result: Comparison) -> dict[str, Given]:
         settings["transport"] = Given(list(dict.fromkeys(others)), "result")
         settings["control"] = Given(any(v.control for v in result.variants), "result")
     return {name: Given(given.value, "result") for name, given in settings.items()}
+
+
+def check_same_conditions(result: Result[Any]) -> None:
+    """Refuse to go on with a result that was begun on another machine, or with other software.
+
+    Raises:
+        ResultError: it was.
+    """
+    here = conditions.conditions(describe(result.settings["tls"].value))
+    changed = [
+        f"{name} was {value}, is {here.get(name)}"
+        for name, value in conditions.conditions(result.environment).items()
+        if here.get(name) != value
+    ]
+    if changed:
+        raise ResultError(f"its trials were measured under other conditions: {'; '.join(changed)}; measure it anew")
 
 
 def check_same(result: Comparison, settings: Mapping[str, Given]) -> None:

@@ -9,6 +9,7 @@ faults.py     what is broken on purpose, and the evidence that it was
 episodes.py   the same fault several times in a trial
 reconnect.py  what a client does when its connection is lost
 sweep.py      what a sweep varies, and over which values
+objective.py  what a server must keep to
 payload.py    the content of every message
 variant.py    a transport with its server, its client and its options
 clients.py    which kind of client a measurement takes, where the user leaves it open
