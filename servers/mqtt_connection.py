@@ -38,6 +38,11 @@ class Violation(Exception):
 class Connection(asyncio.Protocol):
     """The broker's end of one TCP or TLS connection."""
 
+    __slots__ = (
+        *("broker", "closed", "heard_s", "loop", "most_silence_s", "packets", "reader", "reading", "session", "timer"),
+        *("transport", "will", "writable", "write"),
+    )
+
     transport: asyncio.Transport
     timer: asyncio.TimerHandle
     write: Callable[[bytes], None]

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from rtbench.wire import mqtt
 
@@ -105,8 +105,19 @@ class Message:
         return b"%b%b%b" % (head, packet_id.to_bytes(2, "big"), self.payload)
 
 
+# stand for a queue and for a dictionary of a session until something is put in: most sessions never need one
+_NOTHING: deque[Any] = deque()
+_NONE: dict[Any, Any] = {}
+
+
 class Session:
     """One client id's subscriptions and unfinished messages."""
+
+    __slots__ = (
+        *("client_id", "clean", "connection", "counters", "limits", "subscriptions", "subscription_bytes", "replays"),
+        *("unreleased", "unreleased_bytes", "stalled", "waiting", "unacknowledged", "released", "queued_bytes"),
+        *("_last_id", "_turn_is_due"),
+    )
 
     def __init__(self, client_id: str, *, clean: bool, limits: Limits, counters: Counters) -> None:
         self.client_id = client_id
@@ -116,13 +127,13 @@ class Session:
         self.connection: Connection | None = None
         self.subscriptions: set[str] = set()
         self.subscription_bytes = 0
-        self.replays: dict[str, tuple[Iterator[Message | None], int]] = {}  # by filter: see `replay`
-        self.unreleased: dict[int, Message] = {}  # QoS 2 from the client, until it sends PUBREL
+        self.replays: dict[str, tuple[Iterator[Message | None], int]] = _NONE  # by filter: see `replay`
+        self.unreleased: dict[int, Message] = _NONE  # QoS 2 from the client, until it sends PUBREL
         self.unreleased_bytes = 0
-        self.stalled: deque[Message] = deque()  # QoS 0, until the connection is writable again
-        self.waiting: deque[tuple[Message, int]] = deque()  # QoS 1 and 2 with their QoS, until fewer are in flight
-        self.unacknowledged: dict[int, tuple[Message, int]] = {}
-        self.released: dict[int, None] = {}  # an ordered set
+        self.stalled: deque[Message] = _NOTHING  # QoS 0, until the connection is writable again
+        self.waiting: deque[tuple[Message, int]] = _NOTHING  # QoS 1 and 2 with their QoS, until fewer are in flight
+        self.unacknowledged: dict[int, tuple[Message, int]] = _NONE
+        self.released: dict[int, None] = _NONE  # an ordered set
         self.queued_bytes = 0  # of `stalled`, `waiting` and `unacknowledged`
         self._last_id = 0
         self._turn_is_due = False
@@ -154,6 +165,8 @@ class Session:
         if self.unreleased and self.unreleased_bytes + message.size > self.limits.unreleased_bytes:
             self.counters.dropped += 1
             return False
+        if self.unreleased is _NONE:
+            self.unreleased = {}
         self.unreleased[packet_id] = message
         self.unreleased_bytes += message.size
         return True
@@ -178,11 +191,15 @@ class Session:
                 self.counters.sent += 1
                 connection.write(message.packet)
             elif self._take_room(message):
+                if self.stalled is _NOTHING:
+                    self.stalled = deque()
                 self.stalled.append(message)
         elif self._take_room(message):
             if connection is not None and connection.writable and not self.waiting and self._may_send():
                 self._send(connection, message, qos)
             else:
+                if self.waiting is _NOTHING:
+                    self.waiting = deque()
                 self.waiting.append((message, qos))
 
     def _take_room(self, message: Message) -> bool:
@@ -198,6 +215,8 @@ class Session:
 
     def _send(self, connection: Connection, message: Message, qos: int) -> None:
         packet_id = self._next_id()
+        if self.unacknowledged is _NONE:
+            self.unacknowledged = {}
         self.unacknowledged[packet_id] = message, qos
         self.counters.sent += 1
         connection.write(message.numbered(qos, packet_id))
@@ -217,6 +236,8 @@ class Session:
         `retained` has a message for each topic that matches and None for each other one. It takes the place of an
         earlier replay for the same filter that has not ended: the client gets everything once more, not twice.
         """
+        if self.replays is _NONE:
+            self.replays = {}
         self.replays[topic_filter] = retained, qos
 
     def catch_up(self) -> None:
@@ -287,6 +308,8 @@ class Session:
     def on_pubrec(self, packet_id: int) -> None:
         """Forget a QoS 2 message except its id: the receiver has it."""
         if self._acknowledge(packet_id, 2):
+            if self.released is _NONE:
+                self.released = {}
             self.released[packet_id] = None
 
     def _acknowledge(self, packet_id: int, qos: int) -> bool:

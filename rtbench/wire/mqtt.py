@@ -193,6 +193,8 @@ Packet = (
 class Reader:
     """Cuts a stream into packets; the stream may come in pieces of any size."""
 
+    __slots__ = ("_rest", "_wanted", "limit")
+
     def __init__(self, limit: int = MAX_REMAINING_LENGTH) -> None:
         self.limit = limit  # bytes after the fixed header
         self._rest = bytearray()
