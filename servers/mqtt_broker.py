@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hmac import compare_digest
 from importlib.metadata import version
 from typing import Protocol
@@ -118,8 +118,24 @@ class Broker:
         if message.retain:
             self._retain(message)
             message = Message(message.topic, message.payload, message.qos)  # [MQTT-3.3.1-9]
-        for session, granted in self.subscriptions.matching(message.topic).items():
+        found = self.subscriptions.matching(message.topic)
+        if message.qos == 0:
+            self._publish_at_once(message, found)
+            return
+        for session, granted in found.items():
             session.deliver(message, granted)
+
+    def _publish_at_once(self, message: Message, sessions: Iterable[Session]) -> None:
+        """Do what `Session.deliver` does at QoS 0, in one turn: here a broker spends most of its time."""
+        packet, sent = message.packet, 0
+        for session in sessions:
+            connection = session.connection
+            if connection is not None and connection.writable and not session.stalled:
+                connection.write(packet)
+                sent += 1
+            else:
+                session.deliver(message, 0)
+        self.counters.sent += sent
 
     def _retain(self, message: Message) -> None:
         """Keep a message in the place of the last one of its topic; an empty one, or one too many, leaves none."""
