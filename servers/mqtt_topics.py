@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Who = TypeVar("Who")
 
@@ -42,7 +42,7 @@ class Subscriptions(Generic[Who]):
         for name in topic_filter.split("/"):
             level = level.children.setdefault(name, _Level())
         level.subscribers[who] = qos
-        self._forget_routes()
+        self._forget_routes(topic_filter)
 
     def remove(self, topic_filter: str, who: Who) -> None:
         """Unsubscribe; remove levels that are empty now."""
@@ -59,11 +59,15 @@ class Subscriptions(Generic[Who]):
             if child.children or child.subscribers:
                 break
             del parent.children[name]
-        self._forget_routes()
+        self._forget_routes(topic_filter)
 
-    def _forget_routes(self) -> None:
-        self._routes.clear()
-        self._routes_bytes = 0
+    def _forget_routes(self, topic_filter: str = "#") -> None:
+        """Forget the routes that a filter may concern: its own, or with a wildcard all of them."""
+        if "+" in topic_filter or "#" in topic_filter:
+            self._routes.clear()
+            self._routes_bytes = 0
+        elif (found := self._routes.pop(topic_filter, None)) is not None:
+            self._routes_bytes -= _route_bytes(topic_filter, found)
 
     def matching(self, topic: str) -> dict[Who, int]:
         """Return who gets a message on `topic`, and the highest QoS granted to each by a matching filter.
@@ -76,7 +80,7 @@ class Subscriptions(Generic[Who]):
             found = self._find(topic)
             if len(topic) > MAX_ROUTE_CHARACTERS:
                 return found
-            size = 256 + len(topic) + 64 * len(found)  # two objects, and an entry for each subscriber
+            size = _route_bytes(topic, found)
             if self._routes_bytes + size > MAX_ROUTES_BYTES:
                 self._forget_routes()
             self._routes[topic] = found
@@ -100,6 +104,11 @@ class Subscriptions(Generic[Who]):
             _take(found, level)
             _take(found, level.children.get("#"))  # section 4.7.1.2: "sport/#" also matches "sport"
         return found
+
+
+def _route_bytes(topic: str, found: dict[Any, int]) -> int:
+    """Return about what a route takes: two objects, and an entry for each subscriber."""
+    return 256 + len(topic) + 64 * len(found)
 
 
 def _take(found: dict[Who, int], level: _Level[Who] | None) -> None:
