@@ -65,7 +65,8 @@ def tcpkali_us(program: str) -> float:
         subscribe = mqtt.Subscribe(1, ((TOPIC, 0),))
         first.write_bytes(mqtt.encode(mqtt.Connect("", True, 600)) + mqtt.encode(subscribe))
         broker = subprocess.Popen(
-            [shutil.which("mosquitto", path="/usr/sbin:/usr/bin") or "mosquitto", "-c", str(config)]
+            [shutil.which("mosquitto", path="/usr/sbin:/usr/bin") or "mosquitto", "-c", str(config)],
+            stderr=subprocess.DEVNULL,
         )
         time.sleep(0.5)
         for _ in range(TRIALS):
