@@ -117,6 +117,7 @@ def test_what_cannot_be_searched_is_refused(flags: dict[str, Any], reason: str) 
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_capacity_is_measured_saved_and_drawn(tmp_path: Path) -> None:
     out = tmp_path / "out"
     quick: dict[str, Any] = {"duration": 0.2, "warmup": 0.1, "trials": 1, "repeat": False, "resolution": 0.9}

@@ -112,6 +112,9 @@ def test_an_open_connection_costs_the_server_less_cpu_than_polling(few: Table, v
     assert few[variant][cost] < few["polling"][cost] / 5
 
 
+PAGES_BYTES = 8 * 4096  # the kernel gives memory in pages: so many may be had, or not yet, when it is read
+
+
 @on_linux
 @pytest.mark.parametrize("variant", ALL)
 @pytest.mark.process
@@ -119,7 +122,7 @@ def test_memory_of_a_connection_does_not_depend_on_their_number(few: Table, more
     one, other = (table[variant]["server_memory_bytes_per_connection"] for table in (few, more))
     assert 0 < one < 1e6
     assert 0 < other < 1e6
-    assert 0.5 < one / other < 2
+    assert abs(one - other) <= max(one, other) / 2 + PAGES_BYTES / FEW
     row = more[variant]
     assert row["server_memory_low_bytes"] <= other <= row["server_memory_high_bytes"]
     assert row["server_peak_rss_mb"] >= 0.9 * row["server_rss_mb"] > 5
