@@ -52,6 +52,12 @@ def test_it_ends_at_the_highest_load_to_try_and_where_nothing_holds() -> None:
     assert bracket(searched(lambda _: False)).held is None
 
 
+@pytest.mark.parametrize("most", [1234.0, 1239.0, 99_999.0])
+def test_the_highest_load_to_try_is_tried_as_it_is(most: float) -> None:
+    probes = searched(lambda _: True, most=most)
+    assert bracket(probes).held == most == max(probe.load for probe in probes)
+
+
 def test_whole_loads_are_whole_and_end() -> None:
     probes = searched(lambda load: load <= 5, first=1, whole=True, resolution=0.01)
     assert all(probe.load == round(probe.load) for probe in probes)

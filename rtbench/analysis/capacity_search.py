@@ -57,8 +57,8 @@ def next_load(
         return first
     if found.failed is None:
         assert found.held is not None
-        wanted = min(found.held * _GROWTH, most)
-        return None if found.held >= most else _rounded(wanted, whole)
+        wanted = _rounded(found.held * _GROWTH, whole)
+        return None if found.held >= most else min(wanted, most)
     if found.held is None:
         wanted = found.failed / _GROWTH
         return None if wanted < max(first * _LEAST_SHARE, 1.0 if whole else 0.0) else _rounded(wanted, whole)

@@ -89,6 +89,12 @@ class CapacityResult(Result[Measured]):
             found[name] = float(np.median(values)) if values else None
         return {**found, "expected": int(found["expected"] or 0), "lost": int(found["lost"] or 0)}
 
+    def _mostly_broken(self, comparison: Comparison) -> list[str]:
+        """Return the terms that most of the trials at a load did not keep to."""
+        rows = self.rows_of(comparison)
+        terms = [term.text for term in self.objective.terms]
+        return [term for term in terms if 2 * sum(term in row["broken"] for row in rows) >= len(rows)]
+
     def at(self, variant: str, load: float | None) -> Comparison | None:
         """Return the comparison of a variant at a load; None without one."""
         for level, comparison in zip(self.levels, self.comparisons, strict=True):
@@ -124,7 +130,7 @@ class CapacityResult(Result[Measured]):
             "client_cpu_percent": there.get("client_cpu_percent"),
             "ran_out_first": first,
             "shown_by": shown,
-            "broken": ", ".join(self.rows_of(worst)[0]["broken"]) if worst else "",
+            "broken": ", ".join(self._mostly_broken(worst)) if worst else "",
             "verdict": INVALID if self._doubt(found, first) else VALID,
             "reasons": self._doubt(found, first),
         }
