@@ -193,7 +193,7 @@ def spoiled(instead: dict[Callable[..., Any], Callable[..., Any]]) -> tuple[str,
 
     given = {name: (value, "argument") for name, value in {**SIZE, "transport": "websocket"}.items()}
     result = runner.run(RUN, resolve(given, registry.settings()), executor=executor)
-    row = result.summary["websocket"]
+    (row,) = result.summary
     return row["verdict"], row["reasons"]
 
 
