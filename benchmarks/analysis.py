@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 import numpy as np
@@ -27,33 +27,41 @@ from rtbench.transports import registry
 VARIANTS, TRIALS, SUBSCRIBERS, MESSAGES = 5, 5, 100, 400
 
 
-def synthetic_trial(index: int, variant: str, workload: Workload, random: np.random.Generator) -> Measured:
+def _nothing(field: Field[Any]) -> Any:
+    return None if "None" in str(field.type) else () if "tuple" in str(field.type) else 0
+
+
+def synthetic_trial(
+    index: int, variant: str, workload: Workload, random: np.random.Generator, messages: int = MESSAGES
+) -> Measured:
     """Return a trial in which every message reached every subscriber after an exponential time."""
-    sequence = np.arange(MESSAGES)
+    sequence = np.arange(messages)
     due_ns = sequence * 10_000_000
-    zeros = np.zeros(MESSAGES, dtype=np.int64)
+    zeros = np.zeros(messages, dtype=np.int64)
     publishes = Publishes(zeros, sequence, due_ns, due_ns + 1, due_ns + 1, zeros, due_ns + 2, zeros + ACKED)
-    message = np.repeat(sequence, SUBSCRIBERS)
+    message = np.repeat(sequence, workload.subscribers)
     latency_ns = random.exponential(1e6, len(message)).astype(np.int64)
     deliveries = Deliveries(
         np.zeros(len(message), dtype=np.int64),
         message,
         due_ns[message],
-        np.tile(np.arange(SUBSCRIBERS), MESSAGES),
+        np.tile(np.arange(workload.subscribers), messages),
         due_ns[message] + latency_ns,
         np.ones(len(message), dtype=bool),
+        due_ns[message] + latency_ns // 2,
     )
     counts: dict[str, Any] = {
-        **{field.name: None if "None" in str(field.type) else 0 for field in fields(TrialCounts)},
+        **{field.name: _nothing(field) for field in fields(TrialCounts)},
         "index": index,
         "variant": variant,
         "server_url": "",
-        "offered": MESSAGES,
+        "offered": messages,
         "pace": 1.0,
-        "published_in_all": MESSAGES,
+        "published_in_all": messages,
         "deliveries": len(message),
         "wall_s": 4.0,
         "server_cpu_ns": 10**8,
+        "connect_ns": (10**6,) * workload.subscribers,
     }
     return Measured(TrialCounts(**counts), workload, publishes, deliveries)
 
