@@ -1,6 +1,7 @@
 """How long, and how much memory, do ledger, statistics and table take for a million deliveries?
 
-    python benchmarks/analysis.py
+    python benchmarks/analysis.py            a comparison in memory
+    python benchmarks/analysis.py --sweep    a sweep of ten million deliveries on disk, printed and drawn
 
 A synthetic comparison: five variants, five trials of 40,000 deliveries each. Wall time from samples in memory to the
 printed report, and the peak memory of the process.
@@ -8,15 +9,21 @@ printed report, and the peak memory of the process.
 
 from __future__ import annotations
 
+import argparse
+import os
 import resource
+import sys
+import tempfile
 import time
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rtbench.analysis.counts import TrialCounts
 from rtbench.analysis.measured import Measured
+from rtbench.experiments.sweep import SWEEP
 from rtbench.plan.records import ACKED, Deliveries, Publishes
 from rtbench.plan.settings import resolve
 from rtbench.plan.variant import Variant
@@ -25,6 +32,8 @@ from rtbench.result.comparison import Comparison
 from rtbench.transports import registry
 
 VARIANTS, TRIALS, SUBSCRIBERS, MESSAGES = 5, 5, 100, 400
+_TRANSPORTS, _LEVELS = ["polling", "long-polling", "sse", "websocket", "tcp"], [50, 100, 250, 500, 1000]
+_DELIVERIES = 80_000  # a trial of the sweep
 
 
 def _nothing(field: Field[Any]) -> Any:
@@ -66,8 +75,40 @@ def synthetic_trial(
     return Measured(TrialCounts(**counts), workload, publishes, deliveries)
 
 
-def main() -> None:
-    """Measure and print."""
+def save(directory: Path) -> int:
+    """Save the result; return how many deliveries it has."""
+    given = {
+        "vary": ([f"subscribers={','.join(map(str, _LEVELS))}"], "argument"),
+        "transport": (_TRANSPORTS, "argument"),
+        "trials": (TRIALS, "argument"),
+    }
+    result, random, deliveries = SWEEP.start(resolve(given, SWEEP.settings())), np.random.default_rng(1), 0
+    result.save_in(directory)
+    for level, subscribers in zip(result.comparisons, _LEVELS, strict=True):
+        for index in range(level.planned_trials):
+            variant = level.variants[index % len(level.variants)]
+            trial = synthetic_trial(index, variant.name, level.workload, random, _DELIVERIES // subscribers)
+            level.add(trial)
+            deliveries += trial.counts.deliveries
+        level.finish()
+    result.finish()
+    return deliveries
+
+
+def measured(*words: str) -> tuple[float, float]:
+    """Run `rtbench`; return its wall time, seconds, and its peak memory, MB."""
+    began = time.perf_counter()
+    pid = os.posix_spawn(
+        sys.executable, [sys.executable, "-c", "from rtbench.cli import main; main()", *words], os.environ
+    )
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        sys.exit(f"rtbench {' '.join(words)} failed")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def comparison() -> None:
+    """Measure the analysis of a comparison in memory, and print."""
     workload = Workload(subscribers=SUBSCRIBERS, rate_hz=100, duration_s=4, warmup_s=0)
     variants = [Variant(f"v{i}", "sse", "embedded", "library", slot=i) for i in range(VARIANTS)]
     settings = resolve({"trials": (TRIALS, "argument")}, registry.settings())
@@ -83,6 +124,27 @@ def main() -> None:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(text)
     print(f"\n{deliveries} deliveries: {seconds:.2f} s, peak memory {peak_mb:.0f} MB")
+
+
+def sweep() -> None:
+    """Measure what reads, prints and draws a sweep, each in a process of its own, and print."""
+    with tempfile.TemporaryDirectory() as parent:
+        directory = Path(parent, "sweep")
+        pid = os.fork()  # that what this process holds is not in the figures of the next
+        if not pid:
+            print(f"{save(directory):,} deliveries", flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        for words in (["show"], ["chart"]):
+            seconds, peak_mb = measured(*words, str(directory))
+            print(f"rtbench {words[0]}: {seconds:.1f} s, peak memory {peak_mb:.0f} MB")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweep", action="store_true", help="a sweep on disk instead of a comparison in memory")
+    sweep() if parser.parse_args().sweep else comparison()
 
 
 if __name__ == "__main__":
