@@ -11,6 +11,7 @@ from rtbench.analysis.capacity_search import bracket, next_load
 from rtbench.errors import UsageError, did_you_mean
 from rtbench.experiments import compare
 from rtbench.experiments.compare import COMPARISON
+from rtbench.experiments.limits import limits_for
 from rtbench.experiments.runner import Note
 from rtbench.plan.clients import AUTO
 from rtbench.plan.objective import parse_objective
@@ -21,7 +22,6 @@ from rtbench.plan.variant import LEAN_CLIENT, Variant
 from rtbench.result.capacity import CapacityResult
 from rtbench.result.comparison import Comparison
 from rtbench.result.result import COMPLETE
-from rtbench.system.room import room_for
 from rtbench.units import plain
 
 LOADS = ("rate", "subscribers", "publishers")
@@ -143,7 +143,9 @@ class Capacity:
         settings = {name: given.value for name, given in result.settings.items()}
         most = int(settings["most"]) if settings["of"] == "subscribers" else 0
         asked = f"--most {most}" if most else "this load"
-        return room_for(max(most, (settings["subscribers"] or 10) + (settings["publishers"] or 1)), asked)
+        return limits_for(
+            result.variants, max(most, (settings["subscribers"] or 10) + (settings["publishers"] or 1)), asked
+        )
 
     async def measure(self, result: CapacityResult, step: Step, executor: Callable[[], Executor], note: Note) -> None:
         """Run a trial at a load."""

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from rtbench.analysis import conditions
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
+from rtbench.experiments.limits import limits_for
 from rtbench.experiments.runner import Note
 from rtbench.experiments.together import trial_of, trials_of
 from rtbench.links.choice import link_kind
@@ -36,7 +37,6 @@ from rtbench.result.comparison import Comparison
 from rtbench.result.result import Result
 from rtbench.system.environment import describe
 from rtbench.system.placement import check_placement, cores_here
-from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.trial.planning import TrialPlan
@@ -159,7 +159,9 @@ class Compare:
     def limits(self, result: Comparison) -> AbstractContextManager[None]:
         """Let this process and those it starts open enough files."""
         publishers, subscribers = result.workload.publishers, result.workload.subscribers
-        return room_for(publishers + subscribers, f"{publishers} --publishers and {subscribers} --subscribers")
+        return limits_for(
+            result.variants, publishers + subscribers, f"{publishers} --publishers and {subscribers} --subscribers"
+        )
 
     async def measure(self, result: Comparison, step: Step, executor: Callable[[], Executor], note: Note) -> None:
         """Run a trial, or those of a sparse part all at once."""

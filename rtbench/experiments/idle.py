@@ -22,6 +22,7 @@ from typing import Any
 
 from rtbench.analysis.idle import IdleCounts, IdleTrial
 from rtbench.errors import Error, ResultError, TrialError, UsageError
+from rtbench.experiments.limits import limits_for
 from rtbench.experiments.runner import Note
 from rtbench.plan.settings import SETTINGS, Given, Setting, make_setting
 from rtbench.plan.values import LIMITS
@@ -29,7 +30,6 @@ from rtbench.plan.variant import Variant
 from rtbench.result.idle import IdleResult
 from rtbench.system import process
 from rtbench.system.load import Load
-from rtbench.system.room import room_for
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.transports.records import IdlePlan, IdleRecord
@@ -101,7 +101,7 @@ class Idle:
 
     def limits(self, result: IdleResult) -> AbstractContextManager[None]:
         """Let this process and those it starts open enough files."""
-        return room_for(result.connections, f"--connections {result.connections}")
+        return limits_for(result.variants, result.connections, f"--connections {result.connections}")
 
     async def measure(self, result: IdleResult, step: Variant, executor: Callable[[], Executor], note: Note) -> None:
         """Measure a variant; what goes wrong stands in `IdleCounts.error`."""

@@ -7,7 +7,8 @@ process.py      CPU time, memory and sockets of a process tree
 load.py         the numbers that process.py reads, as a record
 kernel.py       time waiting for a core, dropped connections, time waiting for a disk
 placement.py    on which cores the processes of a trial run
-room.py         open files and ports for many connections
+room.py         open files, ports and memory for many connections
+source.py       further loopback addresses, where one has no port left
 clock.py        the offset between the two clocks of a host
 alarm.py        calls a function at a time, more punctually than an event loop does
 helper.py       a process that answers JSON lines and ends with its owner; answering.py is the side that answers

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from rtbench.system.room import CONNECTION_BYTES, free_memory_bytes, free_ports
+
 FINE, NOTE, TROUBLE = "fine", "note", "trouble"
 _BUSY = 0.10  # share of the cores that other processes use while rtbench measures nothing
 _FILES = 4096
@@ -33,6 +35,8 @@ def examine() -> Iterator[Symptom]:
     yield _others()
     yield _governor()
     yield _files()
+    yield _ports()
+    yield _memory()
     yield _backlog()
     yield _timer()
 
@@ -73,12 +77,26 @@ def _files() -> Symptom:
         import resource
     except ImportError:
         return Symptom(FINE, "open files", "the limit is not known")
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit >= _FILES:
-        return Symptom(FINE, "open files", f"{limit} at most")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard in (resource.RLIM_INFINITY, -1):
+        return Symptom(FINE, "open files", "as many as there are connections")
+    if hard >= _FILES:
+        return Symptom(FINE, "open files", f"{hard} at most in a process, one for each connection (ulimit -Hn)")
     return Symptom(
-        NOTE, "open files", f"{limit} at most, and each connection needs one; `ulimit -n {_FILES}` allows more"
+        NOTE, "open files", f"{hard} at most, one for each connection; as root, `ulimit -n {_FILES}` allows more"
     )
+
+
+def _ports() -> Symptom:
+    ports = free_ports()
+    text = f"{ports} connections from one address to one server (net.ipv4.ip_local_port_range)"
+    return Symptom(FINE if ports >= _FILES else NOTE, "ports", text)
+
+
+def _memory() -> Symptom:
+    free = free_memory_bytes()
+    text = f"{free / 1e9:.1f} GB are free: room for about {free // CONNECTION_BYTES} connections"
+    return Symptom(FINE if free >= _FILES * CONNECTION_BYTES else NOTE, "memory", text)
 
 
 def _backlog() -> Symptom:

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import finalize
 
+from rtbench.system.source import bind_source, next_source
 from rtbench.wire.tcp import Direction, Wire
 from rtbench.wire.tls import Records, RecordStream
 
@@ -260,13 +261,16 @@ class Meter:
         """
         loop = asyncio.get_running_loop()
         address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-        sock = self.socket(*address[:3])
-        try:
-            await loop.sock_connect(sock, address[4])
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+        while True:
+            sock = self.socket(*address[:3])
+            try:
+                bind_source(sock, address[4])
+                await loop.sock_connect(sock, address[4])
+                return sock
+            except BaseException as error:
+                sock.close()
+                if not (isinstance(error, OSError) and next_source(address[4], error)):
+                    raise
 
     def adopt(self, sock: AnySocket) -> None:
         """Count a connected socket that a library opened by itself; its descriptor stays open until `forget`."""
