@@ -1,12 +1,14 @@
 """The search for the highest load that holds: doubled until one fails, then halved on a logarithmic scale. Pure.
 
-Whether a load holds is decided by most of its trials: with three trials a single disturbed one decides nothing. A load
-that failed beside one that held is what the answer rests on; between the two nothing is known. Should a load hold above
-one that failed, the server (or the machine) did not do the same twice, and the answer says so.
+Whether a load holds in a round is decided by most of its trials: with three trials a single disturbed one decides
+nothing. The answer rests on a load that failed beside one that held; between the two nothing is known. A machine that
+was busy for a moment could make a load fail that the server sustains, so that load is tried again in the end, and where
+the rounds disagree, once more: most of its rounds decide. If it held, the search goes on above it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +18,7 @@ _LEAST_SHARE = 1 / 64  # of the first load, below which nothing is tried
 
 @dataclass(frozen=True)
 class Probe:
-    """A load that was tried, and how many of its trials kept to the objective."""
+    """A round of trials at a load, and how many of them kept to the objective."""
 
     load: float
     kept: int
@@ -30,7 +32,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Bracket:
-    """The highest load that held, and the lowest that failed above it; None where there is none."""
+    """The highest load that held, and the lowest that failed above it; None where there is none.
+
+    `monotonic`: no load failed below one that held.
+    """
 
     held: float | None
     failed: float | None
@@ -39,10 +44,19 @@ class Bracket:
 
 def bracket(probes: Sequence[Probe]) -> Bracket:
     """Return what the probes tell so far."""
-    failed = min((p.load for p in probes if not p.held), default=None)
-    below = [p.load for p in probes if p.held and (failed is None or p.load < failed)]
-    above = [p.load for p in probes if p.held and failed is not None and p.load > failed]
-    return Bracket(max(below, default=None), failed, not above)
+    votes = _votes(probes)
+    held = max((load for load, vote in votes.items() if vote > 0), default=None)
+    failed = [load for load, vote in votes.items() if vote <= 0]
+    above = min((load for load in failed if held is None or load > held), default=None)
+    return Bracket(held, above, held is None or all(load > held for load in failed))
+
+
+def _votes(probes: Sequence[Probe]) -> Counter[float]:
+    """Return for each load how many more of its rounds held than failed."""
+    votes: Counter[float] = Counter()
+    for probe in probes:
+        votes[probe.load] += 1 if probe.held else -1
+    return votes
 
 
 def next_load(
@@ -62,10 +76,10 @@ def next_load(
     if found.held is None:
         wanted = found.failed / _GROWTH
         return None if wanted < max(first * _LEAST_SHARE, 1.0 if whole else 0.0) else _rounded(wanted, whole)
-    if found.failed / found.held <= 1 + resolution:
-        return None
     middle = _rounded((found.held * found.failed) ** 0.5, whole)
-    return None if middle in (found.held, found.failed) else middle
+    if found.failed / found.held <= 1 + resolution or middle in (found.held, found.failed):
+        return found.failed if _votes(probes)[found.failed] > -2 else None
+    return middle
 
 
 def _rounded(load: float, whole: bool) -> float:

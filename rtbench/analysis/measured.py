@@ -71,6 +71,11 @@ class Measured:
         first = self._accounted[1]
         return (self.deliveries.received_ns[first] - self.deliveries.due_ns[first]) / 1e6
 
+    @property
+    def due_s(self) -> NDArray[np.float64]:
+        """When the message of each of these deliveries was due, seconds after the start of the trial."""
+        return self.deliveries.due_ns[self._accounted[1]] / 1e9
+
     @cached_property
     def arrived_ms(self) -> NDArray[np.float64]:
         """`arrived - due` of the same deliveries, milliseconds; shape (0,) without the kernel's stamps.

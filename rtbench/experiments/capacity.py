@@ -25,13 +25,17 @@ from rtbench.result.result import COMPLETE
 from rtbench.units import plain
 
 LOADS = ("rate", "subscribers", "publishers")
+_MOST_RATE, _MOST_CLIENTS = 100_000.0, 10_000.0  # to try, unless --most says it
+_MOST_SHOWN = "100000 a second, 10000 clients"
 _OWN_SETTINGS = {
     s.name: s
     for s in (
         make_setting("slo", str, "p99<100ms, lost=0", "TERMS", "the objective, such as 'p99<50ms, lost=0'"),
         make_setting("of", str, "rate", "|".join(LOADS), "what is raised until the objective is missed"),
         make_setting("first", float, 10.0, "LOAD", "the load to begin with"),
-        make_setting("most", float, 100_000.0, "LOAD", "the highest load to try"),
+        make_setting(
+            "most", float, None, "LOAD", "the highest load to try", shown_default="100000 a second, 10000 clients"
+        ),
         make_setting("resolution", "share", 0.15, "SHARE", "how close the load that held is to the one that failed"),
         replace(SETTINGS["duration"], default=2.0, shown_default="2s"),
         replace(SETTINGS["trials"], default=3, shown_default="3", help=f"trials at each load; {LIMITS['trials']}"),
@@ -69,8 +73,11 @@ class Capacity:
             raise UsageError(f"--of must be one of {', '.join(LOADS)}: got {of!r}{did_you_mean(of, LOADS)}")
         if settings["client"].value == AUTO:
             raise UsageError("--client auto would change the client during the search; give lean or library")
-        if settings["first"].value > settings["most"].value:
-            raise UsageError("--first must not be above --most")
+        first, most = settings["first"].value, _most(settings)
+        for flag, load in (("--first", first), ("--most", most)):
+            LIMITS[of].check(flag, load)
+        if first > most:
+            raise UsageError(f"--first must not be above --most: got {plain(first, 6)} and {plain(most, 6)}")
         variants = self._comparison(settings, settings["first"].value)[1].variants
         planned = len(variants) * settings["trials"].value
         return CapacityResult.start(self.kind, settings, variants, planned)
@@ -104,9 +111,11 @@ class Capacity:
             for level, comparison in zip(list(result.levels), list(result.comparisons), strict=True):
                 if comparison.variants[0].name == variant.name and comparison.status != COMPLETE:
                     yield from self._at(level.name, comparison)
-            search = settings["first"], settings["most"], settings["resolution"], settings["of"] != "rate"
+            search = settings["first"], _most(result.settings), settings["resolution"], settings["of"] != "rate"
             while (load := next_load(result.probes(variant.name), *search)) is not None:
                 level, comparison = self._comparison(result.settings, load, variant)
+                rounds = sum(probe.load == load for probe in result.probes(variant.name))
+                level = replace(level, texts={**level.texts, "round": str(1 + rounds)}) if rounds else level
                 result.begin(level, comparison)
                 result.planned_trials = max(result.planned_trials, len(result.trials) + comparison.planned_trials)
                 yield from self._at(level.name, comparison)
@@ -140,18 +149,25 @@ class Capacity:
 
     def limits(self, result: CapacityResult) -> AbstractContextManager[None]:
         """Let this process and those it starts open as many files as the highest load needs."""
-        settings = {name: given.value for name, given in result.settings.items()}
-        most = int(settings["most"]) if settings["of"] == "subscribers" else 0
-        asked = f"--most {most}" if most else "this load"
-        return limits_for(
-            result.variants, max(most, (settings["subscribers"] or 10) + (settings["publishers"] or 1)), asked
-        )
+        clients = {
+            name: result.settings[name].value or usual for name, usual in (("subscribers", 10), ("publishers", 1))
+        }
+        if result.of in clients:
+            clients[result.of] = int(_most(result.settings))
+        asked = ", ".join(f"{number} {name}" for name, number in clients.items())
+        return limits_for(result.variants, sum(clients.values()), asked)
 
     async def measure(self, result: CapacityResult, step: Step, executor: Callable[[], Executor], note: Note) -> None:
         """Run a trial at a load."""
         before = len(step.comparison.trials)
         await COMPARISON.measure(step.comparison, step.step, executor, note)
         result.take(step.comparison, before)
+
+
+def _most(settings: Mapping[str, Given]) -> float:
+    """Return the highest load to try."""
+    usual = _MOST_RATE if settings["of"].value == "rate" else _MOST_CLIENTS
+    return usual if (asked := settings["most"].value) is None else float(asked)
 
 
 def _level(name: str, of: str, text: str, load: float) -> Level:

@@ -10,7 +10,7 @@ from typing import Any
 from rtbench.errors import UsageError, did_you_mean
 from rtbench.units import parse_number, parse_seconds
 
-_TERM = re.compile(r"([a-z0-9_.]+)\s*(<=|<|=)\s*(\S+)")
+_TERM = re.compile(r"([a-z0-9_.]+)\s*(<=|<|=)\s*(\S.*)")
 _TIMES = {  # name: column, in milliseconds
     "p50": "latency_p50_ms",
     "p90": "latency_p90_ms",
@@ -77,8 +77,10 @@ def _term(text: str) -> Term:
     if name in _TIMES:
         return Term(text, _TIMES[name], strict, 1e3 * parse_seconds(value))
     try:
-        number = parse_number(value.removesuffix("%"))
+        number = parse_number(value.removesuffix("%").strip())
     except ValueError:
         raise UsageError(f"--slo {name} must be a number, or percent: got {value!r}") from None
+    if number < 0:
+        raise UsageError(f"--slo {name} must be 0 or more: got {value!r}")
     share = value.endswith("%") and name != "server_cpu"
     return Term(text, _COUNTS[name], strict, number / 100 if share else number, share)

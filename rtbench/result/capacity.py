@@ -13,7 +13,7 @@ import numpy as np
 
 from rtbench.analysis.capacity_search import Bracket, Probe, bracket
 from rtbench.analysis.counts import TrialCounts
-from rtbench.analysis.limiting import GENERATOR, ran_out_first
+from rtbench.analysis.limiting import GENERATOR, GROWS, latency_grows, ran_out_first
 from rtbench.analysis.measured import Measured
 from rtbench.analysis.verdict import INVALID, VALID
 from rtbench.plan.objective import Objective, parse_objective
@@ -56,12 +56,11 @@ class CapacityResult(Result[Measured]):
         return str(self.settings["of"].value)
 
     def probes(self, variant: str) -> list[Probe]:
-        """Return the loads that were tried for a variant, with how many trials kept to the objective."""
+        """Return the rounds of trials of a variant, in the order in which they were measured."""
         found = []
         for level, comparison in zip(self.levels, self.comparisons, strict=True):
             if comparison.variants[0].name == variant and comparison.trials:
-                rows = self.rows_of(comparison)
-                found.append(Probe(level.numbers[self.of], sum(not row["broken"] for row in rows), len(rows)))
+                found.append(self._probe(level.numbers[self.of], comparison))
         return found
 
     def rows_of(self, comparison: Comparison) -> list[dict[str, Any]]:
@@ -77,7 +76,8 @@ class CapacityResult(Result[Measured]):
             latency_ms = trial.latency_ms
             ranks = {c: float(np.percentile(latency_ms, p)) for c, p in _PERCENTILES.items() if len(latency_ms)}
             full = {**row, **ranks}
-            rows.append({**full, "broken": self.objective.broken(full)})
+            grows = [GROWS] if latency_grows(trial.due_s, latency_ms) else []
+            rows.append({**full, "broken": self.objective.broken(full) + grows})
         return rows
 
     def _middle(self, comparison: Comparison) -> dict[str, Any]:
@@ -92,15 +92,23 @@ class CapacityResult(Result[Measured]):
     def _mostly_broken(self, comparison: Comparison) -> list[str]:
         """Return the terms that most of the trials at a load did not keep to."""
         rows = self.rows_of(comparison)
-        terms = [term.text for term in self.objective.terms]
+        terms = [*(term.text for term in self.objective.terms), GROWS]
         return [term for term in terms if 2 * sum(term in row["broken"] for row in rows) >= len(rows)]
 
-    def at(self, variant: str, load: float | None) -> Comparison | None:
-        """Return the comparison of a variant at a load; None without one."""
-        for level, comparison in zip(self.levels, self.comparisons, strict=True):
-            if comparison.variants[0].name == variant and level.numbers[self.of] == load and comparison.trials:
-                return comparison
-        return None
+    def at(self, variant: str, load: float | None, held: bool) -> Comparison | None:
+        """Return the last round of a variant at a load that held, or failed; None without one."""
+        rounds = zip(self.levels, self.comparisons, strict=True)
+        found = [
+            comparison
+            for level, comparison in rounds
+            if comparison.variants[0].name == variant and level.numbers[self.of] == load and comparison.trials
+        ]
+        as_asked = [comparison for comparison in found if self._probe(load or 0.0, comparison).held == held]
+        return as_asked[-1] if as_asked else None
+
+    def _probe(self, load: float, comparison: Comparison) -> Probe:
+        rows = self.rows_of(comparison)
+        return Probe(load, sum(not row["broken"] for row in rows), len(rows))
 
     @cached_property
     def summary(self) -> Table:
@@ -109,7 +117,7 @@ class CapacityResult(Result[Measured]):
 
     def _row(self, variant: Variant) -> dict[str, Any]:
         found = bracket(self.probes(variant.name))
-        best, worst = self.at(variant.name, found.held), self.at(variant.name, found.failed)
+        best, worst = self.at(variant.name, found.held, True), self.at(variant.name, found.failed, False)
         there = self._middle(best) if best else {}
         failing = self._middle(worst) if worst else {}
         first, shown = ran_out_first(failing) if worst else ("", "")
@@ -141,7 +149,7 @@ class CapacityResult(Result[Measured]):
             return "no load held"
         if first == GENERATOR:
             return "the load generator ran out first: the server can do more"
-        return "" if found.monotonic else "a higher load held than one that failed"
+        return "" if found.monotonic else "a load failed below one that held: not the same twice"
 
     @cached_property
     def trial_table(self) -> Table:
