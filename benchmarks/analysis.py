@@ -10,6 +10,7 @@ printed report, and the peak memory of the process.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import resource
 import sys
@@ -75,8 +76,8 @@ def synthetic_trial(
     return Measured(TrialCounts(**counts), workload, publishes, deliveries)
 
 
-def save(directory: Path) -> int:
-    """Save the result; return how many deliveries it has."""
+def save(directory: Path) -> None:
+    """Save the result; print how many deliveries it has."""
     given = {
         "vary": ([f"subscribers={','.join(map(str, _LEVELS))}"], "argument"),
         "transport": (_TRANSPORTS, "argument"),
@@ -92,7 +93,7 @@ def save(directory: Path) -> int:
             deliveries += trial.counts.deliveries
         level.finish()
     result.finish()
-    return deliveries
+    print(f"{deliveries:,} deliveries", flush=True)
 
 
 def measured(*words: str) -> tuple[float, float]:
@@ -130,11 +131,9 @@ def sweep() -> None:
     """Measure what reads, prints and draws a sweep, each in a process of its own, and print."""
     with tempfile.TemporaryDirectory() as parent:
         directory = Path(parent, "sweep")
-        pid = os.fork()  # that what this process holds is not in the figures of the next
-        if not pid:
-            print(f"{save(directory):,} deliveries", flush=True)
-            os._exit(0)
-        os.waitpid(pid, 0)
+        saving = multiprocessing.Process(target=save, args=[directory])  # what it holds is not in the figures
+        saving.start()
+        saving.join()
         for words in (["show"], ["chart"]):
             seconds, peak_mb = measured(*words, str(directory))
             print(f"rtbench {words[0]}: {seconds:.1f} s, peak memory {peak_mb:.0f} MB")

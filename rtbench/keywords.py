@@ -68,6 +68,8 @@ class _TrialKeywords(_FaultKeywords, total=False):
     workers: int
     publisher_workers: int
     cores: Literal["free", "split"]
+    filters: int
+    filter: str
 
     url: str
     network: Names

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,12 +21,24 @@ from ..mqtt import IN_FLIGHT, KEEP_ALIVE_S, SLOT, VARIANTS, WILDCARDS, QoS, Will
 from .connection import Connection, Inbox, opened
 from .software import software
 
-__all__ = ["DIRECT", "SLOT", "VARIANTS", "WILDCARDS", "Mqtt", "connect", "observation", "predict", "software"]
+__all__ = [
+    "DIRECT",
+    "SLOT",
+    "VARIANTS",
+    "WILDCARDS",
+    "Mqtt",
+    "connect",
+    "hold_filters",
+    "observation",
+    "predict",
+    "software",
+]
 
 DIRECT = True
 _PUBLISH, _DUP_OR_RETAIN = 0x30, mqtt.DUP | 0x01
 _CONNACK, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP, _SUBACK, _PINGRESP = 0x20, 0x40, 0x50, 0x62, 0x70, 0x90, 0xD0
 _PINGREQ, _DISCONNECT = mqtt.encode(mqtt.Pingreq()), mqtt.encode(mqtt.Disconnect())
+_FILTERS_A_PACKET = 500
 _PUBLISHER = ("publisher",)  # in what a session keeps
 
 
@@ -296,6 +308,20 @@ class Mqtt:
         client.unfinished.subscribed = True
         return client
 
+    async def subscribe_all(self, filters: Sequence[str]) -> None:
+        """Have one client subscribed to all of these, at QoS 0.
+
+        Raises:
+            Refused: the broker does not grant one of them.
+        """
+        client, _ = await self._open(("filters",))
+        for first in range(0, len(filters), _FILTERS_A_PACKET):
+            some = filters[first : first + _FILTERS_A_PACKET]
+            answer = await client.answer(mqtt.Subscribe(client.unfinished.next_id(), tuple((f, 0) for f in some)))
+            if set(answer.return_codes) != {0}:
+                refused = next(f for f, code in zip(some, answer.return_codes, strict=True) if code)
+                raise Refused(f"the broker does not grant the filter {refused}")
+
     async def _open(
         self, key: tuple[str, ...], deliver: Deliver | None = None, ended: Ended | None = None
     ) -> tuple[Client, bool]:
@@ -332,6 +358,17 @@ class Mqtt:
         """Close all clients."""
         for client in self._opened:
             client.disconnect()
+
+
+@asynccontextmanager
+async def hold_filters(url: str, meter: Meter, filters: Sequence[str]) -> AsyncIterator[None]:
+    """Have one client subscribed to all of these filters."""
+    client = Mqtt(url, meter, 0, None, None)
+    try:
+        await client.subscribe_all(filters)
+        yield
+    finally:
+        client.close()
 
 
 def _settling(outcome: asyncio.Future[bool]) -> Callable[[bool | Exception], None]:

@@ -39,6 +39,7 @@ from rtbench.system.environment import describe
 from rtbench.system.placement import check_placement, cores_here
 from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
+from rtbench.trial.bystanders import can_hold_filters, filters_of
 from rtbench.trial.planning import TrialPlan
 from rtbench.trial.servers import check_url
 
@@ -75,6 +76,7 @@ class Compare:
         workload = workload_of(settings)
         check_placement(settings["cores"].value, cores_here())
         plans(variants[:1], workload, 1, settings)  # refuses more workers than there are clients
+        _refuse_filters_in_vain(variants, settings)
         if self.kind == "comparison":
             sparse_workloads(settings)
         planned = len(variants) * settings["trials"].value
@@ -216,6 +218,7 @@ def plans(
     """Return all trials in the order in which they run."""
     value = {name: given.value for name, given in settings.items()}
     order = random.Random(f"order {value['seed']}")
+    filters = tuple(filters_of(value["filter"], value["filters"], workload.publisher_topics))
     planned: list[TrialPlan] = []
     for block in range(blocks):
         for variant in order.sample(variants, len(variants)):
@@ -234,9 +237,19 @@ def plans(
                 publisher_processes=value["publisher_workers"],
                 subscriber_processes=value["workers"],
                 cores=value["cores"],
+                filters=filters,
             )
             planned.append(plan)
     return planned
+
+
+def _refuse_filters_in_vain(variants: Sequence[Variant], settings: Mapping[str, Given]) -> None:
+    if not settings["filters"].value:
+        return
+    if not any(can_hold_filters(v.transport) for v in variants):
+        raise UsageError("--filters is for transports whose subscribers ask for topic filters: give --transport mqtt")
+    if any(v.link != LOOPBACK for v in variants):
+        raise UsageError("--filters is for servers without a network in front; leave out --network and --fault")
 
 
 def settings_again(result: Comparison) -> dict[str, Given]:

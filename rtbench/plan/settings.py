@@ -207,6 +207,10 @@ SETTINGS = {
             "|".join(CORES),
             "which cores processes run on: as the scheduler decides, or the server and the clients apart",
         ),
+        make_setting("filters", int, 0, "N", "topic filters that other clients hold and no message matches (MQTT)"),
+        make_setting(
+            "filter", str, "devices/{}/+/temperature", "PATTERN", "these filters; {} stands for the number of each"
+        ),
         make_setting("rate", float, 50.0, "HZ", "messages per second of each publisher"),
         make_setting("arrivals", str, "constant", "|".join(ARRIVALS), "gaps between messages"),
         make_setting("payload", int, 100, "BYTES", "size of a message, its 39-byte header included"),

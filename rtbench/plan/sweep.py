@@ -25,7 +25,7 @@ MOST_LEVELS = 200
 _RANGE = re.compile(r"(.+)\.\.(.+)([*+])(.+)")
 _RTT = "network.rtt"
 _COLUMNS = {"rate": "rate_hz", "payload": "payload_bytes", "interval": "interval_s", _RTT: "network_rtt_s"}
-_USUAL = ("subscribers", "publishers", "rate", "payload", "interval", _RTT)
+_USUAL = ("subscribers", "publishers", "rate", "payload", "interval", "filters", _RTT)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ LIMITS = {
     "connections": _PARTICIPANTS,
     "workers": Limits(1, MOST_WORKERS),
     "publisher_workers": Limits(1, MOST_WORKERS),
+    "filters": Limits(0, 1_000_000),
     "rate": _RATE,
     "sparse_rate": _RATE,
     "payload": Limits(HEADER_BYTES, MOST_PAYLOAD_BYTES, "bytes"),

@@ -228,8 +228,15 @@ class Comparison(Result[Measured]):
             f"{w.rate_hz:g} messages/s each ({w.arrivals})",
             f"{w.payload_bytes}-byte payload",
             f"{counted(self.blocks, 'trial')} of {format_seconds(w.duration_s)}",
+            *self.beside,
             *self.between,
         ]
+
+    @property
+    def beside(self) -> list[str]:
+        """What other clients do meanwhile, in phrases."""
+        filters = self.settings["filters"].value if "filters" in self.settings else 0
+        return [f"{filters:,} filters like {self.settings['filter'].value} beside"] if filters else []
 
     @property
     def client_rule(self) -> str:

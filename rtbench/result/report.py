@@ -198,7 +198,7 @@ def _conditions(result: Comparison, lost: Sequence[str], width: int) -> str:
         f"{w.pattern}, {w.publishers} publisher{'s' * (w.publishers > 1)}, {w.subscribers} subscriber"
         f"{'s' * (w.subscribers > 1)}, {w.rate_hz:g} messages/s each ({w.arrivals}), {w.payload_bytes} bytes, "
         f"{w.duration_s:g} s after {w.warmup_s:g} s of warm-up; {trials} trial{'s' * (trials > 1)}; "
-        f"{', '.join(result.between)}; {_implementations(result)}."
+        f"{', '.join([*result.beside, *result.between])}; {_implementations(result)}."
     )
     text += (
         " net+srv: median from due to the receive stamp of the kernel, in ms, with its 95 % interval; app: median "

@@ -34,13 +34,17 @@ def room_for(connections: int, asked: str, *, many_addresses: bool = False, rela
             f"{asked}: this machine has ports for {ports} connections to one server; as root, "
             "`sysctl net.ipv4.ip_local_port_range='1024 65535'` gives 64512"
         )
+    with _files_for(connections, asked, 2 if relayed else 1):
+        _check_memory(connections, asked)
+        yield
+
+
+def _check_memory(connections: int, asked: str) -> None:
     if (needed := connections * CONNECTION_BYTES) > (free := free_memory_bytes()):
         raise UsageError(
             f"{asked} needs up to {needed / 1e6:.0f} MB of memory, and {free / 1e6:.0f} MB are free here; "
             f"{free // CONNECTION_BYTES} connections fit"
         )
-    with _files_for(connections, asked, 2 if relayed else 1):
-        yield
 
 
 @contextmanager

@@ -147,6 +147,8 @@ class Client:
         steady(rate_hz, **options): what a subscriber does in a steady state (a `Steady`) while `rate_hz` messages per
             second are published on its topic; with `predict` it gives the bytes at any update rate. Default: it sends
             no requests.
+        hold_filters(url, meter, filters): an async context manager that has one client subscribed to many topic
+            filters; default: subscribers ask for topics only.
         drain_timeout_s(**options): how long a trial waits, after the last delivery, for those that are still missing,
             in seconds, unless the user gives `--drain`; default: `DRAIN_TIMEOUT_S`.
 
@@ -176,6 +178,7 @@ class Client:
     observation: Callable[[Mapping[str, Any]], str] | None
     predict: Callable[..., Predicted] | None
     steady: Callable[..., Steady]
+    hold_filters: Callable[..., AbstractAsyncContextManager[None]] | None
     drain_timeout_s: Callable[..., float]
 
     @property

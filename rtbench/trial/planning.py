@@ -35,7 +35,7 @@ class TrialPlan:
     the client of the transport says; subscribers record for `settle_s` after the last one. The control channel listens
     on `control_host`. Each step of the set-up may take `set_up_within_s`, and longer with many subscribers. `faults`
     are done at their times, in order. `reconnect` is what clients do when a connection is lost; None: that is an error
-    of the trial. `cores` is how the processes are placed on cores.
+    of the trial. `cores` is how the processes are placed on cores. `filters` are held by bystanders.
     """
 
     index: int
@@ -54,6 +54,7 @@ class TrialPlan:
     faults: tuple[Fault, ...] = ()
     reconnect: Reconnect | None = None
     cores: str = FREE
+    filters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for flag, role, processes, members in (

@@ -35,6 +35,7 @@ from rtbench.system.process import ServerEnds
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberRecord, Usage
 from rtbench.trial import merging, publisher, subscriber
 from rtbench.trial.breaking import Breaking, breaking, of_subscribers
+from rtbench.trial.bystanders import bystanders
 from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import ClockOffset, Coordinator
 from rtbench.trial.phase import Report, reporting
@@ -133,6 +134,7 @@ async def conduct(
             if gates is not None:
                 await _all_run(coordinator, records, plan.step_within_s)
                 await gates.connect()
+            await stack.enter_async_context(bystanders(server, variant.transport, plan.filters))
             coordinator.announce(server, url)
             await _with_server(trial, coordinator, server, link, records, gates)
     except UsageError:
