@@ -3,6 +3,8 @@
     python benchmarks/lean.py                           our clients only
     python benchmarks/lean.py --tcpkali PATH            beside tcpkali, a load generator in C that records nothing
 
+Where they are installed, Tsung (Erlang) reads the same messages, and sockperf (C) measures the bare way over loopback.
+
 The machine should be idle. Printed are medians over trials, each with fresh processes; every delivery is recorded.
 """
 
@@ -10,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import shutil
 import socket
 import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,21 @@ from rtbench.wire import mqtt
 SUBSCRIBERS, RATE_HZ, SECONDS, TRIALS = 500, 20, 4, 3
 TOPIC = "fan-out/0"
 CONNECTING_AT_ONCE = 50
+TSUNG = """<?xml version="1.0"?>
+<!DOCTYPE tsung SYSTEM "/usr/share/tsung/tsung-1.0.dtd">
+<tsung loglevel="emergency" version="1.0">
+  <clients><client host="localhost" use_controller_vm="true" maxusers="2000"/></clients>
+  <servers><server host="127.0.0.1" port="{port}" type="tcp"/></servers>
+  <load><arrivalphase phase="1" duration="5" unit="second">
+    <users maxnumber="{users}" arrivalrate="250" unit="second"/>
+  </arrivalphase></load>
+  <sessions><session name="subscriber" probability="100" type="ts_mqtt">
+    <request><mqtt type="connect" clean_start="true" keepalive="600"></mqtt></request>
+    <request><mqtt type="subscribe" topic="{topic}" qos="0"></mqtt></request>
+    <request><mqtt type="waitForMessages" timeout="60"></mqtt></request>
+  </session></sessions>
+</tsung>
+"""
 
 
 def cost_us(
@@ -56,46 +75,88 @@ def cost_us(
 
 def tcpkali_us(program: str) -> float:
     """Return the same of tcpkali, which reads from mosquitto; its idle ticks are part of it, as ours are."""
+    subscribe = mqtt.encode(mqtt.Connect("", True, 600)) + mqtt.encode(mqtt.Subscribe(1, ((TOPIC, 0),)))
+    much = ["-w", "1", "-c", str(SUBSCRIBERS), "--connect-rate", "2000", "--nagle", "off"]
+
+    def command(directory: Path, port: int) -> list[str]:
+        (directory / "first").write_bytes(subscribe)
+        how = ["--first-message-file", str(directory / "first"), "-T", f"{SECONDS + 20}", f"127.0.0.1:{port}"]
+        return [program, *much, *how]
+
+    return _of_another_us(command)
+
+
+def tsung_us(program: str) -> float:
+    """Return the same of Tsung."""
+
+    def command(directory: Path, port: int) -> list[str]:
+        (directory / "tsung.xml").write_text(TSUNG.format(port=port, users=SUBSCRIBERS, topic=TOPIC))
+        return [program, "-f", str(directory / "tsung.xml"), "-l", str(directory), "start"]
+
+    return _of_another_us(command)
+
+
+def _of_another_us(command: Callable[[Path, int], list[str]]) -> float:
+    """Return the CPU time that a program needs for a delivery from mosquitto, its child processes included."""
     costs = []
-    with tempfile.TemporaryDirectory() as directory, socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as parent, socket.create_server(("127.0.0.1", 0)) as free:
+        directory, port = Path(parent), free.getsockname()[1]
         free.close()
-        config, first = Path(directory, "mosquitto.conf"), Path(directory, "first")
+        config = directory / "mosquitto.conf"
         config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n")
-        subscribe = mqtt.Subscribe(1, ((TOPIC, 0),))
-        first.write_bytes(mqtt.encode(mqtt.Connect("", True, 600)) + mqtt.encode(subscribe))
-        broker = subprocess.Popen(
-            [shutil.which("mosquitto", path="/usr/sbin:/usr/bin") or "mosquitto", "-c", str(config)],
-            stderr=subprocess.DEVNULL,
-        )
+        mosquitto = shutil.which("mosquitto", path="/usr/sbin:/usr/bin") or "mosquitto"
+        broker = subprocess.Popen([mosquitto, "-c", str(config)], stderr=subprocess.DEVNULL)
         time.sleep(0.5)
         for _ in range(TRIALS):
-            costs.append(_one_tcpkali_us(program, port, str(first)))
+            costs.append(_one_us(command(directory, port), port, psutil.Process(broker.pid)))
         broker.terminate()
         broker.wait()
     return statistics.median(costs)
 
 
-def _one_tcpkali_us(program: str, port: int, first: str) -> float:
-    much = ["-w", "1", "-c", str(SUBSCRIBERS), "--connect-rate", "2000", "--nagle", "off"]
-    how = ["--first-message-file", first, "-T", f"{SECONDS + 6}", f"127.0.0.1:{port}"]
-    running = subprocess.Popen([program, *much, *how], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(3)
+def _one_us(command: list[str], port: int, broker: psutil.Process) -> float:
+    running = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while sum(c.status == psutil.CONN_ESTABLISHED for c in broker.net_connections()) < SUBSCRIBERS:
+        time.sleep(0.1)
+    time.sleep(1)  # until all have subscribed
+    processes = [running, *running.children(recursive=True)]
     with socket.create_connection(("127.0.0.1", port)) as publisher:
         publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         publisher.sendall(mqtt.encode(mqtt.Connect("", True, 0)))
         publisher.recv(4)
-        packet, clock = mqtt.encode(mqtt.Publish(TOPIC, b"x" * 100)), ((~running.pid) << 3) | 2
-        before, due = time.clock_gettime_ns(clock), time.monotonic()
+        packet, before, due = mqtt.encode(mqtt.Publish(TOPIC, b"x" * 100)), _cpu_ns(processes), time.monotonic()
         for _ in range(SECONDS * RATE_HZ):
             due += 1 / RATE_HZ
             time.sleep(max(due - time.monotonic(), 0))
             publisher.sendall(packet)
         time.sleep(0.2)
-        spent_ns = time.clock_gettime_ns(clock) - before
-    running.kill()
+        spent_ns = _cpu_ns(processes) - before
+    for process in processes:
+        process.kill()
     running.wait()
+    while any(c.status == psutil.CONN_ESTABLISHED for c in broker.net_connections()):
+        time.sleep(0.1)
     return spent_ns / (SECONDS * RATE_HZ * SUBSCRIBERS) / 1e3
+
+
+def _cpu_ns(processes: list[psutil.Process]) -> int:
+    """Return the CPU time of processes so far (clock_getcpuclockid(3))."""
+    return sum(time.clock_gettime_ns(((~process.pid) << 3) | 2) for process in processes)
+
+
+def one_way_us(program: str) -> float:
+    """Return the median time of 100 bytes from one process in C to another over loopback, at the usual rate."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        to = ["--tcp", "-i", "127.0.0.1", "-p", str(free.getsockname()[1])]
+    server = subprocess.Popen([program, "server", *to], stdout=subprocess.DEVNULL)
+    time.sleep(0.5)
+    client = [program, "ping-pong", *to, "-m", "100", "--mps", "50", "-t", "5"]
+    said = subprocess.run(client, check=True, capture_output=True, text=True).stdout
+    server.kill()
+    server.wait()
+    match = re.search(r"percentile 50\.000 = *([0-9.]+)", said)
+    assert match is not None, said
+    return float(match[1])
 
 
 async def many(transport: str, connections: int) -> str:
@@ -140,9 +201,19 @@ def main() -> None:
     if program:
         theirs = tcpkali_us(program)
         print(f"  tcpkali                         {theirs:5.1f} us: lean is {base / theirs:.2f} times that")
+    if tsung := shutil.which("tsung"):
+        theirs = tsung_us(tsung)
+        print(f"  Tsung                           {theirs:5.1f} us: lean is {base / theirs:.2f} times that")
     for transport in ("websocket", "sse", "long-polling"):
         cost = cost_us(transport, "lean")
         print(f"  {transport + ' (lean)':31} {cost:5.1f} us: {cost / base:.2f} times MQTT")
+    if sockperf := shutil.which("sockperf"):
+        bare, one = one_way_us(sockperf), {"subscribers": 1, "repeat": False, "progress": False, "duration": 2}
+        print(f"one way over loopback, sockperf: {bare:.0f} us; `arrived`, median, at one subscriber:")
+        for transport, more in (("tcp", {}), ("mqtt", {"qos": 0, "server": "mosquitto"})):
+            (row,) = rtbench.run(transport, client="lean", trials=TRIALS, **one, **more).summary  # type: ignore[arg-type]
+            arrived, lag = 1e3 * row["arrived_p50_ms"], 1e3 * row["lag_mean_ms"]
+            print(f"  {transport:5} {arrived:.0f} us, {arrived / bare:.1f} times that, {lag:.0f} us of it lag")
     print("growth with the subscribers (mqtt-qos0, embedded), 10,000 deliveries a second")
     for subscribers in (10, 100, 1000, 10_000):
         cost = cost_us("mqtt", "lean", subscribers, 10_000 / subscribers, qos=0)

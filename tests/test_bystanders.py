@@ -50,7 +50,8 @@ async def held(number: int, granted: int = 0) -> list[list[str]]:
     asked: list[list[str]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        packets, mine = mqtt.Reader(), []
+        packets = mqtt.Reader()
+        mine: list[str] = []
         asked.append(mine)
         while data := await reader.read(2**16):
             for head, body in packets.feed(data):

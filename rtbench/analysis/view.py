@@ -117,6 +117,10 @@ class Comparison(Protocol):
         """The conditions of the measurement, as phrases."""
 
     @property
+    def beside(self) -> list[str]:
+        """What other clients do meanwhile, in phrases."""
+
+    @property
     def between(self) -> list[str]:
         """What lies between clients and server, in phrases."""
 
