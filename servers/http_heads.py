@@ -6,8 +6,6 @@ A client that sends a head byte by byte, or none at all, would keep a connection
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import cast
 
 from aiohttp import web
@@ -15,31 +13,35 @@ from aiohttp import web
 HEAD_WITHIN_S = 10.0  # seconds from its first byte; for the first head, from the connection
 
 
+Connections = dict[object, "TimedHeads"]  # by aiohttp's handler of each
+
+
 class TimedHeads(asyncio.Protocol):
     """What asyncio tells a connection, passed on to aiohttp's handler, with an eye on the time."""
 
-    transport: asyncio.Transport
+    __slots__ = ("_connections", "_handler", "_heads", "_is_answering", "_timer", "transport")
 
-    def __init__(self, handler: web.RequestHandler, forget: Callable[[], object]) -> None:
+    def __init__(self, handler: web.RequestHandler, connections: Connections) -> None:
+        """Add this connection to `connections`; it leaves them when it ends."""
         self._handler = handler
-        self._forget = forget  # called when the connection has ended
+        self._connections = connections
+        connections[handler] = self
         self._timer: asyncio.TimerHandle | None = None
         self._heads = 0  # that were complete
         self._is_answering = False
 
-    @contextmanager
-    def answering(self) -> Iterator[None]:
+    def begin_answer(self) -> None:
         """Note that a head is complete, and that what comes now belongs to this request."""
         self._heads += 1
         self._is_answering = True
-        try:
-            yield
-        finally:
-            self._is_answering = False
+
+    def end_answer(self) -> None:
+        """Note that the request is answered."""
+        self._is_answering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first head."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport: asyncio.Transport = cast(asyncio.Transport, transport)
         self._handler.connection_made(transport)
         self._wait_for_head()
 
@@ -47,7 +49,7 @@ class TimedHeads(asyncio.Protocol):
         """Wait for nothing more."""
         self._stop_waiting()
         self._handler.connection_lost(exc)
-        self._forget()
+        del self._connections[self._handler]
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on; where they are only a part of a head, the rest must come in time."""

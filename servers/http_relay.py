@@ -21,7 +21,7 @@ from rtbench.transports import BACKLOG, Batch, Feeds, ServerContext, feed, refus
 from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username
 from rtbench.wire import http
 
-from .http_heads import TimedHeads
+from .http_heads import Connections, TimedHeads
 
 MAX_ANSWER_BYTES = 64 * 2**20  # of the payloads in one answer; the client gets the rest with its next request
 
@@ -74,7 +74,7 @@ def relaying(get: Answer, check: Check = len) -> Serve:
             listener, username=username, password=password, allow_origin=allow_origin, allow_host=allow_host
         )
         feeds = Feeds(capacity, feed.Room(max_feed_bytes, max_topics))
-        connections: dict[object, TimedHeads] = {}
+        connections: Connections = {}
         runner = web.AppRunner(
             _application(feeds, get, check, access, connections),
             access_log=None,
@@ -96,16 +96,12 @@ def relaying(get: Answer, check: Check = len) -> Serve:
     return serve
 
 
-def _connection(runner: web.AppRunner, connections: dict[object, TimedHeads]) -> TimedHeads:
+def _connection(runner: web.AppRunner, connections: Connections) -> TimedHeads:
     assert runner.server is not None
-    handler = runner.server()
-    connections[handler] = timed = TimedHeads(handler, lambda: connections.pop(handler))
-    return timed
+    return TimedHeads(runner.server(), connections)
 
 
-def _application(
-    feeds: Feeds, get: Answer, check: Check, access: Access, connections: dict[object, TimedHeads]
-) -> web.Application:
+def _application(feeds: Feeds, get: Answer, check: Check, access: Access, connections: Connections) -> web.Application:
     async def post_topic(request: web.Request) -> web.Response:
         topic, payload = _topic(request), await request.read()
         try:
@@ -123,14 +119,17 @@ def _application(
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        with connections[request.protocol].answering():
+        connection = connections[request.protocol]
+        connection.begin_answer()
+        try:
             refusal = access.refusal(request.headers, preflight=request.method == "OPTIONS")
             if refusal is not None:
                 return web.Response(status=refusal.status, text=refusal.text, headers=refusal.headers)
-            try:
-                return await handler(request)
-            except feed.Full as error:
-                return web.Response(status=503, text=f"{error}\n")
+            return await handler(request)
+        except feed.Full as error:
+            return web.Response(status=503, text=f"{error}\n")
+        finally:
+            connection.end_answer()
 
     async def allow_origin(request: web.Request, response: web.StreamResponse) -> None:
         """Let the pages that may use this server see the answer; only browsers send Origin (Fetch, section 3.2)."""

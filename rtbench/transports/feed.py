@@ -88,7 +88,7 @@ class Feed(Generic[T]):
     room: Room = field(default_factory=Room)
     end: int = 0
     _messages: deque[T] = field(init=False)
-    _grown: asyncio.Future[None] | None = None
+    _waiting: dict[asyncio.Future[None], None] = field(default_factory=dict)  # in their order
 
     def __post_init__(self) -> None:
         self._messages = deque()
@@ -105,9 +105,9 @@ class Feed(Generic[T]):
         self._messages.append(payload)
         self.end += 1
         self.room.take(self, len(payload) + MESSAGE_BYTES)
-        if self._grown is not None:
-            self._grown.set_result(None)
-            self._grown = None
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting:
+            one.set_result(None)
 
     def drop_first(self) -> None:
         """Drop the oldest message."""
@@ -128,9 +128,13 @@ class Feed(Generic[T]):
     async def beyond(self, cursor: int) -> None:
         """Wait until the feed holds a message with number `cursor` or a later one."""
         while self.end <= cursor:
-            if self._grown is None:
-                self._grown = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._grown)
+            mine = asyncio.get_running_loop().create_future()
+            self._waiting[mine] = None
+            try:
+                await mine
+            except asyncio.CancelledError:
+                self._waiting.pop(mine, None)
+                raise
 
 
 def _fitting(messages: list[T], most_bytes: int) -> list[T]:
