@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -31,6 +31,14 @@ Overlap = Annotated[bool, Option("publish without waiting for the last answer; m
 def software() -> str:
     """Return the name and version of the library."""
     return f"aiohttp {aiohttp.__version__}"
+
+
+class Asked(NamedTuple):
+    """What an answer gave: the validators of the next request, the messages, and whether to ask for more at once."""
+
+    validators: dict[str, str]
+    messages: deque[Message]
+    more: bool
 
 
 class HttpSession:
@@ -81,7 +89,9 @@ class HttpSession:
         kept = self.kept(topic)
         if not kept:
             return await self.validators(topic), deque()
-        validators, messages = await self.ask(topic, kept[0])  # without waiting: this shows that there is a connection
+        validators, messages, _ = await self.ask(
+            topic, kept[0]
+        )  # without waiting: this shows that there is a connection
         messages.extendleft(reversed(kept[1]))  # which had come, and were not yet handed over
         return validators, messages
 
@@ -97,10 +107,8 @@ class HttpSession:
         if self.session is not None:
             self.session.kept[topic] = position
 
-    async def ask(
-        self, topic: str, validators: dict[str, str], wait_s: int = 0, **headers: str
-    ) -> tuple[dict[str, str], deque[Message]]:
-        """Ask once for new messages; return the validators for the next request, and the messages.
+    async def ask(self, topic: str, validators: dict[str, str], wait_s: int = 0, **headers: str) -> Asked:
+        """Ask once for new messages.
 
         `wait_s` is how long the server may take to answer.
 
@@ -118,12 +126,12 @@ class HttpSession:
                 body = await response.read()
         if response.status != 200:  # 304, or 204: nothing is new
             self.metering.answered(0)
-            return validators, deque()
+            return Asked(validators, deque(), False)
         payloads = wire.split(response.headers.get("Content-Type", ""), body)
         self.metering.answered(len(payloads))
         arrived_ns, missed = self.metering.arrived_ns, int(response.headers.get(wire.GAP_HEADER, 0))
         messages = deque((topic, payload, 0 if i else missed, arrived_ns) for i, payload in enumerate(payloads))
-        return conditional(response), messages
+        return Asked(conditional(response), messages, wire.MORE_HEADER in response.headers)
 
     @property
     def silence_s(self) -> int:

@@ -40,7 +40,7 @@ class LongPolling(HttpSession):
             self.keep(topic, (validators, messages))
             while messages:
                 yield messages.popleft()
-            validators, messages = await self.ask(topic, validators, wait_s, Prefer=f"wait={wait_s}")
+            validators, messages, _ = await self.ask(topic, validators, wait_s, Prefer=f"wait={wait_s}")
 
 
 @asynccontextmanager

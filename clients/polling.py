@@ -41,14 +41,17 @@ class Polling(HttpSession):
         return self._poll(topic, *await self.start(topic))
 
     async def _poll(self, topic: str, validators: dict[str, str], messages: deque[Message]) -> AsyncIterator[Message]:
-        clock = asyncio.get_running_loop().time
+        clock, more = asyncio.get_running_loop().time, False
         due = clock() + random.random() * self.interval_s  # or all clients would poll at the same moment
         while True:
             self.keep(topic, (validators, messages))
             while messages:
                 yield messages.popleft()
-            await asyncio.sleep(due - clock())
-            validators, messages = await self.ask(topic, validators)
+            if not more:
+                await asyncio.sleep(due - clock())
+            validators, messages, more = await self.ask(topic, validators)
+            if more:
+                continue
             ticks_passed = max(1, -int((due - clock()) // self.interval_s))
             due += ticks_passed * self.interval_s
 

@@ -1,6 +1,10 @@
 """WebSocket: one upgrade, then frames in both directions on the open connection.
 
 A delivery costs a frame header of two to ten bytes and nothing else above TCP (RFC 6455 section 5.2).
+
+Servers of rtbench take the subprotocol `rtbench`: a text says what was missed, and `?after=` continues a subscription.
+A URL that ends in `#plain` names a server that does not: every frame is a message then, and a subscription begins anew
+after a lost connection. (The URL of a WebSocket has no fragment of its own: RFC 6455 section 3.)
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from . import sizes
 SLOT = 3
 predict = sizes.websocket
 
+PLAIN = "plain"  # fragment of the URL of a server without the subprotocol
 PUBLISHED = ("published",)  # in what a session keeps: the topics; beside it the position of each subscription
 
 
@@ -53,7 +58,8 @@ class WebSocket:
 
     def __init__(self, url: str, meter: Meter, stack: AsyncExitStack, session: Session | None) -> None:
         self._session = session
-        self._url = url
+        base, _, fragment = url.partition("#")
+        self._url, self._is_plain = base.rstrip("/"), fragment == PLAIN
         self._meter = meter
         self._stack = stack
         self._publishers: dict[str, ClientConnection] = {}
@@ -91,7 +97,9 @@ class WebSocket:
     async def subscribe(self, topic: str) -> AsyncIterator[Message]:
         """Subscribe to one topic: the server's answer to the upgrade says that every later message will come."""
         refuse_wildcards("websocket", topic)
-        if self._session is None or not self._session.resume:
+        if self._session is not None and self._is_plain:
+            self._session.resumed = False
+        if self._session is None or not self._session.resume or self._is_plain:
             return self._read(topic, *await self._open(topic))
         kept = self._session.kept.get(topic, "")
         connection, sock = await self._open(topic, f"?after={kept}")
@@ -119,7 +127,7 @@ class WebSocket:
                     f"{self._url}/{quote(topic)}{query}",
                     sock=sock,
                     ssl=(self._meter.tls or True) if parts.scheme == "wss" else None,
-                    subprotocols=[Subprotocol("rtbench")],
+                    subprotocols=None if self._is_plain else [Subprotocol("rtbench")],
                     compression=None,
                     ping_interval=keep_alive_s,
                     ping_timeout=keep_alive_s,
@@ -143,7 +151,8 @@ class WebSocket:
         missed = 0
         try:
             async for frame in connection:
-                if isinstance(frame, bytes):
+                if isinstance(frame, bytes) or self._is_plain:
+                    frame = frame.encode() if isinstance(frame, str) else frame
                     if position is not None:
                         position.number += 1 + missed
                     yield topic, frame, missed, sock.arrived_ns

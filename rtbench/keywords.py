@@ -15,6 +15,7 @@ Time: TypeAlias = str | float
 
 class _Keywords(TypedDict, total=False):
     server: Names
+    tier: Names
     client: str
     qos: int | Sequence[int]
     interval: Time | Sequence[Time]

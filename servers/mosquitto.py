@@ -17,33 +17,27 @@ a process with its parent when the process changes its user (prctl(2), PR_SET_PD
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import getpass
-import shutil
-import signal
 import socket
-import ssl
 import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from rtbench.errors import MissingProgram, TrialError, UsageError
+from rtbench.errors import UsageError
+from rtbench.plan.variant import NATIVE_TIER
 from rtbench.transports import Option, ServerContext
 from rtbench.transports.serving import address_url
 
 from .mqtt_broker import by_hand
+from .program import find, running
 
-__all__ = ["by_hand", "serve", "software"]
+__all__ = ["TIER", "by_hand", "serve", "software"]
 
-_PR_SET_PDEATHSIG = 1
-_START_WITHIN_S = 10.0
-_STOP_WITHIN_S = 1.0
+TIER = NATIVE_TIER
 
 _ALWAYS = """\
 listener {port} {host}
@@ -77,16 +71,7 @@ def software() -> str:
 
 
 def _program() -> str:
-    # Debian installs it in /usr/sbin, which is not on the PATH of every user
-    program = shutil.which("mosquitto") or shutil.which(
-        "mosquitto", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
-    )
-    if program is None:
-        raise MissingProgram(
-            "mosquitto is not installed: `sudo apt-get install mosquitto` (Debian, Ubuntu), "
-            "`brew install mosquitto` (macOS)"
-        )
-    return program
+    return find("mosquitto", "`sudo apt-get install mosquitto` (Debian, Ubuntu), `brew install mosquitto` (macOS)")
 
 
 @asynccontextmanager
@@ -125,59 +110,11 @@ async def _running(configuration: str, host: str, port: int, tls: ServerContext 
     """Run mosquitto; its configuration is deleted before anybody knows the URL."""
     if tls:
         configuration += f"certfile {tls.cert_file}\nkeyfile {tls.key_file}\n"
-    process = None
-    try:
+    async with AsyncExitStack() as stack:
         with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
             file = Path(directory) / "mosquitto.conf"
             file.write_text(configuration)
-            process = await asyncio.create_subprocess_exec(
-                _program(),
-                *("-c", str(file)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            await stack.enter_async_context(
+                running([_program(), "-c", str(file)], host, port, encrypted=tls is not None)
             )
-            await _answering(process, host, port, _unverified() if tls else None)
         yield
-    finally:
-        if process is not None:
-            await _end(process)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _unverified() -> ssl.SSLContext:
-    """Return a client context that verifies no certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-async def _answering(process: asyncio.subprocess.Process, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-    """Wait until the broker accepts connections; with TLS, until a handshake succeeds: it listens before it can."""
-    try:
-        async with asyncio.timeout(_START_WITHIN_S):
-            while process.returncode is None:
-                with suppress(OSError):
-                    _, writer = await asyncio.open_connection(host, port, ssl=tls)
-                    writer.close()
-                    return
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise TrialError(f"mosquitto took no connection within {_START_WITHIN_S:.0f} s") from None
-    assert process.stderr is not None
-    said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
-    raise TrialError(f"mosquitto ended with code {process.returncode}: {said[-1] if said else 'no message'}")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.terminate()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), _STOP_WITHIN_S)
-    with suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()

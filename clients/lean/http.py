@@ -226,9 +226,10 @@ class Requests:
 class Position:
     """Where a subscription is: the validators of its next request, and what has come for one who iterates."""
 
-    __slots__ = ("cursor", "inbox", "validators")
+    __slots__ = ("cursor", "inbox", "more", "validators")
 
     def __init__(self) -> None:
+        self.more = False  # whether to ask again at once
         self.validators: dict[str, str] = {}
         self.cursor: bytes | None = None  # of an event stream: the last event id
         self.inbox = Inbox()
@@ -332,6 +333,7 @@ class HttpClient:
         """
         head, body, arrived_ns = answer
         payloads: list[bytes] = []
+        position.more = head.status == 200 and _MORE in head.fields
         if head.status == 200:
             payloads = http.split(head.fields.get("content-type", ""), body)
             position.validators = conditional(head)
@@ -377,7 +379,7 @@ class HttpClient:
         return wait_s + self.session.keep_alive_s
 
 
-_GAP = http.GAP_HEADER.lower()
+_GAP, _MORE = http.GAP_HEADER.lower(), http.MORE_HEADER.lower()
 
 
 def conditional(head: http.Head) -> dict[str, str]:

@@ -40,6 +40,9 @@ class Polling(HttpClient):
 
         def wait() -> None:
             nonlocal due_s
+            if position.more:
+                poll()
+                return
             due_s += self.interval_s * max(1, -int((due_s - loop.time()) // self.interval_s))
             loop.call_at(due_s, poll)
 

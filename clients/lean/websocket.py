@@ -16,7 +16,7 @@ from rtbench.transports import Deliver, Done, Ended, Message, Meter, Session, re
 from rtbench.wire import http
 from rtbench.wire import websocket as wire
 
-from ..websocket import PUBLISHED, SLOT, Position, observation, predict
+from ..websocket import PLAIN, PUBLISHED, SLOT, Position, observation, predict
 from .connection import Connection, Inbox, opened
 from .http import FIELDS
 from .software import software
@@ -32,7 +32,7 @@ class Client(Connection):
     """One WebSocket: the upgrade, then frames in both directions."""
 
     __slots__ = (
-        *("_answer", "_head", "_missed", "_pinged", "_reader", "_timer"),
+        *("_answer", "_head", "_is_plain", "_missed", "_pinged", "_reader", "_timer"),
         *("began", "deliver", "on_end", "position", "topic"),
     )
 
@@ -49,9 +49,12 @@ class Client(Connection):
         self._missed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._pinged = False
+        self._is_plain = False
 
-    async def upgrade(self, target: str, host: str, greets: bool) -> None:
+    async def upgrade(self, target: str, host: str, greets: bool, plain: bool) -> None:
         """Do the opening handshake; with `greets`, wait until the server has told the position.
+
+        With `plain`, do not ask for the subprotocol: every frame is a message.
 
         Raises:
             Refused: the server answers with something else.
@@ -64,9 +67,10 @@ class Client(Connection):
             "Connection": "Upgrade",
             "Sec-WebSocket-Key": key,
             "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Protocol": "rtbench",
+            **({} if plain else {"Sec-WebSocket-Protocol": "rtbench"}),
             "User-Agent": FIELDS["User-Agent"],
         }
+        self._is_plain = plain
         self._answer = asyncio.get_running_loop().create_future()
         self.send(http.request("GET", target, fields))
         async with asyncio.timeout(_CONNECT_WITHIN_S):
@@ -101,7 +105,7 @@ class Client(Connection):
         return rest
 
     def _take(self, opcode: int, payload: bytes, arrived_ns: int) -> None:
-        if opcode == wire.BINARY:
+        if opcode == wire.BINARY or (opcode == wire.TEXT and self._is_plain):
             if self.position is not None:
                 self.position.number += 1 + self._missed
             if self.deliver is not None:
@@ -180,6 +184,7 @@ class WebSocket:
 
     def __init__(self, url: str, meter: Meter, session: Session | None) -> None:
         self._url = urlsplit(url)
+        self._is_plain = self._url.fragment == PLAIN
         self._meter = meter
         self._session = session
         self._publishers: dict[str, Client] = {}
@@ -225,7 +230,9 @@ class WebSocket:
     async def receive(self, topic: str, deliver: Deliver, ended: Ended) -> None:
         """Subscribe; see `DirectConnection`."""
         refuse_wildcards("websocket", topic)
-        if self._session is None or not self._session.resume:
+        if self._session is not None and self._is_plain:
+            self._session.resumed = False
+        if self._session is None or not self._session.resume or self._is_plain:
             await self._open(topic, "", deliver, ended)
             return
         kept = str(self._session.kept.get(topic, ""))
@@ -242,7 +249,7 @@ class WebSocket:
         client.begin()
         target = f"{self._url.path.rstrip('/')}/{quote(topic)}{query}"
         try:
-            await client.upgrade(target, self._url.netloc, query.startswith("?after"))
+            await client.upgrade(target, self._url.netloc, query.startswith("?after"), self._is_plain)
         except BaseException:
             client.on_end = None
             client.close()

@@ -21,6 +21,7 @@ guarantees.py   what each transport promises, and whether it held
 laws.py         the laws, and how each is checked; law_check.py says what a check is
 verdict.py      whether the results of a variant are fit to conclude from
 precision.py    whether more trials are needed
+tiers.py        the same variant over a server of ours and over one in C
 usl.py          the Universal Scalability Law fitted to throughput against load; least_squares.py fits
 linear_costs.py a cost as a linear function of clients and deliveries; forecast.py predicts other loads with it
 crossover.py    where the curves of two variants meet

@@ -17,6 +17,7 @@ from rtbench.plan.faults import KINDS, Fault, in_order, parse_fault
 from rtbench.plan.network import LOOPBACK, NETWORKS, network_of, network_text
 from rtbench.plan.reconnect import OFFLINE, POLICIES, QUEUE, ROBUST, Reconnect
 from rtbench.plan.values import LIMITS, MOST_DELIVERIES, MOST_TRIALS, PARSERS, parser
+from rtbench.plan.variant import TIERS
 from rtbench.plan.workload import ARRIVALS, PATTERNS, Workload, participants
 
 
@@ -108,6 +109,14 @@ SETTINGS = {
             "implementation that serves the transport",
             many=True,
             shown_default="embedded",
+        ),
+        make_setting(
+            "tier",
+            "name",
+            None,
+            "|".join(TIERS),
+            "instead of --server: those of rtbench, or those that users run (nginx with nchan, mosquitto)",
+            many=True,
         ),
         make_setting("url", str, None, "URL", "a server that already runs on this machine; rtbench then starts none"),
         make_setting(

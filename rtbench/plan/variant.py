@@ -14,6 +14,9 @@ LEAN_CLIENT = "lean"
 EXTERNAL_SERVER = "external"  # a server that rtbench does not start; the user gives its URL
 
 
+EMBEDDED_TIER, NATIVE_TIER = TIERS = ("embedded", "native")  # servers of rtbench, and programs that users run
+
+
 @dataclass(frozen=True)
 class Variant:
     """One row of a comparison.

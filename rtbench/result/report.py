@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtbench.analysis import ranking
+from rtbench.analysis import ranking, tiers
 from rtbench.analysis.disturbance import counted, disturbance
 from rtbench.analysis.verdict import INVALID
 from rtbench.plan.network import LOOPBACK, network_shown
@@ -81,7 +81,7 @@ def report(result: Comparison, width: int = WIDTH) -> str:
     for said in (
         [*_links(result), *_faults(result)],
         [*_causes(result), *_disturbances(result)],
-        [*ranking.sentences(result), *ranking.bytes_sentences(result)],
+        [*ranking.sentences(result), *ranking.bytes_sentences(result), *tiers.sentences(result)],
         result.precision.sentences() if result.precision is not None else [],
     ):
         lines += [""] * bool(said) + [_paragraph(text, width) for text in said]

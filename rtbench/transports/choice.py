@@ -13,7 +13,7 @@ from rtbench.plan.clients import AUTO, usual_client
 from rtbench.plan.network import LOOPBACK
 from rtbench.plan.reconnect import ROBUST
 from rtbench.plan.settings import Given, policies_of
-from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, Variant, in_order, label
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, TIERS, Variant, in_order, label
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
 from rtbench.transports.options import Option
@@ -36,6 +36,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         if len(names) != 1 or servers:
             raise UsageError("--url is the server of one transport: give one --transport, and no --server")
         servers = [EXTERNAL_SERVER]
+    servers = _of_tiers(settings, names or _usable(), servers)
     given = _client_options(settings)
     for_servers = _named_values("--server-option", _value(settings, "server_option"))
     policies = policies_of(settings)
@@ -96,6 +97,22 @@ def _clients(settings: Mapping[str, Given], transports: Sequence[str]) -> list[s
     usual = usual_client(settings)
     missing = [name for name in transports if (name, usual) not in registry.client_names()]
     return [DEFAULT_CLIENT if missing else usual]
+
+
+def _of_tiers(settings: Mapping[str, Given], transports: Sequence[str], servers: list[str]) -> list[str]:
+    """Return the servers of the tiers that are asked for; those of `--server` where none is."""
+    tiers = _listed(_value(settings, "tier"))
+    if not tiers:
+        return servers
+    if servers:
+        raise UsageError("--tier chooses the servers: leave out --server and --url")
+    if unknown := [tier for tier in tiers if tier not in TIERS]:
+        raise UsageError(f"--tier must be one of {', '.join(TIERS)}: got {unknown[0]!r}")
+    known = [(t, name) for t, name in registry.server_names() if t in transports]
+    found = [name for tier in tiers for t, name in known if registry.tier(t, name) == tier]
+    if not found:
+        raise UsageError(f"--tier {', '.join(tiers)}: no server of {', '.join(transports)} is of it")
+    return list(dict.fromkeys(found))
 
 
 def _client_options(settings: Mapping[str, Given]) -> dict[str, list[Any]]:

@@ -111,6 +111,7 @@ class Server:
     A server module may define, beside `serve`:
         software(): the program that runs, with its version; it stands in every result.
         by_hand(url): lines for a terminal that try the server at a URL; `rtbench serve` prints them.
+        TIER: `native` for a program that users run, such as mosquitto; default: `embedded`.
 
     `tls` says whether `serve` takes a TLS context (its parameter `tls`), `state` whether it takes a directory that
     outlives a restart within a trial (its parameter `state`).

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from rtbench.errors import Error, UsageError, did_you_mean
 from rtbench.plan.settings import SETTINGS, Setting
-from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, label
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EMBEDDED_TIER, label
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
 from rtbench.transports.options import SESSION, STATE, TLS, Option, options_of
 from rtbench.wire.traffic import Steady
@@ -160,6 +160,12 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
         options, software = options_of(module.serve), _software(point, module)
     by_hand = _named(module, "by_hand", owner, _nothing_by_hand)
     return Server(transport, name, module.serve, options, tls, state, software, by_hand)
+
+
+def tier(transport: str, name: str) -> str:
+    """Return the tier of a server, also where its program is not installed."""
+    with _naming(f"the server {name!r} of {transport} cannot be loaded"):
+        return str(getattr(_point("server", transport, name).load(), "TIER", EMBEDDED_TIER))
 
 
 def _nothing_by_hand(_url: str) -> list[str]:

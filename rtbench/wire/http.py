@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+MORE_HEADER = "RTBench-More"  # the answer has one message of perhaps several: ask again at once
 GAP_HEADER = "RTBench-Missed"  # how many messages the feed dropped before the first one of this response
 
 _BOUNDARY = re.compile(r'multipart/mixed\s*;.*boundary="?([^";]+)"?', re.IGNORECASE)

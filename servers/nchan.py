@@ -1,0 +1,245 @@
+"""nginx with the module nchan as a server of polling, long-polling, SSE and WebSocket.
+
+nginx is found on PATH, and runs as one process with a configuration made here. A topic is a channel of nchan; its name
+is the path as it was sent. nchan keeps `capacity` messages of a channel, as the feeds of the embedded servers do.
+
+What nchan does otherwise than the embedded servers:
+    polling     An answer has one message. It says so in a header (`RTBench-More`), and the client asks again at once.
+    SSE         A payload with a carriage return is taken, and arrives with line feeds instead.
+    WebSocket   There is no subprotocol (nchan answers an offer with an empty header), so the URL ends in `#plain`: a
+                subscription begins anew after a lost connection. Each published message is answered with a text.
+    all         A publish is answered with 201 or 202 and a text about the channel. nchan does not know HEAD, which says
+                where a subscription starts: nginx asks it for the last message, and passes on the validators.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from rtbench.errors import MissingProgram
+from rtbench.plan.variant import NATIVE_TIER
+from rtbench.transports import BACKLOG, Option, ServerContext, feed
+from rtbench.transports.serving import address_url
+from rtbench.wire import http
+
+from . import http_relay, long_polling, polling, sse, websocket
+from .program import find, running
+
+_HOW_TO_INSTALL = "`sudo apt-get install nginx-light libnginx-mod-nchan` (Debian, Ubuntu)"
+_MODULES = (  # where distributions put it
+    "/usr/lib/nginx/modules",
+    "/usr/lib64/nginx/modules",
+    "/usr/local/libexec/nginx",
+    "/etc/nginx/modules",
+)
+_MODULE = "ngx_nchan_module.so"
+_PIDFD_GETFD = 438  # the number of the system call, the same on every kind of machine
+SharedMemory = Annotated[int, Option("memory of nchan for all messages, MB", metavar="MB", above=0, most=65_536)]
+
+_CONFIGURATION = """\
+load_module {module};
+daemon off;
+master_process off;
+pid {directory}/pid;
+error_log stderr error;
+events {{ worker_connections {connections}; }}
+http {{
+    access_log off;
+    tcp_nodelay on;
+    server_tokens off;
+    merge_slashes off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+    client_max_body_size 16m;
+    client_body_buffer_size 16m;  # nchan garbles a message that it reads from a file
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    nchan_shared_memory_size {shared_mb}M;
+    map $request_uri $topic {{ "~^(?<path>[^?]*)" $path; }}
+    map $upstream_http_last_modified $since {{
+        "" "Thu, 01 Jan 1970 00:00:01 GMT";
+        default $upstream_http_last_modified;
+    }}
+    map $upstream_http_etag $tag {{ "" "0"; default $upstream_http_etag; }}
+    server {{
+        listen {address} backlog={backlog}{ssl};
+        {certificate}
+        location / {{
+            error_page 418 = @last;
+            error_page 419 = @publish;
+            if ($request_method = HEAD) {{ return 418; }}
+            if ($args = publish) {{ return 419; }}
+            nchan_channel_id $topic;
+            nchan_publisher http {publisher};
+            nchan_subscriber {subscriber};
+            {more}
+            {keep}
+        }}
+        location @publish {{
+            nchan_channel_id $topic;
+            nchan_publisher websocket;
+            {keep}
+        }}
+        location @last {{
+            proxy_method GET;
+            proxy_pass_request_headers off;
+            proxy_pass http://unix:{directory}/last:$request_uri;
+            proxy_hide_header Last-Modified;
+            proxy_hide_header Etag;
+            add_header Last-Modified $since always;
+            add_header ETag $tag always;
+        }}
+    }}
+    server {{
+        listen unix:{directory}/last;
+        location / {{
+            nchan_channel_id $topic;
+            nchan_subscriber intervalpoll;
+            nchan_subscriber_first_message -1;
+        }}
+    }}
+}}
+"""
+_KEEP = """\
+nchan_message_buffer_length {capacity};
+            nchan_message_timeout 1h;
+            nchan_subscriber_first_message {first};
+            nchan_longpoll_multipart_response {multipart};
+            nchan_access_control_allow_origin "";"""
+
+
+@cache
+def software() -> str:
+    """Return the names and versions of the program and of its module, as far as they tell.
+
+    Raises:
+        MissingProgram: nginx, or its module, is not installed.
+    """
+    _module()
+    told = subprocess.run([_program(), "-v"], capture_output=True, text=True, check=False).stderr
+    return f"{told.partition(': ')[2].strip().replace('/', ' ') or 'nginx'} with nchan"
+
+
+def _program() -> str:
+    return find("nginx", _HOW_TO_INSTALL)
+
+
+def _module() -> Path:
+    for directory in _MODULES:
+        if (found := Path(directory, _MODULE)).exists():
+            return found
+    raise MissingProgram(f"nginx is here, but not its module nchan: {_HOW_TO_INSTALL}")
+
+
+def _serving(
+    scheme: str, subscriber: str, *, publisher: str = "", first: str = "newest", more: str = "", fragment: str = ""
+) -> http_relay.Serve:
+    """Return the `serve` of a transport."""
+
+    @asynccontextmanager
+    async def serve(
+        listener: socket.socket,
+        *,
+        capacity: feed.Capacity = feed.DEFAULT_CAPACITY,
+        shared_memory_mb: SharedMemory = 256,
+        tls: ServerContext | None = None,
+    ) -> AsyncIterator[str]:
+        """Run nginx at the address of `listener` until left; yield the URL."""
+        host, port = listener.getsockname()[:2]
+        multipart = "on" if subscriber == "longpoll" else "off"
+        listener.close()  # nginx opens its own at the same address
+        with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
+            file = Path(directory, "nginx.conf")
+            file.write_text(
+                _CONFIGURATION.format(
+                    module=_module(),
+                    directory=directory,
+                    connections=_connections(),
+                    shared_mb=shared_memory_mb,
+                    address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+                    backlog=BACKLOG,
+                    ssl=" ssl" if tls else "",
+                    certificate=_TLS.format(certificate=tls.cert_file, key=tls.key_file) if tls else "",
+                    publisher=publisher,
+                    subscriber=subscriber,
+                    more=more,
+                    keep=_KEEP.format(capacity=capacity, first=first, multipart=multipart),
+                )
+            )
+            command = [_program(), "-p", directory, "-e", "stderr", "-c", str(file)]
+            async with running(command, host, port, encrypted=tls is not None) as pid:
+                _switch_nagle_off(pid, port)
+                yield address_url(scheme, host, port, tls) + fragment
+
+    return serve
+
+
+_TLS = "ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
+
+
+def _connections() -> int:
+    """Return how many connections the open files allow."""
+    try:
+        import resource
+    except ImportError:
+        return 4096
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 65_536 if hard in (resource.RLIM_INFINITY, -1) else min(hard, 65_536)
+
+
+def _switch_nagle_off(pid: int, port: int) -> None:
+    """Set TCP_NODELAY on the listener of a process: its connections inherit it.
+
+    nginx sets it for connections that are kept alive, upgraded or encrypted, and not for a plain event stream. Where
+    the system lends no descriptors (pidfd_getfd(2), Linux 5.6), the verdict tells that Nagle's algorithm was on.
+    """
+    with suppress(OSError, AttributeError):
+        process = os.pidfd_open(pid)
+        try:
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                lent = ctypes.CDLL(None).syscall(_PIDFD_GETFD, process, int(link.name), 0)
+                if lent >= 0:
+                    _set_no_delay(lent, port)
+        finally:
+            os.close(process)
+
+
+def _set_no_delay(descriptor: int, port: int) -> None:
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:  # it is no socket
+        os.close(descriptor)
+        return
+    with sock, suppress(OSError):
+        if sock.family != socket.AF_UNIX and sock.getsockname()[1] == port:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class Nchan:
+    """The server of one transport; what an entry point names."""
+
+    TIER = NATIVE_TIER
+
+    def __init__(self, serve: http_relay.Serve, by_hand: object) -> None:
+        self.serve: AbstractAsyncContextManager[str] | http_relay.Serve = serve
+        self.by_hand = by_hand
+        self.software = software
+
+
+_ASK_AGAIN = f"add_header {http.MORE_HEADER} 1;"
+for_polling = Nchan(_serving("http", "intervalpoll", first="oldest", more=_ASK_AGAIN), polling.by_hand)
+for_long_polling = Nchan(_serving("http", "longpoll", first="oldest"), long_polling.by_hand)
+for_sse = Nchan(_serving("http", "eventsource"), sse.by_hand)
+for_websocket = Nchan(_serving("ws", "websocket", publisher="websocket", fragment="#plain"), websocket.by_hand)
