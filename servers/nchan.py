@@ -69,10 +69,10 @@ http {{
     nchan_shared_memory_size {shared_mb}M;
     map $request_uri $topic {{ "~^(?<path>[^?]*)" $path; }}
     map $upstream_http_last_modified $since {{
-        "" "Thu, 01 Jan 1970 00:00:01 GMT";
+        "" "{before}";
         default $upstream_http_last_modified;
     }}
-    map $upstream_http_etag $tag {{ "" "0"; default $upstream_http_etag; }}
+    map $upstream_http_etag $tag {{ "" "{before_tag}"; default $upstream_http_etag; }}
     server {{
         listen {address} backlog={backlog}{ssl};
         {certificate}
@@ -107,11 +107,13 @@ http {{
         location / {{
             nchan_channel_id $topic;
             nchan_subscriber intervalpoll;
-            nchan_subscriber_first_message -1;
+            nchan_subscriber_first_message oldest;
+            nchan_longpoll_multipart_response on;  # so the answer has no body, and the validators of the last message
         }}
     }}
 }}
 """
+_LONG_AGO = "Thu, 01 Jan 1970 00:00:01 GMT"
 _KEEP = """\
 nchan_message_buffer_length {capacity};
             nchan_message_timeout 1h;
@@ -159,6 +161,7 @@ def _serving(
         """Run nginx at the address of `listener` until left; yield the URL."""
         host, port = listener.getsockname()[:2]
         multipart = "on" if subscriber == "longpoll" else "off"
+        is_polling = subscriber == "intervalpoll"  # where a channel is empty, it needs a position before all messages
         listener.close()  # nginx opens its own at the same address
         with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
             file = Path(directory, "nginx.conf")
@@ -168,6 +171,8 @@ def _serving(
                     directory=directory,
                     connections=_connections(),
                     shared_mb=shared_memory_mb,
+                    before=_LONG_AGO if is_polling else "",
+                    before_tag="0" if is_polling else "",
                     address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
                     backlog=BACKLOG,
                     ssl=" ssl" if tls else "",
