@@ -19,7 +19,7 @@ import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ from . import http_relay, long_polling, polling, sse, websocket
 from .program import find, running
 
 _HOW_TO_INSTALL = "`sudo apt-get install nginx-light libnginx-mod-nchan` (Debian, Ubuntu)"
-_MODULES = (  # where distributions put it
+MODULES = (  # where distributions put it
     "/usr/lib/nginx/modules",
     "/usr/lib64/nginx/modules",
     "/usr/local/libexec/nginx",
@@ -139,7 +139,7 @@ def _program() -> str:
 
 
 def _module() -> Path:
-    for directory in _MODULES:
+    for directory in MODULES:
         if (found := Path(directory, _MODULE)).exists():
             return found
     raise MissingProgram(f"nginx is here, but not its module nchan: {_HOW_TO_INSTALL}")
@@ -236,8 +236,10 @@ class Nchan:
     """The server of one transport; what an entry point names."""
 
     TIER = NATIVE_TIER
+    OWN_FORMAT = True
 
-    def __init__(self, serve: http_relay.Serve, by_hand: object) -> None:
+    def __init__(self, serve: http_relay.Serve, by_hand: object, differs: Mapping[str, str] | None = None) -> None:
+        self.DIFFERS = differs or {}
         self.serve: AbstractAsyncContextManager[str] | http_relay.Serve = serve
         self.by_hand = by_hand
         self.software = software
@@ -246,5 +248,22 @@ class Nchan:
 _ASK_AGAIN = f"add_header {http.MORE_HEADER} 1;"
 for_polling = Nchan(_serving("http", "intervalpoll", first="oldest", more=_ASK_AGAIN), polling.by_hand)
 for_long_polling = Nchan(_serving("http", "longpoll", first="oldest"), long_polling.by_hand)
-for_sse = Nchan(_serving("http", "eventsource"), sse.by_hand)
-for_websocket = Nchan(_serving("ws", "websocket", publisher="websocket", fragment="#plain"), websocket.by_hand)
+for_sse = Nchan(
+    _serving("http", "eventsource"),
+    sse.by_hand,
+    dict.fromkeys(
+        (
+            f"bytes arrive as they were sent or are refused: {what}"
+            for what in ("carriage returns", "every byte there is")
+        ),
+        "nchan takes a carriage return, and it ends a line of an event",
+    ),
+)
+for_websocket = Nchan(
+    _serving("ws", "websocket", publisher="websocket", fragment="#plain"),
+    websocket.by_hand,
+    {
+        "a session to resume continues after the last message and has what was acknowledged": "nchan has no `?after=`: "
+        "what is published while a client has no connection does not reach it"
+    },
+)

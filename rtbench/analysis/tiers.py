@@ -57,7 +57,7 @@ def sentences(result: Comparison) -> list[str]:
             if (estimate := ratio(result, figure, ours, other)) is not None
         ]
         if said:
-            found.append(f"Protocol or program? {words.capitalize()}, embedded: {'; '.join(said)}.")
+            found.append(f"Protocol or program? {words[0].upper() + words[1:]}, embedded: {'; '.join(said)}.")
     return found
 
 

@@ -25,14 +25,17 @@ from rtbench.conformance.running import END_WITHIN, WITHIN_S, run
 from rtbench.conformance.subject import Subject
 from rtbench.transports import registry
 
-PASSED, FAILED, SKIPPED, NOT_RUN = "passed", "failed", "skipped", "not run"
+PASSED, FAILED, SKIPPED, DIFFERS, NOT_RUN = "passed", "failed", "skipped", "differs", "not run"
 MOST_LATE = 3  # cases; then the rest is not run
 _START_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: `state` is one of the four above, `reason` says why it is not `passed`."""
+    """What became of a case: `state` is one of those above, `reason` says why it is not `passed`.
+
+    A case that the server is known not to keep (`DIFFERS` of its module) `differs` where another would have failed.
+    """
 
     subject: Subject
     case: str
@@ -46,11 +49,13 @@ class Outcome:
 def outcomes(subject: Subject, within_s: float = WITHIN_S) -> Iterator[Outcome]:
     """Try every case with a subject, each for `within_s` seconds at most; yield what becomes of it."""
     texts = [case.text for case in cases_of(subject)]
+    differs = registry.differs(subject.transport, subject.server)
     done = late = 0
     while done < len(texts) and late < MOST_LATE:
         with closing(_answers(subject, range(done, len(texts)), within_s)) as answers:
             for answer in answers:
-                yield Outcome(subject, texts[done], answer["state"], answer["reason"])
+                known = differs.get(texts[done]) if answer["state"] == FAILED else None
+                yield Outcome(subject, texts[done], DIFFERS if known else answer["state"], known or answer["reason"])
                 done += 1
                 late += answer["late"]
                 if late == MOST_LATE:

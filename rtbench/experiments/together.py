@@ -26,7 +26,9 @@ async def trial_of(plan: TrialPlan, executor: Executor, report: Report, gates: G
     """Run a trial; return what was measured."""
     source = AnsweringServer(plan.url) if plan.url is not None else None
     trial = await conduct(plan, executor, report, source, gates)
-    return measured(trial, registry.client(plan.variant.transport, plan.variant.client).predict)
+    variant = plan.variant
+    own_format = registry.has_own_format(variant.transport, variant.server)
+    return measured(trial, None if own_format else registry.client(variant.transport, variant.client).predict)
 
 
 async def trials_of(

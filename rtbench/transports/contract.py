@@ -111,6 +111,9 @@ class Server:
     A server module may define, beside `serve`:
         software(): the program that runs, with its version; it stands in every result.
         by_hand(url): lines for a terminal that try the server at a URL; `rtbench serve` prints them.
+        DIFFERS: what it does otherwise than the contract says: by the text of the case, such as `a text arrives as it
+            was sent: a space`; default: nothing.
+        OWN_FORMAT: whether it writes other bytes than the clients predict from the formats of rtbench; default: no.
         TIER: `native` for a program that users run, such as mosquitto; default: `embedded`.
 
     `tls` says whether `serve` takes a TLS context (its parameter `tls`), `state` whether it takes a directory that

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from functools import cache
@@ -20,7 +20,7 @@ from zlib import crc32
 
 from rtbench.errors import Error, UsageError, did_you_mean
 from rtbench.plan.settings import SETTINGS, Setting
-from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EMBEDDED_TIER, label
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EMBEDDED_TIER, EXTERNAL_SERVER, label
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
 from rtbench.transports.options import SESSION, STATE, TLS, Option, options_of
 from rtbench.wire.traffic import Steady
@@ -164,8 +164,23 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
 
 def tier(transport: str, name: str) -> str:
     """Return the tier of a server, also where its program is not installed."""
+    return str(_declared(transport, name, "TIER", EMBEDDED_TIER))
+
+
+def differs(transport: str, name: str) -> Mapping[str, str]:
+    """Return what a server does otherwise than the contract says: by the text of the case, also where it is missing."""
+    found: Mapping[str, str] = _declared(transport, name, "DIFFERS", {})
+    return found
+
+
+def has_own_format(transport: str, name: str) -> bool:
+    """Return whether a server writes other bytes than the client predicts; an external one is taken not to."""
+    return name != EXTERNAL_SERVER and bool(_declared(transport, name, "OWN_FORMAT", False))
+
+
+def _declared(transport: str, name: str, what: str, default: Any) -> Any:
     with _naming(f"the server {name!r} of {transport} cannot be loaded"):
-        return str(getattr(_point("server", transport, name).load(), "TIER", EMBEDDED_TIER))
+        return getattr(_point("server", transport, name).load(), what, default)
 
 
 def _nothing_by_hand(_url: str) -> list[str]:
