@@ -15,7 +15,6 @@ Time: TypeAlias = str | float
 
 class _Keywords(TypedDict, total=False):
     server: Names
-    tier: Names
     client: str
     qos: int | Sequence[int]
     interval: Time | Sequence[Time]
@@ -31,6 +30,7 @@ class _Keywords(TypedDict, total=False):
 class IdleKeywords(_Keywords, total=False):
     """Of `rtbench.idle`."""
 
+    tier: Names
     duration: Time
     connections: int
 
@@ -66,6 +66,7 @@ class LawsKeywords(TypedDict, total=False):
 class _TrialKeywords(_FaultKeywords, total=False):
     """Of everything that measures a workload."""
 
+    tier: Names
     workers: int
     publisher_workers: int
     cores: Literal["free", "split"]

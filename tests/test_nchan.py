@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,24 +18,29 @@ import rtbench
 from rtbench.analysis import tiers
 from rtbench.errors import MissingProgram, UsageError
 from rtbench.transports import registry
-from servers import nchan, program
 from tests.conftest import RTBENCH
 from tests.programs import needs
 
 TRANSPORTS = ["polling", "long-polling", "sse", "websocket"]
 
 
-def test_a_missing_program_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def module() -> Any:
+    loaded = registry.points("server")["sse", "nchan"].load()
+    return sys.modules[type(loaded).__module__]
+
+
+@pytest.mark.parametrize("program", ["nginx", "nchan"])
+def test_what_is_missing_is_named_with_what_installs_it(
+    program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nchan = module()
+    (tmp_path / "ngx_nchan_module.so").touch()
+    monkeypatch.setattr(nchan, "MODULES", [str(tmp_path / "none" if program == "nchan" else tmp_path)])
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    with pytest.raises(MissingProgram, match=r"nginx is not installed: `sudo apt-get install nginx-light"):
-        program.find("nginx", "`sudo apt-get install nginx-light libnginx-mod-nchan` (Debian, Ubuntu)")
-
-
-def test_a_missing_module_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(nchan, "MODULES", [str(tmp_path)])
     nchan.software.cache_clear()
-    with pytest.raises(MissingProgram, match="not its module nchan: `sudo apt-get install"):
+    with pytest.raises(MissingProgram, match=f"{program}.*: `sudo apt-get install nginx-light libnginx-mod-nchan`"):
         nchan.software()
+    nchan.software.cache_clear()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -61,7 +61,16 @@ class Idle:
 
     def settings(self) -> Mapping[str, Setting]:
         """Return the settings that choose the variants, and the two of this experiment."""
-        chosen = ("transport", *registry.client_settings(), "server", "client", "option", "server_option", "tls")
+        chosen = (
+            "transport",
+            *registry.client_settings(),
+            "server",
+            "tier",
+            "client",
+            "option",
+            "server_option",
+            "tls",
+        )
         return {name: registry.settings()[name] for name in chosen} | _OWN_SETTINGS
 
     def start(self, settings: Mapping[str, Given]) -> IdleResult:
