@@ -241,7 +241,7 @@ REFUSED = [
     ("no time", ["--duration", "0s"], "--duration must be above 0"),
     ("a time without sense", ["--duration", "soon"], "write it with ns, us, ms, s, m or h"),
     ("an unknown transport", ["--transport", "pigeon"], "unknown transport 'pigeon'"),
-    ("an unknown server", ["--transport", "sse", "--server", "nchan"], "no transport has the server nchan"),
+    ("an unknown server", ["--transport", "sse", "--server", "nginx"], "no transport has the server nginx"),
     ("a QoS for nobody", ["--transport", "sse", "--qos", "1"], "sse has no --qos; mqtt has it"),
     ("an interval of 0", ["--interval", "0s"], "--interval must be above 0"),
     ("an --out that cannot be", ["--out", "/dev/null/idle"], "--out /dev/null/idle cannot be written"),
