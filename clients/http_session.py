@@ -176,7 +176,7 @@ async def open_session(
     metering = HttpMetering(meter)
     lasting: dict[str, Any] = {"force_close": True} if close else {"keepalive_timeout": 3600}
     connector = aiohttp.TCPConnector(limit=0, socket_factory=metering.socket, ssl=meter.tls or True, **lasting)
-    async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
+    async with aiohttp.ClientSession(connector=connector, trust_env=False, headers=meter.login.fields) as http:
         http._retry_connection = session is None  # else the policy decides; aiohttp has no public name for it
         connection = kind(http, url, metering, session)
         if overlap:

@@ -119,6 +119,8 @@ class Mqtt:
         client = aiomqtt.Client(
             address.hostname or "",
             address.port or (8883 if address.scheme == "mqtts" else 1883),
+            username=self._meter.login.username,
+            password=self._meter.login.password,
             max_inflight_messages=IN_FLIGHT,
             keepalive=KEEP_ALIVE_S if keep_alive_s is None else math.ceil(keep_alive_s),  # MQTT has whole seconds
             will=self._will,

@@ -21,9 +21,10 @@ from rtbench.units import format_seconds, plain
 from . import http_sizes
 from .http_session import USUAL_FIELDS, Close, HttpSession, Overlap, open_session, software
 
-__all__ = ["SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software", "steady"]
+__all__ = ["SCHEMES", "SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software", "steady"]
 
 SLOT = 0
+SCHEMES = ("http", "https")
 Interval = Annotated[
     float, Option("from one poll to the next, at most 86400s", metavar="TIME", above=0, most=24 * 3600)
 ]

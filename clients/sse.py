@@ -22,9 +22,10 @@ from rtbench.wire import sse
 from . import http_sizes
 from .http_session import USUAL_FIELDS, Close, HttpSession, Overlap, losing, open_session, software
 
-__all__ = ["SLOT", "EventStream", "connect", "observation", "predict", "software", "steady"]
+__all__ = ["SCHEMES", "SLOT", "EventStream", "connect", "observation", "predict", "software", "steady"]
 
 SLOT = 2
+SCHEMES = ("http", "https")
 RETRY_S = 0.1
 predict = partial(http_sizes.event_stream, usual=USUAL_FIELDS)
 

@@ -29,6 +29,7 @@ from rtbench.transports import Message, Meter, MeteredSocket, Session, refuse_wi
 from . import sizes
 
 SLOT = 3
+SCHEMES = ("ws", "wss")
 predict = sizes.websocket
 
 PLAIN = "plain"  # fragment of the URL of a server without the subprotocol
@@ -128,6 +129,7 @@ class WebSocket:
                     sock=sock,
                     ssl=(self._meter.tls or True) if parts.scheme == "wss" else None,
                     subprotocols=None if self._is_plain else [Subprotocol("rtbench")],
+                    additional_headers=self._meter.login.fields,
                     compression=None,
                     ping_interval=keep_alive_s,
                     ping_timeout=keep_alive_s,

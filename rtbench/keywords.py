@@ -73,7 +73,14 @@ class _TrialKeywords(_FaultKeywords, total=False):
     filters: int
     filter: str
 
-    url: str
+    url: Names
+    allow_host: Names
+    allow_load: bool
+    username: str
+    password_file: str
+    ca: str
+    client_cert: str
+    client_key: str
     network: Names
     link: Literal["auto", "packet", "stream"]
     drain: Time

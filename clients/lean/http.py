@@ -109,7 +109,12 @@ class Requests:
         self._base = self._parts.path.rstrip("/")
         self._meter = meter
         self._session = session
-        self._fields = {"Host": self._parts.netloc, **FIELDS, **({"Connection": "close"} if close else {})}
+        self._fields = {
+            "Host": self._parts.netloc,
+            **FIELDS,
+            **meter.login.fields,
+            **({"Connection": "close"} if close else {}),
+        }
         self._watcher: Watcher = watcher()
         self._idle: list[Channel] = []
         self._channels: set[Channel] = set()

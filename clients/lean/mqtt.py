@@ -346,7 +346,8 @@ class Mqtt:
         if session is not None and session.keep_alive_s is not None:
             keep_alive_s = math.ceil(session.keep_alive_s)  # MQTT has whole seconds
         name = session.client_id if session is not None and keeps else ""
-        answer = await client.answer(mqtt.Connect(name, not keeps, keep_alive_s, self._will))
+        login = self._meter.login.username, self._meter.login.password_bytes
+        answer = await client.answer(mqtt.Connect(name, not keeps, keep_alive_s, self._will, *login))
         if not isinstance(answer, mqtt.Connack) or answer.return_code != mqtt.ACCEPTED:
             raise Refused(f"CONNECT: the broker answers {getattr(answer, 'return_code', answer)}")
         client.keep_alive(keep_alive_s)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -51,7 +51,7 @@ class Client(Connection):
         self._pinged = False
         self._is_plain = False
 
-    async def upgrade(self, target: str, host: str, greets: bool, plain: bool) -> None:
+    async def upgrade(self, target: str, host: str, login: Mapping[str, str], greets: bool, plain: bool) -> None:
         """Do the opening handshake; with `greets`, wait until the server has told the position.
 
         With `plain`, do not ask for the subprotocol: every frame is a message.
@@ -69,6 +69,7 @@ class Client(Connection):
             "Sec-WebSocket-Version": "13",
             **({} if plain else {"Sec-WebSocket-Protocol": "rtbench"}),
             "User-Agent": FIELDS["User-Agent"],
+            **login,
         }
         self._is_plain = plain
         self._answer = asyncio.get_running_loop().create_future()
@@ -249,7 +250,8 @@ class WebSocket:
         client.begin()
         target = f"{self._url.path.rstrip('/')}/{quote(topic)}{query}"
         try:
-            await client.upgrade(target, self._url.netloc, query.startswith("?after"), self._is_plain)
+            login = self._meter.login.fields
+            await client.upgrade(target, self._url.netloc, login, query.startswith("?after"), self._is_plain)
         except BaseException:
             client.on_end = None
             client.close()

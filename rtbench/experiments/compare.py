@@ -12,6 +12,7 @@ long and costs little; it gives bytes, requests and the age of information, not 
 from __future__ import annotations
 
 import random
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -23,12 +24,14 @@ from typing import Any, TypeAlias
 from rtbench.analysis import conditions
 from rtbench.errors import ResultError, UsageError
 from rtbench.experiments import load
+from rtbench.experiments.external import check_external, login_of
 from rtbench.experiments.limits import limits_for
 from rtbench.experiments.runner import Note
 from rtbench.experiments.together import trial_of, trials_of
 from rtbench.links.choice import link_kind
 from rtbench.links.link import PACKET, STREAM
 from rtbench.plan.faults import LINK, SERVER
+from rtbench.plan.login import Login
 from rtbench.plan.network import LOOPBACK
 from rtbench.plan.settings import Given, Setting, faults_of, reconnect_of, resolve, sparse_workloads, workload_of
 from rtbench.plan.variant import EXTERNAL_SERVER, Variant
@@ -41,7 +44,6 @@ from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.trial.bystanders import can_hold_filters, filters_of
 from rtbench.trial.planning import TrialPlan
-from rtbench.trial.servers import check_url
 
 _LEAST_IN_VAIN = 3
 
@@ -70,10 +72,10 @@ class Compare:
     def start(self, settings: Mapping[str, Given]) -> Comparison:
         """Return an empty result with the variants that the settings name, all without any in a comparison."""
         variants = _over_links(chosen_variants(settings, everything=self.kind == "comparison"), settings)
-        if settings["url"].value is not None:
-            check_url(settings["url"].value)
-            _refuse_to_break(settings)
         workload = workload_of(settings)
+        check_external(settings, workload)
+        if settings["url"].value is not None:
+            _refuse_to_break(settings)
         check_placement(settings["cores"].value, cores_here())
         plans(variants[:1], workload, 1, settings)  # refuses more workers than there are clients
         _refuse_filters_in_vain(variants, settings)
@@ -219,10 +221,11 @@ def plans(
     value = {name: given.value for name, given in settings.items()}
     order = random.Random(f"order {value['seed']}")
     filters = tuple(filters_of(value["filter"], value["filters"], workload.publisher_topics))
+    login = login_of(settings)
     planned: list[TrialPlan] = []
     for block in range(blocks):
         for variant in order.sample(variants, len(variants)):
-            url = value.get("url") if variant.server == EXTERNAL_SERVER else None
+            external = variant.server == EXTERNAL_SERVER
             plan = TrialPlan(
                 len(planned),
                 block,
@@ -230,7 +233,7 @@ def plans(
                 workload,
                 value["seed"],
                 value["tls"],
-                url,
+                variant.url if external else None,
                 value["drain"],
                 faults=tuple(faults_of(settings)),
                 reconnect=reconnect_of(variant.reconnect, settings),
@@ -238,6 +241,8 @@ def plans(
                 subscriber_processes=value["workers"],
                 cores=value["cores"],
                 filters=filters,
+                login=login if external else Login(),
+                prefix=f"rtbench-{secrets.token_hex(4)}/" if external else "",
             )
             planned.append(plan)
     return planned

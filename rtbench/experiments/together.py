@@ -24,7 +24,7 @@ from rtbench.trial.trial import Gate, Gates, conduct
 
 async def trial_of(plan: TrialPlan, executor: Executor, report: Report, gates: Gates | None = None) -> Measured:
     """Run a trial; return what was measured."""
-    source = AnsweringServer(plan.url) if plan.url is not None else None
+    source = AnsweringServer(plan.url, plan.login) if plan.url is not None else None
     trial = await conduct(plan, executor, report, source, gates)
     variant = plan.variant
     own_format = registry.has_own_format(variant.transport, variant.server)

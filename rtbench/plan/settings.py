@@ -89,6 +89,7 @@ def _read_by(parse: Callable[[str], str], setting: Setting) -> Setting:
     return replace(setting, parse=lambda value: parse(setting.parse(value)))
 
 
+MOST_DELIVERIES_ELSEWHERE, MOST_CONNECTIONS_ELSEWHERE = 1000, 100  # a second, and at once: at another machine
 LEAST_TRIALS_FOR_PRECISION = 5  # with fewer, an interval is little more than the range, and can be narrow by chance
 USUAL_MOST_TRIALS = 30
 LINKS = ("auto", "packet", "stream")
@@ -118,7 +119,30 @@ SETTINGS = {
             "instead of --server: those of rtbench, or those that users run (nginx with nchan, mosquitto)",
             many=True,
         ),
-        make_setting("url", str, None, "URL", "a server that already runs on this machine; rtbench then starts none"),
+        make_setting(
+            "url",
+            str,
+            None,
+            "URL",
+            "a server that already runs, such as mqtt://127.0.0.1:1883; rtbench then starts none of its transport",
+            many=True,
+        ),
+        make_setting(
+            "allow_host", str, None, "HOST", "the host of --url once more, where it is another machine", many=True
+        ),
+        make_setting(
+            "allow_load",
+            bool,
+            False,
+            "",
+            f"put more on another machine than {MOST_DELIVERIES_ELSEWHERE} deliveries a second and "
+            f"{MOST_CONNECTIONS_ELSEWHERE} connections",
+        ),
+        make_setting("username", str, None, "NAME", "the user at --url; the password is that of --password-file"),
+        make_setting("password_file", str, None, "FILE", "its first line is the password, or RTBENCH_PASSWORD is"),
+        make_setting("ca", str, None, "FILE", "what signed the certificate of --url, PEM; or what the system trusts"),
+        make_setting("client_cert", str, None, "FILE", "the certificate with which clients say who they are, PEM"),
+        make_setting("client_key", str, None, "FILE", "its private key, PEM"),
         make_setting(
             "client",
             "name",

@@ -25,7 +25,8 @@ class Variant:
     `slot` determines colour and position, `shade` the dash and marker within the transport. `control` is true for bare
     TCP, the lowest latency of the machine, which the other variants are compared with. `network` is what lies between
     client and server, as the user writes it, and `link` the kind of link that emulates it. `reconnect` is what the
-    clients do when a connection is lost; an empty text where that is an error of the trial.
+    clients do when a connection is lost; an empty text where that is an error of the trial. `url` is that of an
+    external server.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Variant:
     network: str = LOOPBACK
     link: str = LOOPBACK
     reconnect: str = ""
+    url: str = ""
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import finalize
 
+from rtbench.plan.login import Login
 from rtbench.system.source import bind_source, next_source
 from rtbench.wire.tcp import Direction, Wire
 from rtbench.wire.tls import Records, RecordStream
@@ -227,10 +228,12 @@ class Meter:
     """Opens the connections of one client process and counts what goes over them.
 
     `tls` is the context with which a client verifies a server (URL of https, wss, mqtts or tcps); None without TLS.
+    `login` has the name and the password that a client gives.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, login: Login | None = None) -> None:
         self.tls = tls
+        self.login = login or Login()
         self.requests = 0  # requests for messages; the client counts them here
         self.empty_requests = 0  # those whose answer contained no message
         self.batches: Counter[int] = Counter()  # answers, or chunks of a stream, by their number of messages

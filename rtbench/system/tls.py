@@ -17,6 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from rtbench.errors import UsageError
+from rtbench.plan.login import Login
 
 if TYPE_CHECKING:
     import socket
@@ -76,6 +77,39 @@ def make_certificate(*hosts: str) -> Certificate:
     made = authority.issue_cert(*dict.fromkeys((*HOSTS, *hosts)))
     chain = b"".join(blob.bytes() for blob in made.cert_chain_pems)
     return Certificate(chain.decode(), made.private_key_pem.bytes().decode(), authority.cert_pem.bytes().decode())
+
+
+_ENCRYPTED = ("https", "wss", "mqtts", "tcps")
+
+
+def context_for(url: str, authority: str | None, login: Login) -> ssl.SSLContext | None:
+    """Return the client context for a server; None for one without TLS.
+
+    `authority` (PEM text) is that of a server that rtbench started; without it, the `login` says whom to trust.
+    """
+    if authority is not None:
+        return client_context(authority)
+    return external_context(login) if url.partition(":")[0] in _ENCRYPTED else None
+
+
+def external_context(login: Login) -> ssl.SSLContext:
+    """Return a client context for a server that runs already: it trusts the authority of the login, or the system's.
+
+    Raises:
+        UsageError: the authority, the certificate or the key is none.
+    """
+    context = ssl.create_default_context()
+    if login.authority is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        if login.authority is not None:
+            context.load_verify_locations(cadata=login.authority)
+        if login.certificate is not None:
+            context.load_cert_chain(login.certificate, login.key)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise UsageError(f"--ca, --client-cert or --client-key cannot be used: {error}") from None
+    return context
 
 
 def client_context(authority: str | None) -> ssl.SSLContext | None:

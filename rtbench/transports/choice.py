@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from rtbench.errors import UsageError
 from rtbench.plan.clients import AUTO, usual_client
@@ -29,12 +30,13 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         UsageError: something unknown, or an option or a server that no transport has.
     """
     names, servers = _listed(_value(settings, "transport")), _listed(_value(settings, "server"))
-    url = _value(settings, "url")
+    urls = _listed(_value(settings, "url"))
     if not (names or everything):
         raise UsageError(f"--transport is missing; installed: {', '.join(registry.installed())}")
-    if url is not None:
-        if len(names) != 1 or servers:
-            raise UsageError("--url is the server of one transport: give one --transport, and no --server")
+    if urls:
+        if servers or _value(settings, "tier"):
+            raise UsageError("--url names the servers: leave out --server and --tier")
+        names = _spoken_at(urls, names)
         servers = [EXTERNAL_SERVER]
     servers = _of_tiers(settings, names or _usable(), servers)
     given = _client_options(settings)
@@ -68,12 +70,13 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
                 continue
             for options in _combinations(concerned):
                 for served in _server_options(name, server, for_servers, everything):
-                    found += variants_of(name, server, client, options, served, url, several, all_of_them=everything)
+                    for url in _of_transport(urls, name) or [""]:
+                        found += variants_of(name, server, client, options, served, url, several, everything)
     if not found:
         raise UsageError(f"no transport has the server {', '.join(servers)}; `rtbench transports` lists the installed")
     _check_someone_has(given, found)
     _check_some_server_has(for_servers, found)
-    if everything and _value(settings, "control") and url is None:
+    if everything and _value(settings, "control") and not urls:
         found += [v for client in clients for v in _controls(client)]
     if _value(settings, "tls"):
         _check_tls(found)
@@ -84,7 +87,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
         for policy in policies
         for variant in found
     ]
-    return in_order(list({variant.name: variant for variant in found}.values()))
+    return in_order(list({variant.name: variant for variant in _told_apart(found)}.values()))
 
 
 def _clients(settings: Mapping[str, Given], transports: Sequence[str]) -> list[str]:
@@ -97,6 +100,38 @@ def _clients(settings: Mapping[str, Given], transports: Sequence[str]) -> list[s
     usual = usual_client(settings)
     missing = [name for name in transports if (name, usual) not in registry.client_names()]
     return [DEFAULT_CLIENT if missing else usual]
+
+
+def _spoken_at(urls: Sequence[str], transports: list[str]) -> list[str]:
+    """Return the transports to measure at some URLs: those that are asked for, or all that speak a scheme of them.
+
+    Raises:
+        UsageError: a URL is of none of them, or none of the URLs is of a transport.
+    """
+    asked = transports or [name for name in _usable() if _of_transport(urls, name)]
+    schemes = {name: registry.client(name).schemes for name in asked or registry.installed()}
+    known = ", ".join(f"{found[0]}://... ({name})" for name, found in schemes.items())
+    for url in urls:
+        if not any(_of_transport([url], name) for name in asked):
+            raise UsageError(f"--url {url} is of no transport here; such are {known}")
+    for name in asked:
+        if not _of_transport(urls, name):
+            raise UsageError(f"--url: none is of {name}, whose begin with {schemes[name][0]}://")
+    return asked
+
+
+def _of_transport(urls: Sequence[str], transport: str) -> list[str]:
+    schemes = registry.client(transport).schemes
+    return [url for url in urls if url.partition(":")[0] in schemes]
+
+
+def _told_apart(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variants; where several URLs have the same one, its label says which."""
+    urls: dict[str, set[str]] = {}
+    for v in variants:
+        urls.setdefault(v.name, set()).add(v.url)
+    place = {v.url: urlsplit(v.url).netloc for v in variants}
+    return [replace(v, label=f"{v.label}-{place[v.url]}") if len(urls[v.name]) > 1 else v for v in variants]
 
 
 def _of_tiers(settings: Mapping[str, Given], transports: Sequence[str], servers: list[str]) -> list[str]:
@@ -249,7 +284,7 @@ def variants_of(
     client: str,
     options: Mapping[str, Any],
     server_options: Mapping[str, Any] | None = None,
-    url: str | None = None,
+    url: str = "",
     labelled: Collection[str] = (),
     all_of_them: bool = True,
 ) -> list[Variant]:
@@ -261,7 +296,7 @@ def variants_of(
         UsageError: no such transport, server or client; an option that the transport does not have, or a value of it.
     """
     spoken = registry.client(name, client)
-    software = f"runs already, at {url}" if url is not None else registry.server(name, server).software
+    software = f"runs already, at {url}" if url else registry.server(name, server).software
     given = {}
     for setting, value in options.items():
         key = _key(spoken, setting)
@@ -291,6 +326,7 @@ def variants_of(
                     client_software=spoken.software,
                     control=spoken.control,
                     server_options=dict(server_options or {}),
+                    url=url,
                 )
             )
     if not found:

@@ -139,6 +139,7 @@ class Client:
         VARIANTS: the option sets that a comparison measures, and whose options enter the label,
             e.g. `({"qos": 0}, {"qos": 1})`; default: one variant without options.
         WILDCARDS: whether topics may contain the MQTT wildcards `+` and `#`; default: no.
+        SCHEMES: those of the URLs of its servers; default: the name of the transport, also with an `s` for TLS.
         SLOT: the fixed place in tables and the fixed colour in charts, 0 to 9; default: derived from the name.
         CONTROL: whether it is the floor that every comparison measures beside the others; default: no.
         software(): the program that runs, with its version.
@@ -182,6 +183,7 @@ class Client:
     observation: Callable[[Mapping[str, Any]], str] | None
     predict: Callable[..., Predicted] | None
     steady: Callable[..., Steady]
+    schemes: tuple[str, ...]
     hold_filters: Callable[..., AbstractAsyncContextManager[None]] | None
     drain_timeout_s: Callable[..., float]
 

@@ -219,6 +219,7 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         resumes=resumes,
         software=software,
         variants=tuple(getattr(module, "VARIANTS", ({},))),
+        schemes=tuple(getattr(module, "SCHEMES", (transport, f"{transport}s"))),
         wildcards=bool(getattr(module, "WILDCARDS", False)),
         slot=getattr(module, "SLOT", None),
         control=bool(getattr(module, "CONTROL", False)),

@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from rtbench.errors import TrialError
+from rtbench.plan.login import Login
 from rtbench.system import kernel, malloc
 from rtbench.system.clock import realtime_offset_ns
 from rtbench.system.direct import new_loop
 from rtbench.system.meter import Meter
-from rtbench.system.tls import client_context
+from rtbench.system.tls import context_for
 from rtbench.transports import registry
 from rtbench.transports.contract import Client, Connection
 from rtbench.transports.records import PublisherPlan, PublisherRecord, SubscriberPlan, SubscriberRecord, Usage
@@ -46,7 +47,8 @@ async def open_connections(
     usage = record.usage
     malloc.keep_freed()
     server = await channel.step("connect")
-    url, meter = server["url"], Meter(client_context(server["ca"]))
+    url, login = server["url"], Login(**server["login"])
+    meter = Meter(context_for(url, server["ca"], login), login)
     random.seed(plan.seed)
     connect = registry.client(plan.transport, plan.client).connect
     assert connect is not None

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rtbench.errors import Error
@@ -127,7 +127,7 @@ class Coordinator:
         if self._stopped:  # meanwhile
             client.channel.say(step="stop")
         else:
-            client.channel.say(step="connect", url=self._url, ca=self._server.ca)
+            client.channel.say(step="connect", url=self._url, ca=self._server.ca, login=asdict(self._server.login))
 
     async def _measured_offset(self, client: _Client) -> ClockOffset:
         """Measure the clock of a process by pings (as NTP does, RFC 5905 section 8).

@@ -117,7 +117,7 @@ def _predicted(trial: Trial, publishes: Publishes, deliveries: Deliveries, predi
     if predict is None:
         return None
     workload = trial.plan.workload
-    publisher_topics, subscriber_topics = workload.publisher_topics, workload.subscriber_topics
+    publisher_topics, subscriber_topics = trial.plan.publisher_topics, trial.plan.subscriber_topics
     batches: Counter[int] = Counter()
     for usage in trial.subscribers:
         batches += usage.batches

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 from rtbench.errors import TrialError, UsageError
+from rtbench.plan.login import Login
 from rtbench.system import malloc
 from rtbench.system.meter import Meter
-from rtbench.system.tls import client_context
+from rtbench.system.tls import context_for
 from rtbench.transports import registry
 from rtbench.transports.contract import Client, Message
 from rtbench.transports.records import IdlePlan, IdleRecord
@@ -51,14 +52,15 @@ async def _hold(plan: IdlePlan) -> IdleRecord:
         with uncaught_in(record.errors):
             malloc.keep_freed()
             server = await channel.step("connect")
-            url, tls = server["url"], client_context(server["ca"])
-            await _open(plan, url, [Meter(tls)], readers, stack)
+            url, login = server["url"], Login(**server["login"])
+            tls = context_for(url, server["ca"], login)
+            await _open(plan, url, [Meter(tls, login)], readers, stack)
             channel.say(done="connect")
             opening: list[Wire | None] = []
             tally = Tally(channel, "open")
             for i, number in enumerate(plan.batches):
                 await channel.step("open")
-                batch = [Meter(tls) for _ in range(number)]
+                batch = [Meter(tls, login) for _ in range(number)]
                 opening += await _open(plan, url, batch, readers, stack, tally.one)
                 meters += batch
                 channel.say(done=f"open {i}")

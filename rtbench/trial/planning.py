@@ -5,13 +5,14 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from rtbench.errors import UsageError
 from rtbench.links.link import Namespaces
 from rtbench.plan.faults import SUBSCRIBERS, Fault
+from rtbench.plan.login import Login
 from rtbench.plan.network import Network, network_of
 from rtbench.plan.reconnect import Reconnect
 from rtbench.plan.schedule import due_times
@@ -35,7 +36,8 @@ class TrialPlan:
     the client of the transport says; subscribers record for `settle_s` after the last one. The control channel listens
     on `control_host`. Each step of the set-up may take `set_up_within_s`, and longer with many subscribers. `faults`
     are done at their times, in order. `reconnect` is what clients do when a connection is lost; None: that is an error
-    of the trial. `cores` is how the processes are placed on cores. `filters` are held by bystanders.
+    of the trial. `cores` is how the processes are placed on cores. `filters` are held by bystanders. `login` is for the
+    server at `url`, where all topics begin with `prefix`.
     """
 
     index: int
@@ -55,6 +57,8 @@ class TrialPlan:
     reconnect: Reconnect | None = None
     cores: str = FREE
     filters: tuple[str, ...] = ()
+    login: Login = field(default_factory=Login)
+    prefix: str = ""
 
     def __post_init__(self) -> None:
         for flag, role, processes, members in (
@@ -67,6 +71,16 @@ class TrialPlan:
             raise UsageError(
                 f"--reconnect: the client {self.variant.client} of {self.variant.transport} has no `connect`"
             )
+
+    @property
+    def publisher_topics(self) -> list[str]:
+        """The topic that each publisher publishes on."""
+        return [self.prefix + topic for topic in self.workload.publisher_topics]
+
+    @property
+    def subscriber_topics(self) -> list[str]:
+        """The topic that each subscriber subscribes to."""
+        return [self.prefix + topic for topic in self.workload.subscriber_topics]
 
     @property
     def publisher_names(self) -> list[str]:
@@ -150,7 +164,7 @@ def process_plans(
     """Deal the publishers and the subscribers of a trial to processes in turn; return the plan of each process."""
     workload, variant = plan.workload, plan.variant
     due = [array("q", times.tobytes()) for times in due_times(workload, plan.seed, plan.block)]
-    publisher_topics, subscriber_topics = workload.publisher_topics, workload.subscriber_topics
+    publisher_topics, subscriber_topics = plan.publisher_topics, plan.subscriber_topics
     publishers_of = Counter(publisher_topics)
     messages_on: Counter[str] = Counter()
     for topic, times in zip(publisher_topics, due, strict=True):

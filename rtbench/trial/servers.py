@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ import psutil
 
 from rtbench.errors import TrialError, UsageError
 from rtbench.links.link import HERE, Place
+from rtbench.plan.login import Login
 from rtbench.system import process
 from rtbench.system.load import Load
 from rtbench.system.tls import make_certificate
@@ -40,6 +41,7 @@ class RunningServer:
 
     url: str
     ca: str | None = None
+    login: Login = field(default_factory=Login)
     processes: list[psutil.Process] = field(default_factory=list)
     ended: asyncio.Future[str] | None = None
     relay_log: Callable[[], Awaitable[bytes | None]] = _no_relay_log
@@ -112,7 +114,9 @@ class StartedServer:
         )
         async with living(request, self.restarts) as lives:
             ca = certificate.authority if certificate else None
-            yield RunningServer(lives.url, ca, lives.processes, lives.ended, lives.relay_log, lives.errors, lives)
+            yield RunningServer(
+                lives.url, ca, Login(), lives.processes, lives.ended, lives.relay_log, lives.errors, lives
+            )
 
 
 @dataclass(frozen=True)
@@ -120,25 +124,39 @@ class AnsweringServer:
     """A server that answers at a URL already; it is left as it is."""
 
     url: str
+    login: Login = field(default_factory=Login)
 
     @asynccontextmanager
     async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
         """Check that something accepts connections at the URL."""
-        host, port = check_url(self.url)
+        host, port = _place(self.url)
         try:
             _, writer = await asyncio.open_connection(host, port)
         except OSError as error:
             raise TrialError(f"nothing answers at {self.url}: {error.strerror or error}") from error
         writer.close()
-        yield RunningServer(self.url)
+        yield RunningServer(self.url, login=self.login)
 
 
-def check_url(url: str) -> tuple[str, int]:
-    """Return host and port of the URL of a server that runs already.
+def check_url(url: str, allowed_hosts: Sequence[str] = ()) -> bool:
+    """Check the URL of a server that runs already; return whether it is on another machine.
 
     Raises:
-        UsageError: it is no URL with a port, has a user name or a password in it, or leads to another machine.
+        UsageError: it is no URL with a port, has a user name or a password in it, or leads to another machine that is
+            not among the allowed hosts.
     """
+    host, _ = _place(url)
+    if _is_loopback(host):
+        return False
+    if host not in allowed_hosts:
+        raise UsageError(
+            f"--url leads to another machine: name it again with --allow-host {host}, if you may put load on it"
+        )
+    return True
+
+
+def _place(url: str) -> tuple[str, int]:
+    """Return host and port of a URL."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -148,10 +166,8 @@ def check_url(url: str) -> tuple[str, int]:
         raise UsageError(f"--url must have a scheme, a host and a port, as mqtt://127.0.0.1:1883: got {url!r}")
     if parts.username or parts.password:
         raise UsageError("--url must not have a user name or a password in it: it stands in the result")
-    if parts.path.strip("/") or parts.query or parts.fragment:
+    if parts.path.strip("/") or parts.query or parts.fragment not in ("", "plain"):
         raise UsageError(f"--url must end after the port: got {parts.scheme}://{parts.netloc}/...")
-    if not _is_loopback(host):
-        raise UsageError(f"--url must lead to this machine (127.0.0.1, ::1, localhost): got {host}")
     return host, port
 
 

@@ -1,0 +1,82 @@
+"""Servers that run already: who may be measured, how much, and with which login."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rtbench.errors import UsageError
+from rtbench.plan.login import Login
+from rtbench.plan.settings import MOST_CONNECTIONS_ELSEWHERE, MOST_DELIVERIES_ELSEWHERE, Given
+from rtbench.plan.workload import Workload
+from rtbench.system.tls import external_context
+from rtbench.trial.servers import check_url
+
+PASSWORD = "RTBENCH_PASSWORD"
+_FOR_URLS = ("allow_host", "allow_load", "username", "password_file", "ca", "client_cert", "client_key")
+
+
+def check_external(settings: Mapping[str, Given], workload: Workload) -> None:
+    """Refuse what must not be done to a server that runs already.
+
+    Raises:
+        UsageError: a URL leads to a machine that is not named twice, the load is above what another machine may get,
+            or the login cannot be used.
+    """
+    urls, allowed = listed(settings["url"].value), listed(settings["allow_host"].value)
+    if not urls:
+        for name in _FOR_URLS:
+            if settings[name].value:
+                raise UsageError(f"--{name.replace('_', '-')} is for a server at --url: give one")
+        return
+    elsewhere = [url for url in urls if check_url(url, allowed)]
+    deliveries_hz = workload.deliveries_of(workload.rate_hz)
+    connections = workload.publishers + workload.subscribers
+    too_much = deliveries_hz > MOST_DELIVERIES_ELSEWHERE or connections > MOST_CONNECTIONS_ELSEWHERE
+    if elsewhere and too_much and not settings["allow_load"].value:
+        raise UsageError(
+            f"{elsewhere[0]} is on another machine, which gets at most {MOST_DELIVERIES_ELSEWHERE} deliveries a second "
+            f"and {MOST_CONNECTIONS_ELSEWHERE} connections unless --allow-load is given: this is {deliveries_hz:g} and "
+            f"{connections}"
+        )
+    external_context(login_of(settings))
+
+
+def login_of(settings: Mapping[str, Given]) -> Login:
+    """Return the login that the settings name, with what the files have.
+
+    Raises:
+        UsageError: a file cannot be read, or one part of a pair is missing.
+    """
+    value = {name: settings[name].value if name in settings else None for name in _FOR_URLS}
+    username, password = value["username"], _password(value["password_file"])
+    if username is not None and password is None:
+        raise UsageError(f"--username needs a password: give --password-file, or set {PASSWORD}")
+    if username is None and value["password_file"] is not None:
+        raise UsageError("--password-file needs --username")
+    if (value["client_cert"] is None) != (value["client_key"] is None):
+        raise UsageError("--client-cert and --client-key go together; one is missing")
+    authority = None if value["ca"] is None else _text("--ca", value["ca"])
+    password = password if username is not None else None
+    return Login(username, password, authority, value["client_cert"], value["client_key"])
+
+
+def _password(file: str | None) -> str | None:
+    if file is None:
+        return os.environ.get(PASSWORD)
+    return next(iter(_text("--password-file", file).splitlines()), "")
+
+
+def _text(flag: str, file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def listed(value: object) -> list[str]:
+    """Return a setting that may have several values as a list."""
+    if value is None:
+        return []
+    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
