@@ -2,6 +2,7 @@
 
     runner.py    runs the steps of an experiment: order, progress, interruption, saving, resuming
     progress.py  how far an experiment is, and the line that shows it
+    external.py  servers that run already: which may be measured, how much, with which login
     limits.py    the limits of open files, ports and memory that an experiment meets
     together.py  trials that run at once
     compare.py   run and compare: the trials of one variant or of several

@@ -4,6 +4,7 @@ settings.py   every option, with its type, default and help
 values.py     how a value is read, and its limits
 workload.py   how many publishers and subscribers, which topics, which rate and size
 schedule.py   when each message is due
+login.py      with what a client enters a server that runs already
 network.py    what lies between clients and server
 faults.py     what is broken on purpose, and the evidence that it was
 episodes.py   the same fault several times in a trial

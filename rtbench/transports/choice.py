@@ -109,11 +109,14 @@ def _spoken_at(urls: Sequence[str], transports: list[str]) -> list[str]:
         UsageError: a URL is of none of them, or none of the URLs is of a transport.
     """
     asked = transports or [name for name in _usable() if _of_transport(urls, name)]
-    schemes = {name: registry.client(name).schemes for name in asked or registry.installed()}
+    schemes = {name: registry.client(name).schemes for name in asked or _usable()}
     known = ", ".join(f"{found[0]}://... ({name})" for name, found in schemes.items())
     for url in urls:
+        scheme, separator, _ = url.partition("://")
+        if not separator:
+            raise UsageError(f"--url must have a scheme, a host and a port, as mqtt://127.0.0.1:1883: got {url!r}")
         if not any(_of_transport([url], name) for name in asked):
-            raise UsageError(f"--url {url} is of no transport here; such are {known}")
+            raise UsageError(f"--url {scheme}://... is of no transport here; such are {known}")
     for name in asked:
         if not _of_transport(urls, name):
             raise UsageError(f"--url: none is of {name}, whose begin with {schemes[name][0]}://")
