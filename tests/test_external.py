@@ -82,6 +82,14 @@ def test_another_machine_may_be_named_and_may_get_more_where_that_is_said() -> N
     assert [v.url for v in compare.RUN.start(settings).variants] == ["mqtt://192.0.2.1:1883"]
 
 
+def test_a_url_may_be_of_one_transport_only() -> None:
+    given = {"url": ["sse=http://127.0.0.1:1", "http://127.0.0.1:2", HERE], "qos": [1], "client": ["library"]}
+    settings = resolve({name: (value, "argument") for name, value in given.items()}, registry.settings())
+    found = {(v.transport, v.url) for v in compare.COMPARISON.start(settings).variants}
+    of_all = {(name, "http://127.0.0.1:2") for name in ("polling", "long-polling", "sse")}
+    assert found == {("sse", "http://127.0.0.1:1"), ("mqtt", HERE), *of_all}
+
+
 def test_a_login_is_sent_as_the_formats_have_it_and_is_not_shown() -> None:
     login = Login("Aladdin", "open sesame")
     assert login.fields == {"Authorization": "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="}  # the example of RFC 7617 section 2

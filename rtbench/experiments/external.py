@@ -9,6 +9,7 @@ from pathlib import Path
 from rtbench.errors import UsageError
 from rtbench.plan.login import Login
 from rtbench.plan.settings import MOST_CONNECTIONS_ELSEWHERE, MOST_DELIVERIES_ELSEWHERE, Given
+from rtbench.plan.variant import split_url
 from rtbench.plan.workload import Workload
 from rtbench.system.tls import external_context
 from rtbench.trial.servers import check_url
@@ -30,7 +31,7 @@ def check_external(settings: Mapping[str, Given], workload: Workload) -> None:
             if settings[name].value:
                 raise UsageError(f"--{name.replace('_', '-')} is for a server at --url: give one")
         return
-    elsewhere = [url for url in urls if check_url(url, allowed)]
+    elsewhere = [url for url in (split_url(text)[1] for text in urls) if check_url(url, allowed)]
     deliveries_hz = workload.deliveries_of(workload.rate_hz)
     connections = workload.publishers + workload.subscribers
     too_much = deliveries_hz > MOST_DELIVERIES_ELSEWHERE or connections > MOST_CONNECTIONS_ELSEWHERE

@@ -123,8 +123,8 @@ SETTINGS = {
             "url",
             str,
             None,
-            "URL",
-            "a server that already runs, such as mqtt://127.0.0.1:1883; rtbench then starts none of its transport",
+            "[TRANSPORT=]URL",
+            "a server that already runs, such as mqtt://127.0.0.1:1883; rtbench then starts none",
             many=True,
         ),
         make_setting(

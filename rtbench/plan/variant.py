@@ -63,6 +63,22 @@ class Variant:
         return f"{self.label} ({', '.join(unusual)})" if unusual else self.label
 
 
+def of_transport(urls: Sequence[str], transport: str, schemes: Sequence[str]) -> list[str]:
+    """Return those of some `--url` that are of a transport: `URL` with one of its schemes, or `TRANSPORT=URL`."""
+    found = []
+    for text in urls:
+        name, url = split_url(text)
+        if name == transport or (name == "" and url.partition(":")[0] in schemes):
+            found.append(url)
+    return found
+
+
+def split_url(text: str) -> tuple[str, str]:
+    """Return the transport that `TRANSPORT=URL` names, "" for `URL`, and the URL."""
+    name, separator, url = text.partition("=")
+    return (name, url) if separator and "://" not in name else ("", text)
+
+
 def label(transport: str, options: Mapping[str, Any]) -> str:
     """Return a transport with options as users read it: `mqtt-qos1`."""
     return transport + "".join(f"-{name}{value}" for name, value in options.items())

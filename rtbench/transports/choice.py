@@ -14,7 +14,17 @@ from rtbench.plan.clients import AUTO, usual_client
 from rtbench.plan.network import LOOPBACK
 from rtbench.plan.reconnect import ROBUST
 from rtbench.plan.settings import Given, policies_of
-from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EXTERNAL_SERVER, TIERS, Variant, in_order, label
+from rtbench.plan.variant import (
+    DEFAULT_CLIENT,
+    DEFAULT_SERVER,
+    EXTERNAL_SERVER,
+    TIERS,
+    Variant,
+    in_order,
+    label,
+    of_transport,
+    split_url,
+)
 from rtbench.transports import registry
 from rtbench.transports.contract import Client
 from rtbench.transports.options import Option
@@ -112,11 +122,13 @@ def _spoken_at(urls: Sequence[str], transports: list[str]) -> list[str]:
     schemes = {name: registry.client(name).schemes for name in asked or _usable()}
     known = ", ".join(f"{found[0]}://... ({name})" for name, found in schemes.items())
     for url in urls:
-        scheme, separator, _ = url.partition("://")
+        named, place = split_url(url)
+        scheme, separator, _ = place.partition("://")
         if not separator:
             raise UsageError(f"--url must have a scheme, a host and a port, as mqtt://127.0.0.1:1883: got {url!r}")
         if not any(_of_transport([url], name) for name in asked):
-            raise UsageError(f"--url {scheme}://... is of no transport here; such are {known}")
+            of = f"{named}={scheme}" if named else scheme
+            raise UsageError(f"--url {of}://... is of no transport here; such are {known}")
     for name in asked:
         if not _of_transport(urls, name):
             raise UsageError(f"--url: none is of {name}, whose begin with {schemes[name][0]}://")
@@ -124,8 +136,7 @@ def _spoken_at(urls: Sequence[str], transports: list[str]) -> list[str]:
 
 
 def _of_transport(urls: Sequence[str], transport: str) -> list[str]:
-    schemes = registry.client(transport).schemes
-    return [url for url in urls if url.partition(":")[0] in schemes]
+    return of_transport(urls, transport, registry.client(transport).schemes)
 
 
 def _told_apart(variants: Sequence[Variant]) -> list[Variant]:
