@@ -33,6 +33,13 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.program(*programs)
 
 
+def programs_of(server: str) -> list[str]:
+    """Return the programs that a server of a transport is; none for one of ours."""
+    if server == "nchan":
+        return ["nginx", "nchan"]
+    return [server] if server in PACKAGES else []
+
+
 def path_of(program: str) -> str | None:
     """Return where a program is, or the module `nchan` of nginx; None where it is not installed."""
     if program == "nchan":

@@ -19,7 +19,7 @@ from rtbench.conformance.subject import Subject, relaying, subjects_of
 from rtbench.errors import UsageError
 from rtbench.plan.variant import DEFAULT_SERVER, LEAN_CLIENT
 from rtbench.transports import registry
-from tests.programs import PACKAGES, needs
+from tests.programs import needs, programs_of
 
 WITHIN_S = 15.0  # until a case gives up on something that must come
 
@@ -46,8 +46,7 @@ def subjects() -> list[Subject]:
 
 def parameter(subject: Subject, *more: Case) -> Any:
     """Return a parameter, with the program that the server is, where it is one."""
-    programs = {"nchan": ("nginx", "nchan")}.get(subject.server, (subject.server,))
-    marks = [needs(*programs)] if subject.server in PACKAGES else []
+    marks = [needs(*programs)] if (programs := programs_of(subject.server)) else []
     if subject.server == "nchan" or (
         subject.client == LEAN_CLIENT and (subject.tls or subject.server != DEFAULT_SERVER)
     ):

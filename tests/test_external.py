@@ -99,7 +99,7 @@ def test_a_login_is_sent_as_the_formats_have_it_and_is_not_shown() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("client", ["library", "lean"])
+@pytest.mark.parametrize("client", [pytest.param("library", marks=pytest.mark.long), "lean"])
 def test_several_servers_with_a_password_are_compared(client: str, password: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with (
@@ -124,6 +124,7 @@ def test_several_servers_with_a_password_are_compared(client: str, password: Pat
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_two_servers_of_one_transport_are_told_apart(password: Path) -> None:
     with serving("mqtt", password) as a, serving("mqtt", password) as b:
         result = rtbench.compare(
@@ -145,6 +146,7 @@ def test_a_wrong_password_is_an_error_of_the_trial(password: Path, monkeypatch: 
 
 @needs("mosquitto", "mosquitto_sub")
 @pytest.mark.process
+@pytest.mark.long
 @pytest.mark.parametrize("client", ["library", "lean"])
 def test_topics_at_a_broker_of_others_have_a_prefix_of_their_own(client: str, password: Path) -> None:
     with serving("mqtt", password) as url:

@@ -218,3 +218,16 @@ def test_a_reader_can_ask_for_a_part() -> None:
     assert feed.after(3, most_bytes=25) == Batch([b"3" * 10, b"4" * 10], 5, 0)
     assert feed.after(4, most_bytes=1) == Batch([b"4" * 10], 5, 0)
     assert feed.after(9, most_bytes=1) == Batch([], 5, 0)
+
+
+def test_who_stops_waiting_in_the_moment_of_a_message_does_not_keep_it_from_the_others() -> None:
+    async def scenario() -> bool:
+        feed: Feed[bytes] = Feed()
+        leaving, staying = (asyncio.create_task(feed.beyond(0)) for _ in range(2))
+        await asyncio.sleep(0)  # both wait
+        leaving.cancel()  # and has not run since
+        feed.append(b"x")
+        await staying
+        return await asyncio.wait([leaving]) and leaving.cancelled()
+
+    assert asyncio.run(scenario())

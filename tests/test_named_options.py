@@ -16,6 +16,7 @@ ROOT = REFERENCE.parents[1]
 OF_OTHER_PROGRAMS = {  # options in documents and messages
     *("--data", "--data-binary", "--head", "--header", "--include", "--no-buffer", "--raw", "--silent"),  # curl
     *("--editable", "--no-deps", "--extra", "--enable-optimizations"),  # pip, uv, Python's configure
+    *("--rm", "--volumes"),  # docker compose
     *("--will-topic", "--will-payload"),  # mosquitto_sub
     "--ack",  # of the transport that docs/adding-a-transport.md builds
 }

@@ -38,7 +38,7 @@ from rtbench.trial.server_process import server_process
 from rtbench.wire.tls import RECORD_OVERHEAD_BYTES, Records
 from tests.conftest import Program
 from tests.connecting import connect
-from tests.programs import PACKAGES, missing, needs
+from tests.programs import missing, needs, programs_of
 from tests.sharing import made_once
 
 WITHIN_S = 20.0
@@ -298,7 +298,13 @@ def test_what_a_socket_with_tls_reads_is_counted_and_stamped() -> None:
 def servers(*transports: str) -> list[Any]:
     """Return transport and server of all servers, or of those of some transports, as parameters."""
     return [
-        pytest.param(name, server, marks=[needs(server)] if server in PACKAGES else [])
+        pytest.param(
+            name,
+            server,
+            marks=[needs(*programs), *[pytest.mark.long] * (server == "nchan")]
+            if (programs := programs_of(server))
+            else [],
+        )
         for name, server in registry.server_names()
         if not transports or name in transports
     ]

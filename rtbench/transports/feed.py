@@ -107,7 +107,8 @@ class Feed(Generic[T]):
         self.room.take(self, len(payload) + MESSAGE_BYTES)
         waiting, self._waiting = self._waiting, {}
         for one in waiting:
-            one.set_result(None)
+            if not one.done():  # it may be cancelled, and not yet know it
+                one.set_result(None)
 
     def drop_first(self) -> None:
         """Drop the oldest message."""
