@@ -79,6 +79,7 @@ def test_a_document_without_a_place_for_a_table_is_refused() -> None:
         written("# Results\n", {"trials.csv": "| column |\n"})
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_columns_in_the_files_of_a_fresh_result_are_the_same(comparison: Path) -> None:
     for name in ("summary.csv", "trials.csv"):

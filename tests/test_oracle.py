@@ -123,6 +123,7 @@ def test_all_embedded_transports_take_part() -> None:
     assert names.count("mqtt") == 3
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_duplicates_do_not_end_a_run_before_the_rest_has_come(laboratory: Laboratory) -> None:
     """Every poll brings everything twice, so half of the polls bring as many deliveries as are expected in all."""

@@ -62,6 +62,7 @@ def test_a_server_that_runs_already_is_measured_without_its_load(rtbench: Progra
         assert url in json.dumps(described(rtbench))
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_comparison_with_a_url_has_no_control(rtbench: Program) -> None:
     with served(rtbench, "mqtt") as url:
@@ -149,6 +150,7 @@ def test_a_url_where_nothing_answers_fails_the_trial(rtbench: Program) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_an_option_reaches_the_server_and_stands_in_the_result(rtbench: Program) -> None:
     """Of the fifty messages between two polls the server keeps five."""
@@ -163,6 +165,7 @@ def test_an_option_reaches_the_server_and_stands_in_the_result(rtbench: Program)
     assert described(rtbench)["settings"]["server_option"] == {"value": ["capacity=5"], "source": "flag"}
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_comparison_has_a_variant_for_each_value_of_an_option_where_the_server_has_it(rtbench: Program) -> None:
     chosen = ("--transport", "websocket", "--transport", "mqtt", "--qos", "0", "--no-control")

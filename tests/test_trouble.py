@@ -59,6 +59,7 @@ def _connected(rtbench: Program, command: str) -> bool:
         return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("options", "command"), SERVERS)
 @pytest.mark.process
 def test_a_server_killed_in_mid_trial_fails_that_trial_only(
@@ -80,7 +81,13 @@ def test_a_server_killed_in_mid_trial_fails_that_trial_only(
     assert rtbench.processes() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="SIGINT"),
+        *(pytest.param(n, id=n.name, marks=pytest.mark.long) for n in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
 @pytest.mark.process
 def test_a_stopped_run_keeps_what_it_has(rtbench: Program, number: signal.Signals) -> None:
     process = rtbench.start("run", "--transport", "websocket", *LONG)
@@ -137,6 +144,7 @@ class Elsewhere(FreshProcesses):
         return super().submit(fn, plan)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_topic_that_lets_nothing_through_fails_the_trial() -> None:
     (variant,) = variants_of("websocket", DEFAULT_SERVER, DEFAULT_CLIENT, {})
