@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ class Program:
         return time.monotonic() - began
 
     def _servers(self) -> list[psutil.Process]:
-        return [p for p in self.processes() if "rtbench.trial.server_process" in " ".join(p.cmdline())]
+        return [p for p in self.processes() if "rtbench.trial.server_process" in command_of(p)]
 
     def processes(self) -> list[psutil.Process]:
         """Every process that the program started, however far from it by now."""
@@ -212,6 +213,13 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.returncode == 0, done.stderr
 
     return made_once(tmp_path_factory, "comparison", make) / "out"
+
+
+def command_of(process: psutil.Process) -> str:
+    """The command line of a process; empty for one that has ended meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def until(condition: Callable[[], bool], within_s: float = 30.0) -> bool:

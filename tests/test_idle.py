@@ -28,7 +28,7 @@ from rtbench.transports.records import IdlePlan
 from rtbench.trial.coordinator import Coordinator
 from rtbench.trial.idle_client import hold
 from rtbench.trial.servers import RunningServer
-from tests.conftest import Program, until
+from tests.conftest import Program, command_of, until
 from tests.sharing import made_once
 
 FEW, MORE = 40, 120  # so many that what is free in the heap of a new server is little beside them
@@ -295,7 +295,7 @@ def test_rows_go_to_standard_output_and_to_a_directory(rtbench: Program) -> None
 @pytest.mark.process
 def test_a_stopped_measurement_leaves_no_process(rtbench: Program, number: signal.Signals) -> None:
     process = rtbench.start("idle", "--transport", "websocket", "--connections", "5", "--duration", "60s")
-    assert until(lambda: any("rtbench.trial.executor" in " ".join(p.cmdline()) for p in rtbench.processes()))
+    assert until(lambda: any("rtbench.trial.executor" in command_of(p) for p in rtbench.processes()))
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -309,7 +309,7 @@ def test_a_stopped_measurement_leaves_no_process(rtbench: Program, number: signa
 def test_a_server_that_dies_is_a_reason_and_exit_code_1(rtbench: Program) -> None:
     process = rtbench.start("idle", "--transport", "websocket", "--connections", "5", "--duration", "60s")
     assert until(lambda: len(rtbench.processes()) == 3)
-    serving = [p for p in rtbench.processes() if "rtbench.trial.server_process" in " ".join(p.cmdline())]
+    serving = [p for p in rtbench.processes() if "rtbench.trial.server_process" in command_of(p)]
     serving[0].kill()
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1, stderr

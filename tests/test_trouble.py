@@ -21,7 +21,7 @@ from rtbench.transports.records import SubscriberPlan
 from rtbench.trial.executor import FreshProcesses
 from rtbench.trial.planning import TrialPlan
 from rtbench.trial.trial import conduct
-from tests.conftest import Program, until
+from tests.conftest import Program, command_of, until
 from tests.programs import needs
 
 LONG = ("--trials", "3", "--duration", "1s", "--warmup", "100ms", "--out", "out")
@@ -47,7 +47,7 @@ def _described(out: Path) -> dict[str, object]:
 
 
 def _serving(rtbench: Program, command: str) -> list[psutil.Process]:
-    return [process for process in rtbench.processes() if command in " ".join(process.cmdline())]
+    return [process for process in rtbench.processes() if command in command_of(process)]
 
 
 def _connected(rtbench: Program, command: str) -> bool:
@@ -113,7 +113,7 @@ def test_sigkill_leaves_a_result_and_no_process(
     process = rtbench.start("run", *options, *LONG)
     out = rtbench.directory / "out"
     assert until(lambda: _measured_trials(out) == 1)
-    assert until(lambda: any(command in " ".join(p.cmdline()) for p in rtbench.processes()))
+    assert until(lambda: any(command in command_of(p) for p in rtbench.processes()))
     process.kill()
     process.communicate()
     assert until(lambda: rtbench.processes() == [], within_s=10.0), rtbench.processes()
