@@ -76,7 +76,7 @@ def twice(after_s: float) -> Last:
 
 @pytest.mark.process
 def test_a_duplicate_after_all_expected_deliveries_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = ledger(monkeypatch, PLAN, twice(0.15))
+    found = ledger(monkeypatch, replace(PLAN, settle_s=1.0), twice(0.15))  # a busy machine may be late by a while
     assert (found.delivered, found.lost, found.duplicated) == (MESSAGES, 0, 1)
 
 
