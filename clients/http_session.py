@@ -89,9 +89,7 @@ class HttpSession:
         kept = self.kept(topic)
         if not kept:
             return await self.validators(topic), deque()
-        validators, messages, _ = await self.ask(
-            topic, kept[0]
-        )  # without waiting: this shows that there is a connection
+        validators, messages, _ = await self.ask(topic, kept[0])  # at once: this shows that there is a connection
         messages.extendleft(reversed(kept[1]))  # which had come, and were not yet handed over
         return validators, messages
 

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -122,6 +122,9 @@ nchan_message_buffer_length {capacity};
             nchan_access_control_allow_origin "";"""
 
 
+_TLS = "ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
+
+
 @cache
 def software() -> str:
     """Return the names and versions of the program and of its module, as far as they tell.
@@ -191,9 +194,6 @@ def _serving(
     return serve
 
 
-_TLS = "ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
-
-
 def _connections() -> int:
     """Return how many connections the open files allow."""
     try:
@@ -233,14 +233,14 @@ def _set_no_delay(descriptor: int, port: int) -> None:
 
 
 class Nchan:
-    """The server of one transport; what an entry point names."""
+    """What an entry point names: the server of one transport, with the attributes of a server module."""
 
     TIER = NATIVE_TIER
     OWN_FORMAT = True
 
     def __init__(self, serve: http_relay.Serve, by_hand: object, differs: Mapping[str, str] | None = None) -> None:
         self.DIFFERS = differs or {}
-        self.serve: AbstractAsyncContextManager[str] | http_relay.Serve = serve
+        self.serve = serve
         self.by_hand = by_hand
         self.software = software
 

@@ -14,13 +14,13 @@ import pytest
 import rtbench
 from rtbench.errors import UsageError
 from rtbench.experiments import compare
-from rtbench.experiments.external import PASSWORD
 from rtbench.plan.login import Login
 from rtbench.plan.settings import resolve
 from rtbench.transports import registry
 from tests.conftest import RTBENCH
 from tests.programs import needs, path_of
 
+PASSWORD = "RTBENCH_PASSWORD"
 HERE = "mqtt://127.0.0.1:1"
 QUICK: dict[str, Any] = {"trials": 1, "duration": 0.2, "warmup": 0.0, "repeat": False, "rate": 50.0}
 
@@ -49,7 +49,11 @@ def serving(transport: str, password: Path) -> Iterator[str]:
     [
         ({"username": "ann"}, "--username is for a server at --url"),
         ({"url": HERE, "username": "ann"}, f"give --password-file, or set {PASSWORD}"),
-        ({"url": HERE, "password_file": "/none"}, "--password-file /none cannot be read: No such file"),
+        (
+            {"url": HERE, "username": "ann", "password_file": "/none"},
+            "--password-file /none cannot be read: No such file",
+        ),
+        ({"url": HERE, "password_file": "/none"}, "--password-file needs --username"),
         ({"url": HERE, "client_cert": "x.pem"}, "--client-cert and --client-key go together"),
         ({"url": HERE, "ca": __file__}, "--ca, --client-cert or --client-key cannot be used"),
         ({"url": "mqtt://192.0.2.1:1883"}, "name it again with --allow-host 192.0.2.1"),
@@ -58,6 +62,8 @@ def serving(transport: str, password: Path) -> Iterator[str]:
             {"url": "mqtt://192.0.2.1:1883", "allow_host": "192.0.2.1", "subscribers": 30},
             "at most 1000 deliveries a second and 100 connections unless --allow-load is given: this is 1500 and 31",
         ),
+        ({"url": [HERE, "mqtt://127.0.0.1:2"]}, "a run measures one variant: give one value for --url"),
+        ({"url": HERE, "filters": 5}, "--filters is for a broker that rtbench starts"),
         ({"url": HERE, "tier": "native"}, "leave out --server and --tier"),
         ({"url": "gopher://ann:secret@127.0.0.1:70"}, r"--url gopher://\.\.\. is of no transport"),
     ],
@@ -68,6 +74,11 @@ def test_what_must_not_be_measured_is_refused(
     monkeypatch.delenv(PASSWORD, raising=False)
     with pytest.raises(UsageError, match=reason):
         rtbench.run("mqtt", qos=0, **flags)
+
+
+def test_a_search_at_another_machine_is_refused_before_it_starts() -> None:
+    with pytest.raises(UsageError, match=r"at most 1000 deliveries a second .* this is 5000 and"):
+        rtbench.capacity("mqtt", qos=0, url="mqtt://192.0.2.1:1883", allow_host="192.0.2.1", most=500.0)
 
 
 def test_another_machine_may_be_named_and_may_get_more_where_that_is_said() -> None:

@@ -21,13 +21,6 @@ _GROWTH, _GROWTH_MS = 3.0, 5.0  # of the last quarter over the first
 _LAG_MS = 5.0  # of the generator's own, from which it sends late
 _PACE = 0.97
 
-
-def _fan_out_ms(row: Mapping[str, Any]) -> float:
-    """Return the CPU time of the server for one message to all its subscribers, milliseconds."""
-    deliveries = row["expected"] / row["published"] if row["published"] else 0.0
-    return float(deliveries * (row["server_cpu_us_per_delivery"] or 0.0) / 1e3)
-
-
 Rule = tuple[str, Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], str]]
 _RULES: tuple[Rule, ...] = (  # the first that applies is what ran out first
     (
@@ -86,6 +79,12 @@ def ran_out_first(row: Mapping[str, Any]) -> tuple[str, str]:
         if applies(row):
             return name, shows(row)
     return _NOTHING
+
+
+def _fan_out_ms(row: Mapping[str, Any]) -> float:
+    """Return the CPU time of the server for one message to all its subscribers, milliseconds."""
+    deliveries = row["expected"] / row["published"] if row["published"] else 0.0
+    return float(deliveries * (row["server_cpu_us_per_delivery"] or 0.0) / 1e3)
 
 
 def latency_grows(due_s: NDArray[np.float64], latency_ms: NDArray[np.float64]) -> bool:

@@ -17,6 +17,7 @@ import click
 
 from rtbench.cli.paths import UserPath
 from rtbench.errors import UsageError
+from rtbench.system.secret import read_secret
 
 if TYPE_CHECKING:
     from rtbench.transports.options import Option
@@ -86,24 +87,10 @@ def _options(transport: str, implementation: str, given: Mapping[str, Any]) -> d
     own = server(transport, implementation).options
     found = {}
     for option, _ in server_options().values():
-        value = _secret(option, given[f"{option.name}_file"]) if option.secret else given[option.name]
+        value = read_secret(option.name, given[f"{option.name}_file"]) if option.secret else given[option.name]
         if value is not None:
             found[option.name] = own.get(option.name, option).parse(value)  # another server's may be of another type
     return found
-
-
-def _secret(option: Option, path: Path | None) -> str | None:
-    if path is None:
-        return os.environ.get(f"RTBENCH_{option.name.upper()}")
-    try:
-        secret = path.read_text(encoding="utf-8").split("\n", 1)[0]
-    except OSError as error:
-        raise UsageError(f"{option.flag}-file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise UsageError(f"{option.flag}-file {path} is not a text in UTF-8") from None
-    if not secret:
-        raise UsageError(f"{option.flag}-file {path} has no {option.name} on its first line")
-    return secret
 
 
 def exposure(url: str, known: Collection[str], given: Collection[str], *, encrypted: bool) -> str:

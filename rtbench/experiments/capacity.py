@@ -11,6 +11,7 @@ from rtbench.analysis.capacity_search import bracket, next_load
 from rtbench.errors import UsageError, did_you_mean
 from rtbench.experiments import compare
 from rtbench.experiments.compare import COMPARISON
+from rtbench.experiments.external import check_external
 from rtbench.experiments.limits import limits_for
 from rtbench.experiments.runner import Note
 from rtbench.plan.clients import AUTO
@@ -78,9 +79,12 @@ class Capacity:
             LIMITS[of].check(flag, load)
         if first > most:
             raise UsageError(f"--first must not be above --most: got {plain(first, 6)} and {plain(most, 6)}")
-        variants = self._comparison(settings, settings["first"].value)[1].variants
-        planned = len(variants) * settings["trials"].value
-        return CapacityResult.start(self.kind, settings, variants, planned)
+        comparison = self._comparison(settings, first)[1]
+        if settings["url"].value is not None:
+            highest = {"rate_hz": most} if of == "rate" else {of: int(most)}
+            check_external(settings, replace(comparison.workload, **highest))
+        planned = len(comparison.variants) * settings["trials"].value
+        return CapacityResult.start(self.kind, settings, comparison.variants, planned)
 
     def _comparison(
         self, settings: Mapping[str, Given], load: float, variant: Variant | None = None

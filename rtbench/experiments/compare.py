@@ -253,6 +253,8 @@ def _refuse_filters_in_vain(variants: Sequence[Variant], settings: Mapping[str, 
         return
     if not any(can_hold_filters(v.transport) for v in variants):
         raise UsageError("--filters is for transports whose subscribers ask for topic filters: give --transport mqtt")
+    if settings["url"].value is not None:
+        raise UsageError("--filters is for a broker that rtbench starts; leave out --url")
     if any(v.link != LOOPBACK for v in variants):
         raise UsageError("--filters is for servers without a network in front; leave out --network and --fault")
 

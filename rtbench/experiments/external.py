@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from rtbench.errors import UsageError
 from rtbench.plan.login import Login
-from rtbench.plan.settings import MOST_CONNECTIONS_ELSEWHERE, MOST_DELIVERIES_ELSEWHERE, Given
+from rtbench.plan.settings import Given, listed
+from rtbench.plan.values import MOST_CONNECTIONS_ELSEWHERE, MOST_DELIVERIES_ELSEWHERE
 from rtbench.plan.variant import split_url
 from rtbench.plan.workload import Workload
+from rtbench.system.secret import read_secret, read_text, variable
 from rtbench.system.tls import external_context
 from rtbench.trial.servers import check_url
 
-PASSWORD = "RTBENCH_PASSWORD"
 _FOR_URLS = ("allow_host", "allow_load", "username", "password_file", "ca", "client_cert", "client_key")
 
 
@@ -51,33 +51,14 @@ def login_of(settings: Mapping[str, Given]) -> Login:
         UsageError: a file cannot be read, or one part of a pair is missing.
     """
     value = {name: settings[name].value if name in settings else None for name in _FOR_URLS}
-    username, password = value["username"], _password(value["password_file"])
-    if username is not None and password is None:
-        raise UsageError(f"--username needs a password: give --password-file, or set {PASSWORD}")
-    if username is None and value["password_file"] is not None:
+    username, file, password = value["username"], value["password_file"], None
+    if username is None and file is not None:
         raise UsageError("--password-file needs --username")
+    if username is not None:
+        password = read_secret("password", None if file is None else Path(file))
+        if password is None:
+            raise UsageError(f"--username needs a password: give --password-file, or set {variable('password')}")
     if (value["client_cert"] is None) != (value["client_key"] is None):
         raise UsageError("--client-cert and --client-key go together; one is missing")
-    authority = None if value["ca"] is None else _text("--ca", value["ca"])
-    password = password if username is not None else None
+    authority = None if value["ca"] is None else read_text("--ca", Path(value["ca"]))
     return Login(username, password, authority, value["client_cert"], value["client_key"])
-
-
-def _password(file: str | None) -> str | None:
-    if file is None:
-        return os.environ.get(PASSWORD)
-    return next(iter(_text("--password-file", file).splitlines()), "")
-
-
-def _text(flag: str, file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{flag} {file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def listed(value: object) -> list[str]:
-    """Return a setting that may have several values as a list."""
-    if value is None:
-        return []
-    return [str(each) for each in value] if isinstance(value, list) else [str(value)]

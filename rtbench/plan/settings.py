@@ -16,7 +16,15 @@ from rtbench.errors import UsageError, did_you_mean
 from rtbench.plan.faults import KINDS, Fault, in_order, parse_fault
 from rtbench.plan.network import LOOPBACK, NETWORKS, network_of, network_text
 from rtbench.plan.reconnect import OFFLINE, POLICIES, QUEUE, ROBUST, Reconnect
-from rtbench.plan.values import LIMITS, MOST_DELIVERIES, MOST_TRIALS, PARSERS, parser
+from rtbench.plan.values import (
+    LIMITS,
+    MOST_CONNECTIONS_ELSEWHERE,
+    MOST_DELIVERIES,
+    MOST_DELIVERIES_ELSEWHERE,
+    MOST_TRIALS,
+    PARSERS,
+    parser,
+)
 from rtbench.plan.variant import TIERS
 from rtbench.plan.workload import ARRIVALS, PATTERNS, Workload, participants
 
@@ -89,7 +97,6 @@ def _read_by(parse: Callable[[str], str], setting: Setting) -> Setting:
     return replace(setting, parse=lambda value: parse(setting.parse(value)))
 
 
-MOST_DELIVERIES_ELSEWHERE, MOST_CONNECTIONS_ELSEWHERE = 1000, 100  # a second, and at once: at another machine
 LEAST_TRIALS_FOR_PRECISION = 5  # with fewer, an interval is little more than the range, and can be narrow by chance
 USUAL_MOST_TRIALS = 30
 LINKS = ("auto", "packet", "stream")
@@ -298,6 +305,13 @@ class Given:
 
     value: Any
     source: str
+
+
+def listed(value: Any) -> list[Any]:
+    """Return the values of a setting that may have several, one, or none."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
 
 
 def resolve(given: Mapping[str, tuple[Any, str]], known: Mapping[str, Setting]) -> dict[str, Given]:

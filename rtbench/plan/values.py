@@ -52,6 +52,7 @@ class Limits:
 MOST_TRIALS = 10_000
 MOST_PAYLOAD_BYTES = 2**24 - 1024  # servers and brokers take 16 MiB, with topic and headers
 MOST_DELIVERIES = 20_000_000  # of a trial: their samples are held in memory
+MOST_DELIVERIES_ELSEWHERE, MOST_CONNECTIONS_ELSEWHERE = 1000, 100  # a second, and at once: at another machine
 
 MOST_WORKERS = 256
 _PARTICIPANTS = Limits(1, 99_999)  # the header of a payload has five digits for a publisher

@@ -7,6 +7,7 @@ process.py      CPU time, memory and sockets of a process tree
 load.py         the numbers that process.py reads, as a record
 kernel.py       time waiting for a core, dropped connections, time waiting for a disk
 placement.py    on which cores the processes of a trial run
+secret.py       a secret, from a file or a variable
 room.py         open files, ports and memory for many connections
 source.py       further loopback addresses, where one has no port left
 clock.py        the offset between the two clocks of a host

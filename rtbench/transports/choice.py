@@ -13,7 +13,7 @@ from rtbench.errors import UsageError
 from rtbench.plan.clients import AUTO, usual_client
 from rtbench.plan.network import LOOPBACK
 from rtbench.plan.reconnect import ROBUST
-from rtbench.plan.settings import Given, policies_of
+from rtbench.plan.settings import Given, listed, policies_of
 from rtbench.plan.variant import (
     DEFAULT_CLIENT,
     DEFAULT_SERVER,
@@ -39,8 +39,8 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
     Raises:
         UsageError: something unknown, or an option or a server that no transport has.
     """
-    names, servers = _listed(_value(settings, "transport")), _listed(_value(settings, "server"))
-    urls = _listed(_value(settings, "url"))
+    names, servers = listed(_value(settings, "transport")), listed(_value(settings, "server"))
+    urls = listed(_value(settings, "url"))
     if not (names or everything):
         raise UsageError(f"--transport is missing; installed: {', '.join(registry.installed())}")
     if urls:
@@ -52,13 +52,14 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
     given = _client_options(settings)
     for_servers = _named_values("--server-option", _value(settings, "server_option"))
     policies = policies_of(settings)
-    networks = _listed(_value(settings, "network")) or [LOOPBACK]
+    networks = listed(_value(settings, "network")) or [LOOPBACK]
     if not everything:
         _refuse_several(
             {
                 "--transport": names,
                 "--server": servers,
-                "--client": _listed(_value(settings, "client")),
+                "--url": urls,
+                "--client": listed(_value(settings, "client")),
                 "--network": networks,
                 "--reconnect": policies,
                 **given,
@@ -102,7 +103,7 @@ def chosen_variants(settings: Mapping[str, Given], everything: bool) -> list[Var
 
 def _clients(settings: Mapping[str, Given], transports: Sequence[str]) -> list[str]:
     """Return the kinds of client to measure with; `auto` is the same one for all transports."""
-    asked = list(dict.fromkeys(_listed(_value(settings, "client"))))
+    asked = list(dict.fromkeys(listed(_value(settings, "client"))))
     if AUTO not in asked:
         return asked
     if len(asked) > 1:
@@ -150,7 +151,7 @@ def _told_apart(variants: Sequence[Variant]) -> list[Variant]:
 
 def _of_tiers(settings: Mapping[str, Given], transports: Sequence[str], servers: list[str]) -> list[str]:
     """Return the servers of the tiers that are asked for; those of `--server` where none is."""
-    tiers = _listed(_value(settings, "tier"))
+    tiers = listed(_value(settings, "tier"))
     if not tiers:
         return servers
     if servers:
@@ -166,7 +167,7 @@ def _of_tiers(settings: Mapping[str, Given], transports: Sequence[str], servers:
 
 def _client_options(settings: Mapping[str, Given]) -> dict[str, list[Any]]:
     """Return the values given for options of clients, by the name that users set them with."""
-    given = {name: _listed(_value(settings, name)) for name in registry.client_settings()}
+    given = {name: listed(_value(settings, name)) for name in registry.client_settings()}
     given = {name: values for name, values in given.items() if values}
     for name, values in _named_values("--option", _value(settings, "option")).items():
         given.setdefault(name, []).extend(values)
@@ -175,7 +176,7 @@ def _client_options(settings: Mapping[str, Given]) -> dict[str, list[Any]]:
 
 def _named_values(flag: str, texts: Any) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for text in _listed(texts):
+    for text in listed(texts):
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise UsageError(f"{flag} must be NAME=VALUE: got {text!r}")
@@ -284,12 +285,6 @@ def _controls(client: str) -> list[Variant]:
 def _value(settings: Mapping[str, Given], name: str) -> Any:
     """Return a setting; None for one that the experiment does not have."""
     return settings[name].value if name in settings else None
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list) else [value]
 
 
 def variants_of(
