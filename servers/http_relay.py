@@ -18,7 +18,8 @@ from aiohttp import web
 
 from rtbench.errors import UsageError
 from rtbench.transports import BACKLOG, Batch, Feeds, ServerContext, feed, refuse_wildcards, server_url
-from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username
+from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username, Wanted
+from rtbench.transports.permissions import AccessList, Users
 from rtbench.wire import http
 
 from .http_heads import Connections, TimedHeads
@@ -65,13 +66,21 @@ def relaying(get: Answer, check: Check = len) -> Serve:
         max_topics: feed.MaxTopics = feed.DEFAULT_MAX_TOPICS,
         username: Username = None,
         password: Password = None,
+        users: Users = None,
+        access_list: AccessList = None,
         allow_origin: AllowOrigin = None,
         allow_host: AllowHost = None,
         tls: ServerContext | None = None,
     ) -> AsyncIterator[str]:
         """Relay over HTTP until left; yield the URL. With `tls`, the server speaks HTTPS."""
         access = Access(
-            listener, username=username, password=password, allow_origin=allow_origin, allow_host=allow_host
+            listener,
+            username=username,
+            password=password,
+            users=users,
+            access_list=access_list,
+            allow_origin=allow_origin,
+            allow_host=allow_host,
         )
         feeds = Feeds(capacity, feed.Room(max_feed_bytes, max_topics))
         connections: Connections = {}
@@ -122,7 +131,7 @@ def _application(feeds: Feeds, get: Answer, check: Check, access: Access, connec
         connection = connections[request.protocol]
         connection.begin_answer()
         try:
-            refusal = access.refusal(request.headers, preflight=request.method == "OPTIONS")
+            refusal = access.refusal(request.headers, _wanted(request), preflight=request.method == "OPTIONS")
             if refusal is not None:
                 return web.Response(status=refusal.status, text=refusal.text, headers=refusal.headers)
             return await handler(request)
@@ -147,6 +156,12 @@ def _application(feeds: Feeds, get: Answer, check: Check, access: Access, connec
     app.router.add_head("/{topic:.+}", head_topic)
     app.router.add_get("/{topic:.+}", get_topic, allow_head=False)
     return app
+
+
+def _wanted(request: web.Request) -> Wanted | None:
+    """Return what a request is for, None for one of the front page."""
+    topic = _topic(request)
+    return Wanted(topic, to_publish=request.method == "POST") if topic else None
 
 
 def _topic(request: web.Request) -> str:

@@ -10,7 +10,9 @@ There are three configurations:
                  one acknowledged in the last milliseconds: the write comes after the acknowledgement. Each time
                  mosquitto writes all that waits: what a message costs grows with that.
 
-In all three TCP_NODELAY is on: it changes no guarantee, and otherwise the measurement would show Nagle's algorithm.
+In all three, `users` and `access_list` are the files of mosquitto's own `password_file` (hashed here, by the program
+`mosquitto_passwd`) and `acl_file`. mosquitto confirms a subscription and a publish that the list forbids, and delivers
+nothing. TCP_NODELAY is on: it changes no guarantee, and otherwise the measurement would show Nagle's algorithm.
 Errors and warnings are the only log. mosquitto keeps the user that starts it, because Linux clears the signal that ends
 a process with its parent when the process changes its user (prctl(2), PR_SET_PDEATHSIG).
 """
@@ -30,6 +32,7 @@ from typing import Annotated
 from rtbench.errors import UsageError
 from rtbench.plan.variant import NATIVE_TIER
 from rtbench.transports import Option, ServerContext
+from rtbench.transports.permissions import AccessList, Permissions, Users, permissions_of
 from rtbench.transports.serving import address_url
 
 from .mqtt_broker import by_hand
@@ -42,12 +45,14 @@ TIER = NATIVE_TIER
 _ALWAYS = """\
 listener {port} {host}
 user {user}
-allow_anonymous true
 set_tcp_nodelay true
 log_type error
 log_type warning
 log_dest stderr
 """
+_ANONYMOUS = "allow_anonymous true\n"
+_USERS = "allow_anonymous false\npassword_file {file}\n"
+_ACCESS_LIST = "acl_file {file}\n"
 _STATE = "persistence true\npersistence_location {state}/\n"
 _EVERY_CHANGE = "autosave_on_changes true\nautosave_interval 1\n"
 _LIMITS = "max_queued_messages {queued}\nmax_inflight_messages {in_flight}\nsys_interval 0\n"
@@ -70,8 +75,8 @@ def software() -> str:
     return " ".join(told.split()[:3]).replace("version ", "") if told else "mosquitto"
 
 
-def _program() -> str:
-    return find("mosquitto", "`sudo apt-get install mosquitto` (Debian, Ubuntu), `brew install mosquitto` (macOS)")
+def _program(name: str = "mosquitto") -> str:
+    return find(name, "`sudo apt-get install mosquitto` (Debian, Ubuntu), `brew install mosquitto` (macOS)")
 
 
 @asynccontextmanager
@@ -82,16 +87,22 @@ async def serve(
     stock: Stock = False,
     max_queued_messages: MaxQueued = _QUEUED,
     max_inflight_messages: MaxInflight = _IN_FLIGHT,
+    users: Users = None,
+    access_list: AccessList = None,
     tls: ServerContext | None = None,
     state: Path | None = None,
 ) -> AsyncIterator[str]:
     """Run mosquitto at the address of `listener` until left; yield the URL.
 
     Raises:
-        UsageError: `stock` together with another option.
+        UsageError: `stock` together with an option that changes the configuration, or as `permissions_of`.
     """
     if stock and (durable, max_queued_messages, max_inflight_messages) != (False, _QUEUED, _IN_FLIGHT):
-        raise UsageError("stock=yes is the whole configuration; leave out the other options of mosquitto")
+        raise UsageError(
+            "stock=yes is the whole configuration; leave out the other options of mosquitto "
+            "(users and access_list are none of it)"
+        )
+    permissions = permissions_of(users=users, access_list=access_list)
     limits = _LIMITS.format(queued=max_queued_messages, in_flight=max_inflight_messages)
     configuration = _STATE * (durable or stock) + _EVERY_CHANGE * durable + limits * (not stock)
     host, port = listener.getsockname()[:2]
@@ -101,8 +112,28 @@ async def serve(
         if directory is None and (durable or stock):
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
         told = (_ALWAYS + configuration).format(host=host, port=port, user=getpass.getuser(), state=directory)
-        async with _running(told, host, port, tls):
+        guarded = _guarded(stack, permissions, access_list) if permissions.asks else _ANONYMOUS
+        async with _running(told + guarded, host, port, tls):
             yield address_url("mqtt", host, port, tls)
+
+
+def _guarded(stack: ExitStack, permissions: Permissions, access_list: str | None) -> str:
+    """Write the files of users and rights, which only this user can read; return the lines that name them.
+
+    mosquitto reads them when it starts, and when it is told to (SIGHUP): they are deleted when the stack is left.
+    """
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
+    passwords = directory / "passwords"
+    passwords.write_text("".join(f"{name}:{password}\n" for name, password in permissions.passwords.items()))
+    passwords.chmod(0o600)
+    subprocess.run([_program("mosquitto_passwd"), "-U", str(passwords)], check=True, capture_output=True)
+    lines = _USERS.format(file=passwords)
+    if access_list is not None:
+        rights = directory / "rights"
+        rights.write_text(Path(access_list).read_text(encoding="utf-8"), encoding="utf-8")
+        rights.chmod(0o600)
+        lines += _ACCESS_LIST.format(file=rights)
+    return lines
 
 
 @asynccontextmanager

@@ -25,7 +25,8 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from rtbench.transports import BACKLOG, Option, ServerContext, server_url
-from rtbench.transports.access import Password, Username, check_credentials
+from rtbench.transports.access import Password, Username
+from rtbench.transports.permissions import AccessList, Users, permissions_of
 
 from .mqtt_broker import Broker, by_hand, software
 from .mqtt_connection import Connection
@@ -52,6 +53,8 @@ async def serve(
     *,
     username: Username = None,
     password: Password = None,
+    users: Users = None,
+    access_list: AccessList = None,
     max_queued: MaxQueued = 100_000,
     max_queued_bytes: MaxQueuedBytes = 64 * 2**20,
     max_unreleased_bytes: MaxUnreleased = 32 * 2**20,
@@ -65,6 +68,9 @@ async def serve(
         listener: the listening socket.
         username: the one user who may connect; None for everybody.
         password: that user's password.
+        users: a file of several users (`rtbench.transports.permissions`).
+        access_list: a file of what each may publish, and subscribe to. SUBACK says 128 to a filter that is forbidden;
+            PUBLISH on a forbidden topic ends the connection [MQTT-3.3.5-2], so that its client knows.
         max_queued: messages that may wait for one client while it is away or slow; the broker drops those above
             it, and counts them on `$SYS/broker/publish/messages/dropped`.
         max_queued_bytes: bytes of these messages and of those that the client has not acknowledged; dropped and
@@ -78,11 +84,11 @@ async def serve(
         tls: with it, every connection is TLS.
 
     Raises:
-        UsageError: a user name without a password, or the other way round.
+        UsageError: as `permissions_of`.
     """
-    check_credentials(username, password)
+    permissions = permissions_of(username, password, users, access_list)
     limits = Limits(max_queued, max_queued_bytes, max_unreleased_bytes, max_subscription_bytes, max_retained_bytes)
-    broker = Broker(limits, username=username, password=password)
+    broker = Broker(limits, permissions)
     try:
         server = await asyncio.get_running_loop().create_server(
             lambda: Connection(broker),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterable, Iterator
-from hmac import compare_digest
 from importlib.metadata import version
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from rtbench.transports import relayed
+from rtbench.transports.permissions import Permissions
 from rtbench.wire import mqtt
 from rtbench.wire.topics import matches
 
@@ -42,10 +42,9 @@ class OpenConnection(Protocol):
 class Broker:
     """What all connections and sessions share."""
 
-    def __init__(self, limits: Limits, *, username: str | None = None, password: str | None = None) -> None:
+    def __init__(self, limits: Limits, permissions: Permissions) -> None:
         self.limits = limits
-        self.username = username
-        self.password = password
+        self.permissions = permissions
         self.closed = False
         self.counters = Counters()
         self.connections: set[OpenConnection] = set()
@@ -71,13 +70,15 @@ class Broker:
         """Return the return code for a CONNECT: 0 accepts it (section 3.2.2.3)."""
         if not packet.client_id and not packet.clean_session:
             return mqtt.IDENTIFIER_REJECTED  # [MQTT-3.1.3-8]: no client could come back to such a session
-        if self.username is None:
+        if not self.permissions.asks:
             return mqtt.ACCEPTED
         if packet.username is None:
             return mqtt.NOT_AUTHORIZED
-        same_user = compare_digest(packet.username.encode(), self.username.encode())
-        same_password = self.password is None or compare_digest(packet.password or b"", self.password.encode())
-        return mqtt.ACCEPTED if same_user and same_password else mqtt.BAD_CREDENTIALS
+        if not self.permissions.knows(packet.username, packet.password or b""):
+            return mqtt.BAD_CREDENTIALS
+        owner = self.sessions.get(packet.client_id)
+        is_of_another = owner is not None and owner.username != packet.username
+        return mqtt.IDENTIFIER_REJECTED if is_of_another else mqtt.ACCEPTED
 
     def open_session(self, packet: mqtt.Connect) -> tuple[Session, bool]:
         """Return the session of a client that connects, and whether it was there before: section 3.1.2.4."""
@@ -90,7 +91,8 @@ class Broker:
             return session, True
         if session is not None:
             self._forget(session)  # [MQTT-3.1.2-6]
-        session = Session(client_id, clean=packet.clean_session, limits=self.limits, counters=self.counters)
+        username = packet.username if self.permissions.asks else None
+        session = Session(client_id, username, clean=packet.clean_session, limits=self.limits, counters=self.counters)
         self.sessions[client_id] = session
         return session, False
 
@@ -152,7 +154,7 @@ class Broker:
 
     def subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
         """Add a subscription, or replace the one to the same filter [MQTT-3.8.4-3]; return the code for SUBACK."""
-        if not session.add_filter(topic_filter):
+        if not self.permissions.may_subscribe(session.username, topic_filter) or not session.add_filter(topic_filter):
             return mqtt.SUBSCRIPTION_FAILED
         self.subscriptions.add(topic_filter, session, qos)
         session.replay(topic_filter, qos, self._retained_for(topic_filter))

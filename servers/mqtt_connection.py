@@ -143,7 +143,8 @@ class Connection(asyncio.Protocol):
             self.broker.suspend(session)
         if self.will is not None:
             will, self.will = self.will, None
-            self.broker.publish(Message(will.topic, will.payload, will.qos, will.retain))
+            if session is not None and self.broker.permissions.may_publish(session.username, will.topic):
+                self.broker.publish(Message(will.topic, will.payload, will.qos, will.retain))
 
     def _watch(self) -> None:
         """End a connection that was silent for too long; else check again when it would be."""
@@ -223,6 +224,8 @@ class Connection(asyncio.Protocol):
     def _on_publish(self, session: Session, packet: mqtt.Publish) -> None:
         if packet.topic.startswith("$SYS/"):
             raise Violation(f"PUBLISH on {packet.topic}, which is the broker's")  # [MQTT-3.3.5-2]
+        if not self.broker.permissions.may_publish(session.username, packet.topic):
+            raise Violation(f"PUBLISH on {packet.topic}, on which {session.username} may not")  # [MQTT-3.3.5-2]
         message = Message(packet.topic, packet.payload, packet.qos, packet.retain)
         if packet.qos == 2:
             # Method A of section 4.3.3

@@ -114,13 +114,25 @@ class Session:
     """One client id's subscriptions and unfinished messages."""
 
     __slots__ = (
-        *("client_id", "clean", "connection", "counters", "limits", "subscriptions", "subscription_bytes", "replays"),
-        *("unreleased", "unreleased_bytes", "stalled", "waiting", "unacknowledged", "released", "queued_bytes"),
+        *("client_id", "username", "clean", "connection", "counters", "limits", "subscriptions", "subscription_bytes"),
+        *(
+            "replays",
+            "unreleased",
+            "unreleased_bytes",
+            "stalled",
+            "waiting",
+            "unacknowledged",
+            "released",
+            "queued_bytes",
+        ),
         *("_last_id", "_turn_is_due"),
     )
 
-    def __init__(self, client_id: str, *, clean: bool, limits: Limits, counters: Counters) -> None:
+    def __init__(
+        self, client_id: str, username: str | None, *, clean: bool, limits: Limits, counters: Counters
+    ) -> None:
         self.client_id = client_id
+        self.username = username  # None where the broker asks for none
         self.clean = clean
         self.limits = limits
         self.counters = counters

@@ -8,6 +8,8 @@ What nchan does otherwise than the embedded servers:
     SSE         A payload with a carriage return is taken, and arrives with line feeds instead.
     WebSocket   There is no subprotocol (nchan answers an offer with an empty header), so the URL ends in `#plain`: a
                 subscription begins anew after a lost connection. Each published message is answered with a text.
+    passwords   They are checked against hashes (crypt(3), sha512crypt, 5,000 rounds) with every request: that takes
+                nginx a millisecond or more, each time.
     all         A publish is answered with 201 or 202 and a text about the channel. nchan does not know HEAD, which says
                 where a subscription starts: nginx asks it for the last message, and passes on the validators.
 """
@@ -15,19 +17,25 @@ What nchan does otherwise than the embedded servers:
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import os
+import re
+import secrets
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
-from rtbench.errors import MissingProgram
+from rtbench.errors import MissingProgram, UsageError
 from rtbench.plan.variant import NATIVE_TIER
 from rtbench.transports import BACKLOG, Option, ServerContext, feed
+from rtbench.transports.access import AllowHost, AllowOrigin, check_origin, listed
+from rtbench.transports.permissions import AccessList, Permissions, Users, permissions_of
 from rtbench.transports.serving import address_url
 from rtbench.wire import http
 
@@ -72,17 +80,44 @@ http {{
         "" "{before}";
         default $upstream_http_last_modified;
     }}
+    map "$http_origin $http_host" $foreign {{
+        default 1;
+        {own}
+    }}
+    map "$request_method $args" $what {{
+        default write;
+        "~^(GET|HEAD) (?!publish$)" read;
+    }}
+    map "$what $remote_user $topic" $forbidden {{
+        default {forbidden};
+        {rights}
+    }}
+    map "write $remote_user $topic" $mute {{
+        default {forbidden};
+        {rights}
+    }}
     map $upstream_http_etag $tag {{ "" "{before_tag}"; default $upstream_http_etag; }}
     server {{
         listen {address} backlog={backlog}{ssl};
         {certificate}
+        {passwords}
+        if ($foreign) {{ return 403; }}
         location / {{
             error_page 418 = @last;
             error_page 419 = @publish;
+            error_page 420 = @subscribe;
+            if ($forbidden) {{ return 403; }}
             if ($request_method = HEAD) {{ return 418; }}
             if ($args = publish) {{ return 419; }}
+            if ($mute) {{ return 420; }}
             nchan_channel_id $topic;
             nchan_publisher http {publisher};
+            nchan_subscriber {subscriber};
+            {more}
+            {keep}
+        }}
+        location @subscribe {{  # without the right to publish
+            nchan_channel_id $topic;
             nchan_subscriber {subscriber};
             {more}
             {keep}
@@ -119,9 +154,10 @@ nchan_message_buffer_length {capacity};
             nchan_message_timeout 1h;
             nchan_subscriber_first_message {first};
             nchan_longpoll_multipart_response {multipart};
-            nchan_access_control_allow_origin "";"""
+            nchan_access_control_allow_origin $http_origin;"""
 
 
+_ASKING = 'auth_basic "rtbench"; auth_basic_user_file {file};'
 _TLS = "ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;"
 
 
@@ -159,15 +195,23 @@ def _serving(
         *,
         capacity: feed.Capacity = feed.DEFAULT_CAPACITY,
         shared_memory_mb: SharedMemory = 256,
+        users: Users = None,
+        access_list: AccessList = None,
+        allow_origin: AllowOrigin = None,
+        allow_host: AllowHost = None,
         tls: ServerContext | None = None,
     ) -> AsyncIterator[str]:
         """Run nginx at the address of `listener` until left; yield the URL."""
+        permissions = permissions_of(users=users, access_list=access_list)
         host, port = listener.getsockname()[:2]
         multipart = "on" if subscriber == "longpoll" else "off"
         is_polling = subscriber == "intervalpoll"  # where a channel is empty, it needs a position before all messages
         listener.close()  # nginx opens its own at the same address
         with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
-            file = Path(directory, "nginx.conf")
+            file, passwords = Path(directory, "nginx.conf"), Path(directory, "passwords")
+            if permissions.asks:
+                passwords.touch(0o600)
+                passwords.write_text("".join(f"{n}:{_hashed(p)}\n" for n, p in permissions.passwords.items()))
             file.write_text(
                 _CONFIGURATION.format(
                     module=_module(),
@@ -180,6 +224,10 @@ def _serving(
                     backlog=BACKLOG,
                     ssl=" ssl" if tls else "",
                     certificate=_TLS.format(certificate=tls.cert_file, key=tls.key_file) if tls else "",
+                    passwords=_ASKING.format(file=passwords) if permissions.asks else "",
+                    own="\n        ".join(f'"{pattern}" 0;' for pattern in _own(host, allow_host, allow_origin)),
+                    forbidden=int(permissions.rights is not None),
+                    rights="\n        ".join(f'"{pattern}" 0;' for pattern in _allowed(permissions)),
                     publisher=publisher,
                     subscriber=subscriber,
                     more=more,
@@ -192,6 +240,52 @@ def _serving(
                 yield address_url(scheme, host, port, tls) + fragment
 
     return serve
+
+
+def _own(host: str, allow_host: str | None, allow_origin: str | None) -> Iterator[str]:
+    """Yield what `$http_origin $http_host` may be, as patterns of nginx: as `rtbench.transports.access.Access`."""
+    names = ["localhost", host, f"[{host}]", socket.gethostname(), *listed(allow_host)]
+    is_any = "*" in names
+    any_address = [r"[0-9.]+", r"\[[0-9a-f:]+\]"] if host in ("0.0.0.0", "::") else []
+    own = ".*" if is_any else f"({'|'.join([*map(re.escape, names), *any_address])})(:[0-9]+)?"
+    yield f"~*^ {own}$"
+    yield f"~*^https?://(?<origin>[^ ]+) (?=\\k<origin>$){own}$"
+    origins = listed(allow_origin)
+    for origin in origins:
+        check_origin(origin)
+    if origins:
+        allowed = ".*" if "*" in origins else f"({'|'.join(map(re.escape, origins))})"
+        yield f"~*^{allowed} {own}$"
+
+
+def _allowed(permissions: Permissions) -> Iterator[str]:
+    """Yield what `$what $remote_user $topic` may be, as patterns of nginx."""
+    if permissions.rights is not None:  # a name that no user has is refused where the password is asked for
+        yield f"~^[a-z]+ (?!({'|'.join(map(re.escape, permissions.rights))}) )"
+    for user, rights in (permissions.rights or {}).items():
+        for right in rights:
+            words = ["read"] * right.may_subscribe + ["write"] * right.may_publish
+            yield f"~^({'|'.join(words)}) {re.escape(user)} /{_pattern(right.topic_filter)}$"
+
+
+def _pattern(topic_filter: str) -> str:
+    """Return a topic filter as a regular expression for paths, in which clients write topics percent-encoded."""
+    levels = topic_filter.split("/")
+    rest = r"(/.*)?" if levels[-1] == "#" else ""
+    if rest:
+        levels.pop()
+    shown = "/".join("[^/]*" if level == "+" else re.escape(quote(level)) for level in levels)
+    return shown + rest if shown else ".*"
+
+
+def _hashed(password: str) -> str:
+    """Return a password as nginx can check it: crypt(3) with sha512crypt."""
+    crypt = ctypes.CDLL(ctypes.util.find_library("crypt")).crypt
+    crypt.restype = ctypes.c_char_p
+    found = crypt(password.encode(), f"$6${secrets.token_hex(8)}$".encode())
+    if not (found or b"").startswith(b"$6$"):
+        raise UsageError("--users needs crypt(3) with sha512crypt, which this system has not")
+    return str(found.decode())
 
 
 def _connections() -> int:

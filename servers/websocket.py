@@ -31,15 +31,18 @@ from weakref import WeakKeyDictionary, WeakSet
 import websockets
 from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.asyncio.server import serve as serve_websockets
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from rtbench.errors import UsageError
 from rtbench.transports import BACKLOG, Feed, ServerContext, feed, refuse_wildcards, server_url
-from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username
+from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username, Wanted
+from rtbench.transports.permissions import AccessList, Users
 
 SUBPROTOCOL = Subprotocol("rtbench")
+ONLY_PUBLISHES = "publish"  # the query of a connection that receives nothing
 SLOW_BYTES = 2**20  # unsent bytes of a connection above which it is taken out of the broadcast
 
 
@@ -114,6 +117,12 @@ class Topic:
             self.join(connection, cursor)
 
 
+def named(request: Request) -> tuple[str, str]:
+    """Return the topic and the query of a request."""
+    path, _, query = request.path.partition("?")
+    return unquote(path.removeprefix("/")), query
+
+
 def asked_after(query: str) -> str | None:
     """Return the cursor that a client names in `?after=`, "" where it names none; None where it does not ask."""
     asked = parse_qs(query, keep_blank_values=True).get("after")
@@ -129,12 +138,22 @@ async def serve(
     max_topics: feed.MaxTopics = feed.DEFAULT_MAX_TOPICS,
     username: Username = None,
     password: Password = None,
+    users: Users = None,
+    access_list: AccessList = None,
     allow_origin: AllowOrigin = None,
     allow_host: AllowHost = None,
     tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay over WebSocket until left; yield the URL."""
-    access = Access(listener, username=username, password=password, allow_origin=allow_origin, allow_host=allow_host)
+    access = Access(
+        listener,
+        username=username,
+        password=password,
+        users=users,
+        access_list=access_list,
+        allow_origin=allow_origin,
+        allow_host=allow_host,
+    )
     room = feed.Room(max_feed_bytes, max_topics)
     topics: dict[str, Topic] = {}
     texts = feed.Cursors()
@@ -147,8 +166,7 @@ async def serve(
             everyone.add(self)
 
     def address(request: Request) -> tuple[Topic, str]:
-        path, _, query = request.path.partition("?")
-        name = unquote(path.removeprefix("/"))
+        name, query = named(request)
         refuse_wildcards("websocket", name)
         if name not in topics:
             topics[name] = Topic(capacity, room)
@@ -156,7 +174,9 @@ async def serve(
 
     def refuse(connection: ServerConnection, request: Request) -> Response | None:
         """Answer a request that is not allowed, and one that asks for no WebSocket."""
-        refusal = access.refusal(request.headers)
+        name, query = named(request)
+        wanted = Wanted(name, to_publish=query == ONLY_PUBLISHES) if "Upgrade" in request.headers else None
+        refusal = access.refusal(request.headers, wanted)
         if refusal is None:
             return None if "Upgrade" in request.headers else connection.respond(HTTPStatus.OK, __doc__ or "")
         response = connection.respond(refusal.status, refusal.text)
@@ -184,9 +204,13 @@ async def serve(
         try:
             if asked_after(query) is not None:
                 await connection.send(json.dumps({"after": texts.cursor_text(cursors[connection])}))
-            if query != "publish":
+            if query != ONLY_PUBLISHES:
                 topic.join(connection, cursors.pop(connection))
+            may_publish = access.may_publish(connection.request.headers, named(connection.request)[0])
             async for message in connection:
+                if not may_publish:
+                    await connection.close(CloseCode.POLICY_VIOLATION, "this user may not publish here")
+                    return
                 topic.publish(message)
         except websockets.ConnectionClosed:
             pass

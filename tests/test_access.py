@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from websockets import ConnectionClosed
+from websockets.sync.client import connect as connect_websocket
 
 from rtbench.cli.serve import exposure
 from rtbench.errors import UsageError
 from rtbench.transports.access import Access
-from tests.mqtt_peers import WITHIN_S, Broker, serving
+from rtbench.transports.permissions import permissions_of
+from rtbench.transports.serving import serve
+from rtbench.wire import mqtt
+from tests.mqtt_peers import WITHIN_S, Broker, Raw, connect, serving
+from tests.programs import needs
 
 HTTP = ("polling", "long-polling", "sse", "websocket")
 UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\nSec-WebSocket-Version: 13\r\n"
@@ -123,12 +132,12 @@ def test_a_user_without_a_password_or_the_other_way_round(options: dict[str, str
 # The servers
 
 
-def ask(server: Broker, method: str, *fields: str, topic: str = "room", body: str = "") -> tuple[int, str]:
+def ask(port: int, name: str, method: str, *fields: str, topic: str = "room", body: str = "") -> tuple[int, str]:
     """Return the status and the head of the answer to one request."""
     lines = [f"{method} /{topic} HTTP/1.1", *fields, "Connection: close", f"Content-Length: {len(body)}", "", body]
-    if server.transport == "websocket":
+    if name == "websocket":
         lines = [f"GET /{topic} HTTP/1.1", *fields, UPGRADE, ""]
-    with socket.create_connection(("127.0.0.1", server.port), WITHIN_S) as connection:
+    with socket.create_connection(("127.0.0.1", port), WITHIN_S) as connection:
         connection.sendall("\r\n".join(lines).encode())
         head = b""
         while b"\r\n\r\n" not in head and (data := connection.recv(4096)):
@@ -142,29 +151,155 @@ def test_every_server_asks_who_it_is(name: str) -> None:
     with serving(name, username="ann", password="pw", allow_origin="https://a.example") as server:
         own, known = f"Host: 127.0.0.1:{server.port}", f"Authorization: {basic('ann:pw')}"
         welcome = 101 if name == "websocket" else 204
-        assert ask(server, "POST", own, known)[0] == welcome
-        assert ask(server, "POST", own)[0] == 401
-        assert ask(server, "POST", own, f"Authorization: {basic('ann:wrong')}")[0] == 401
-        assert ask(server, "POST", "Host: evil.example", known)[0] == 421
-        assert ask(server, "POST", own, known, "Origin: https://evil.example")[0] == 403
-        assert ask(server, "POST", own, known, "Origin: https://a.example")[0] == welcome
+        assert ask(server.port, server.transport, "POST", own, known)[0] == welcome
+        assert ask(server.port, server.transport, "POST", own)[0] == 401
+        assert ask(server.port, server.transport, "POST", own, f"Authorization: {basic('ann:wrong')}")[0] == 401
+        assert ask(server.port, server.transport, "POST", "Host: evil.example", known)[0] == 421
+        assert ask(server.port, server.transport, "POST", own, known, "Origin: https://evil.example")[0] == 403
+        assert ask(server.port, server.transport, "POST", own, known, "Origin: https://a.example")[0] == welcome
+
+
+# Access lists, in the format of mosquitto's
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Two users; A may use `devices/a` and what is below it, and only read or only write two other topics."""
+    directory = tmp_path_factory.mktemp("access")
+    users, rights = directory / "users", directory / "rights"
+    users.write_text("A:pw:a\n# a comment\nB:pw-b\n")
+    rights.write_text(
+        "user A\ntopic devices/a/#\ntopic read news\ntopic write inbox\n\npattern readwrite of/%u\n"
+        "user B\ntopic readwrite devices/b/#\n"
+    )
+    return {"users": str(users), "access_list": str(rights)}
+
+
+@pytest.mark.parametrize("server", ["embedded", pytest.param("nchan", marks=needs("nginx", "nchan"))])
+@pytest.mark.parametrize("name", HTTP)
+@pytest.mark.process
+def test_a_user_keeps_to_the_topics_of_the_access_list(name: str, server: str, files: dict[str, str]) -> None:
+    with served(name, server, files) as port:
+        host = f"Host: 127.0.0.1:{port}"
+
+        def answer(topic: str, method: str = "GET", user: str = "A:pw:a") -> int:
+            if name == "websocket":
+                topic += "?publish" * (method == "POST")
+            fields = [host, "Accept: text/event-stream" if name == "sse" else "Accept: */*"]
+            return ask(port, name, method, *fields, f"Authorization: {basic(user)}", topic=topic)[0]
+
+        assert [answer(t) for t in ("devices/b/1", "devices/ab", "inbox", "of/B", "devices/%62/1")] == [403] * 5
+        assert [answer(t, "POST") for t in ("devices/b/1", "news", "of/B", "devices")] == [403] * 4
+        welcome = (101, 200, 201, 202, 204, 304)
+        assert all(answer(t, "POST") in welcome for t in ("devices/a/1", "devices/a", "inbox", "of/A"))
+        if name != "long-polling":  # of nchan: it waits
+            assert all(answer(t) in welcome for t in ("devices/a/1", "devices/a", "news", "of/A"))
+        assert answer("devices/b/1", "POST", "B:pw-b") in welcome
+        assert {answer("devices/b/1", user=user) for user in ("B:pw:a", "C:pw-b", ":")} == {401}
+
+
+@contextlib.contextmanager
+def served(name: str, server: str, files: dict[str, str]) -> Iterator[int]:
+    """Serve a transport in this process; yield the port."""
+    if server == "embedded":
+        with serving(name, **files) as embedded:
+            yield embedded.port
+        return
+    loop = asyncio.new_event_loop()
+    context = serve(name, server, options=files)
+    try:
+        yield int(re.findall(r":(\d+)", loop.run_until_complete(context.__aenter__()))[0])
+    finally:
+        loop.run_until_complete(context.__aexit__(None, None, None))
+        loop.close()
+
+
+@pytest.mark.process
+def test_a_websocket_of_somebody_who_may_only_read_ends_when_it_publishes(files: dict[str, str]) -> None:
+    with serving("websocket", **files) as server:
+        fields = {"Authorization": basic("A:pw:a")}
+        with connect_websocket(f"ws://127.0.0.1:{server.port}/news", additional_headers=fields) as reader:
+            reader.send("nobody asked me")
+            with pytest.raises(ConnectionClosed, match="1008"):
+                reader.recv(WITHIN_S)
+
+
+@pytest.mark.process
+def test_an_access_list_at_the_broker(files: dict[str, str]) -> None:
+    with serving("mqtt", **files) as broker:
+        a = connect(broker, "a", username="A", password=b"pw:a")
+        filters = ("devices/a/#", "devices/+/1", "#", "news", "inbox", "devices/a/+", "of/A", "$SYS/#")
+        a.send(mqtt.Subscribe(1, tuple((text, 1) for text in filters)))
+        assert a.receive() == mqtt.Suback(1, (1, 128, 128, 1, 128, 1, 1, 128))
+        b = connect(broker, "b", username="B", password=b"pw-b")
+        b.subscribe(("devices/b/#", 0))
+        connect(broker, username="A", password=b"pw:a").publish("devices/a/1", b"mine")
+        assert a.payloads() == [b"mine"]
+        for qos in range(3):
+            intruder = connect(broker, username="A", password=b"pw:a")
+            intruder.send(mqtt.Publish("devices/b/1", b"theirs", qos, packet_id=qos or None))
+            assert intruder.is_closed()
+        assert b.payloads() == []
+
+
+@pytest.mark.process
+def test_a_will_on_a_forbidden_topic_is_not_published_and_a_session_stays_its_owner_s(files: dict[str, str]) -> None:
+    with serving("mqtt", **files) as broker:
+        b = connect(broker, "b", username="B", password=b"pw-b", clean_session=False)
+        b.subscribe(("devices/b/#", 1))
+        a = connect(broker, "a", username="A", password=b"pw:a", will=mqtt.Will("devices/b/1", b"gone", 1, False))
+        a.reset()
+        thief = Raw(broker.port)
+        thief.send(mqtt.Connect("b", clean_session=False, username="A", password=b"pw:a"))
+        assert thief.receive() == mqtt.Connack(False, mqtt.IDENTIFIER_REJECTED)
+        assert b.payloads() == []
+
+
+@pytest.mark.parametrize(
+    ("users", "rights", "message"),
+    [
+        ("A", "", r"users line 1: write NAME:PASSWORD"),
+        ("A B:x", "", r"users line 1: write NAME:PASSWORD"),
+        ("A:x\nA:y", "", r"users line 2: A stands there twice"),
+        ("\n", "", "has no user"),
+        ("A:x", "topic a", r"rights line 1: write `user NAME` before the first topic"),
+        ("A:x", "user B", r"rights line 1: there is no user 'B'"),
+        ("A:x", "user A\ntopic read a/#/b", r"rights line 2: 'a/#/b' is no topic filter"),
+        ("A:x", "user A\ntopic deny a", r"rights line 2: `deny` is not known"),
+        ("A:x", "allow a", r"rights line 1: write `user NAME`, or"),
+    ],
+)
+def test_what_is_no_list_of_users_or_rights_is_refused(tmp_path: Path, users: str, rights: str, message: str) -> None:
+    (tmp_path / "users").write_text(users)
+    (tmp_path / "rights").write_text(rights)
+    with pytest.raises(UsageError, match=message):
+        permissions_of(users=str(tmp_path / "users"), access_list=str(tmp_path / "rights"))
+
+
+def test_an_access_list_needs_users_and_one_user_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "rights").write_text("user A\ntopic a\n")
+    with pytest.raises(UsageError, match="--access-list needs users"):
+        permissions_of(access_list=str(tmp_path / "rights"))
+    with pytest.raises(UsageError, match="exclude each other"):
+        permissions_of("A", "x", users="file")
+    assert permissions_of("A", "x", access_list=str(tmp_path / "rights")).may_publish("A", "a")
 
 
 @pytest.mark.process
 def test_a_foreign_page_publishes_nothing_and_a_named_one_sees_the_answer() -> None:
     with serving("polling", allow_origin="https://a.example") as server:
         own = f"Host: localhost:{server.port}"
-        status, head = ask(server, "POST", own, "Origin: https://evil.example", body="x")
+        status, head = ask(server.port, server.transport, "POST", own, "Origin: https://evil.example", body="x")
         assert status == 403
         assert "Access-Control" not in head
-        status, head = ask(server, "OPTIONS", own, "Origin: https://a.example")
+        status, head = ask(server.port, server.transport, "OPTIONS", own, "Origin: https://a.example")
         assert status == 204
         assert "Access-Control-Allow-Origin: https://a.example" in head
-        status, head = ask(server, "HEAD", own, f"Origin: http://localhost:{server.port}")
+        status, head = ask(server.port, server.transport, "HEAD", own, f"Origin: http://localhost:{server.port}")
         assert status == 204
         assert f"Access-Control-Allow-Origin: http://localhost:{server.port}" in head
         assert re.search(r'ETag: "\w+-0"', head)  # nothing was published
-        assert "Access-Control" not in ask(server, "HEAD", own)[1]
+        assert "Access-Control" not in ask(server.port, server.transport, "HEAD", own)[1]
 
 
 @pytest.mark.process
@@ -208,7 +343,7 @@ def test_a_head_comes_in_time_or_not_at_all(slow: tuple[Broker, socket.socket], 
         connection.sendall(before)
         assert answer(connection) == b"HTTP/1.1 204 No Content"
     connection.sendall(part)
-    ask(server, "HEAD", "Host: localhost")  # now the server has read the part, too
+    ask(server.port, server.transport, "HEAD", "Host: localhost")  # now the server has read the part, too
     server.advance(9)
     server.advance(5)
     if before and not part:
@@ -223,7 +358,7 @@ def test_a_body_and_an_answer_may_take_longer(slow: tuple[Broker, socket.socket]
     server, connection = slow
     connection.sendall(b"POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n")
     for byte in (b"a", b"b", b"c"):
-        ask(server, "HEAD", "Host: localhost")
+        ask(server.port, server.transport, "HEAD", "Host: localhost")
         server.advance(20)
         connection.sendall(byte)
     assert answer(connection) == b"HTTP/1.1 204 No Content"
@@ -263,10 +398,15 @@ def test_tcp_takes_no_message_that_is_too_long() -> None:
 def test_topics_are_bounded(name: str) -> None:
     with serving(name, max_topics=2) as server:
         welcome = 101 if name == "websocket" else 204
-        statuses = [ask(server, "POST", "Host: localhost", topic=topic)[0] for topic in ("a", "b", "c", "a")]
+        statuses = [
+            ask(server.port, server.transport, "POST", "Host: localhost", topic=topic)[0]
+            for topic in ("a", "b", "c", "a")
+        ]
         assert statuses == [welcome, welcome, 503, welcome]
         if name == "polling":
-            assert ask(server, "HEAD", "Host: localhost", topic="c")[0] == 204  # to ask takes no room
+            assert (
+                ask(server.port, server.transport, "HEAD", "Host: localhost", topic="c")[0] == 204
+            )  # to ask takes no room
 
 
 @pytest.mark.parametrize(
@@ -279,7 +419,7 @@ def test_topics_are_bounded(name: str) -> None:
             {},
             False,
             "warning: everyone who reaches any address of this machine, port 80, can use this server: nothing is encrypted "
-            "(--tls-cert and --tls-key change that), and no password is asked for (--username and --password-file change that)",
+            "(--tls-cert and --tls-key change that), and no password is asked for (--users changes that)",
         ),
         (
             "https://10.0.0.1:80",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
 from rtbench.wire import mqtt
-from rtbench.wire.topics import is_topic_filter, is_topic_name, matches
+from rtbench.wire.topics import covers, is_topic_filter, is_topic_name, matches
 
 
 def read_all(*chunks: bytes) -> list[mqtt.Packet]:
@@ -375,6 +375,31 @@ def test_paho_writes_the_bytes_that_we_would() -> None:
 )
 def test_matching(topic_filter: str, topic: str, matching: bool) -> None:
     assert matches(topic_filter, topic) is matching
+    if is_topic_name(topic):
+        assert covers(topic_filter, topic) is matching
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "other", "covering"),
+    [
+        ("#", "#", True),
+        ("#", "+/a", True),
+        ("#", "$SYS/#", False),
+        ("a/#", "a", True),
+        ("a/#", "a/+/b/#", True),
+        ("a/+", "a/b", True),
+        ("a/+", "a/+", True),
+        ("a/+", "a/#", False),
+        ("a/+/#", "a/#", False),
+        ("a/b", "a/+", False),
+        ("a/#", "#", False),
+        ("a/#", "+/b", False),
+        ("+", "#", False),
+        ("+/#", "$SYS/a", False),
+    ],
+)
+def test_a_filter_covers_another(topic_filter: str, other: str, covering: bool) -> None:
+    assert covers(topic_filter, other) is covering
 
 
 @pytest.mark.parametrize("text", ["sport/tennis#", "sport/tennis/#/ranking", "sport+", "+a/b", "", "a\0", "##", "#/"])

@@ -93,6 +93,9 @@ def _options(transport: str, implementation: str, given: Mapping[str, Any]) -> d
     return found
 
 
+_ASKING = frozenset(("username", "users"))  # the options with which a server asks for a password
+
+
 def exposure(url: str, known: Collection[str], given: Collection[str], *, encrypted: bool) -> str:
     """Return one line on who can use a server, and how openly; empty if only this machine or a known user can."""
     place = urlsplit(url)
@@ -101,10 +104,10 @@ def exposure(url: str, known: Collection[str], given: Collection[str], *, encryp
         return ""
     where = "any address of this machine" if address.is_unspecified else str(address)
     open_to = [] if encrypted else ["nothing is encrypted (--tls-cert and --tls-key change that)"]
-    if "username" not in known:
+    if not _ASKING.intersection(known):
         open_to += ["this server cannot ask for a password"]
-    elif "username" not in given:
-        open_to += ["no password is asked for (--username and --password-file change that)"]
+    elif not _ASKING.intersection(given):
+        open_to += ["no password is asked for (--users changes that)"]
     if not open_to:
         return ""
     return f"warning: everyone who reaches {where}, port {place.port}, can use this server: {', and '.join(open_to)}"

@@ -43,6 +43,7 @@ def server_context(cert_file: str, key_file: str) -> ServerContext:
         UsageError: the files are not a certificate chain and its key.
     """
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(cert_file, key_file)
     except (OSError, ssl.SSLError) as error:

@@ -6,6 +6,7 @@
     records.py    what a whole client process is asked to do, and what it gives back
     feed.py       the stored side of a relay: one bounded feed a topic
     access.py     who may use a server that speaks HTTP
+    permissions.py  which users a server knows, and on which topics each may publish and subscribe
     relay_log.py  when a server relayed each message of a trial
     serving.py    the socket to listen on, and the URL
     registry.py   the installed transports, found by their entry points

@@ -2,7 +2,8 @@
 
 A page of a foreign site can send requests from the browser of somebody who can reach the server. So a server answers
 only to its own names (`Host`, RFC 9110 section 7.2: a page cannot choose it, so DNS rebinding fails) and to no page of
-another origin (`Origin`, RFC 6454 section 7) unless it is named. Basic (RFC 7617) asks for a user and a password.
+another origin (`Origin`, RFC 6454 section 7) unless it is named. Basic (RFC 7617) asks for a user and a password;
+then an access list may say on which topics this user may publish and subscribe.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hmac import compare_digest
 from http import HTTPStatus
 from typing import Annotated
 
 from rtbench.errors import UsageError
 from rtbench.transports.options import Option
+from rtbench.transports.permissions import permissions_of
 
 Username = Annotated[str | None, Option("the only user who may connect", metavar="NAME")]
 Password = Annotated[str | None, Option("that user's password", secret=True)]
@@ -29,14 +30,12 @@ AllowHost = Annotated[
 ]
 
 
-def check_credentials(username: str | None, password: str | None) -> None:
-    """Refuse one without the other.
+@dataclass(frozen=True)
+class Wanted:
+    """What a request is for: to publish on a topic, or to subscribe to it."""
 
-    Raises:
-        UsageError: one of them is missing.
-    """
-    if (username is None) != (password is None):
-        raise UsageError("--username and a password (--password-file or RTBENCH_PASSWORD) go together; one is missing")
+    topic: str
+    to_publish: bool
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Access:
     """What a server allows; `listener` is the socket that it listens on.
 
     Raises:
-        UsageError: a user without a password, or the other way round; an origin that is none.
+        UsageError: as `permissions_of`; an origin that is none.
     """
 
     def __init__(
@@ -61,26 +60,46 @@ class Access:
         *,
         username: str | None = None,
         password: str | None = None,
+        users: str | None = None,
+        access_list: str | None = None,
         allow_origin: str | None = None,
         allow_host: str | None = None,
     ) -> None:
-        check_credentials(username, password)
+        self._permissions = permissions_of(username, password, users, access_list)
         self._address = ipaddress.ip_address(listener.getsockname()[0])
-        self._credentials = None if username is None else f"{username}:{password}".encode()
-        self._origins = {_origin(text) for text in _listed(allow_origin)}
-        self._names = {"localhost", socket.gethostname().lower(), *_listed(allow_host)}
+        self._origins = {check_origin(text) for text in listed(allow_origin)}
+        self._names = {"localhost", socket.gethostname().lower(), *listed(allow_host)}
 
-    def refusal(self, headers: Mapping[str, str], *, preflight: bool = False) -> Refusal | None:
-        """Return the answer to a request with these headers, if it is not allowed; a preflight has no credentials."""
+    def refusal(
+        self, headers: Mapping[str, str], wanted: Wanted | None = None, *, preflight: bool = False
+    ) -> Refusal | None:
+        """Return the answer to a request with these headers, if it is not allowed; a preflight has no credentials.
+
+        `wanted` is None for a request that concerns no topic.
+        """
         host, origin = headers.get("Host", ""), headers.get("Origin")
         if not self._is_own(_name(host)):
             return Refusal(HTTPStatus.MISDIRECTED_REQUEST, f"this server is not {host!r} (--allow-host)\n", {})
         if origin is not None and not self.is_allowed(origin, host):
             return Refusal(HTTPStatus.FORBIDDEN, f"pages of {origin} may not use this server (--allow-origin)\n", {})
-        if self._credentials is not None and not preflight and not self._knows(headers.get("Authorization", "")):
+        if not self._permissions.asks or preflight:
+            return None
+        user = self.user(headers)
+        if user is None:
             challenge = {"WWW-Authenticate": 'Basic realm="rtbench", charset="UTF-8"'}
             return Refusal(HTTPStatus.UNAUTHORIZED, "this server wants a user name and a password\n", challenge)
+        if wanted is not None and not self._may(user, wanted):
+            what = "publish on" if wanted.to_publish else "subscribe to"
+            return Refusal(HTTPStatus.FORBIDDEN, f"{user} may not {what} {wanted.topic}\n", {})
         return None
+
+    def may_publish(self, headers: Mapping[str, str], topic: str) -> bool:
+        """Return whether the user of a request, which was not refused, may publish on a topic."""
+        return self._permissions.may_publish(self.user(headers), topic)
+
+    def _may(self, user: str, wanted: Wanted) -> bool:
+        allowed = self._permissions.may_publish if wanted.to_publish else self._permissions.may_subscribe
+        return allowed(user, wanted.topic)
 
     def is_allowed(self, origin: str, host: str) -> bool:
         """Return whether pages of an origin may use the server: its own, which is known by `host`, and those named."""
@@ -96,20 +115,28 @@ class Access:
         listens_everywhere = self._address.is_unspecified
         return listens_everywhere or address == self._address or (address.is_loopback and self._address.is_loopback)
 
-    def _knows(self, authorization: str) -> bool:
-        scheme, _, encoded = authorization.partition(" ")
+    def user(self, headers: Mapping[str, str]) -> str | None:
+        """Return the user that a request names with the right password; None without (RFC 7617 section 2)."""
+        scheme, _, encoded = headers.get("Authorization", "").partition(" ")
         try:
-            given = base64.b64decode(encoded.strip(), validate=True)
+            name, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+            username = name.decode()
         except ValueError:
-            return False
-        return scheme.lower() == "basic" and compare_digest(given, self._credentials or b"")
+            return None
+        return username if scheme.lower() == "basic" and self._permissions.knows(username, password) else None
 
 
-def _listed(text: str | None) -> list[str]:
+def listed(text: str | None) -> list[str]:
+    """Return the parts of an option that may have several, in lower case."""
     return [part.strip().lower() for part in (text or "").split(",") if part.strip()]
 
 
-def _origin(text: str) -> str:
+def check_origin(text: str) -> str:
+    """Return an origin.
+
+    Raises:
+        UsageError: the text is none.
+    """
     scheme, separator, rest = text.partition("://")
     if text != "*" and (scheme not in ("http", "https") or not separator or not rest or "/" in rest):
         raise UsageError(

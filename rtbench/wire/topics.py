@@ -26,6 +26,19 @@ def is_topic_filter(text: str) -> bool:
     return all(level == "+" or "+" not in level for level in (*parents, last))
 
 
+def covers(topic_filter: str, other: str) -> bool:
+    """Return whether a valid filter matches every topic that another valid filter, or topic name, matches."""
+    if other[0] == "$" and topic_filter[0] in "+#":
+        return False  # [MQTT-4.7.2-1]
+    mine, others = topic_filter.split("/"), other.split("/")
+    if mine[-1] == "#":
+        mine.pop()  # section 4.7.1.2: "sport/#" also matches "sport" itself
+        others = others[: len(mine)]
+    return len(mine) == len(others) and all(
+        m == o or (m == "+" and o != "#") for m, o in zip(mine, others, strict=True)
+    )
+
+
 def matches(topic_filter: str, topic: str) -> bool:
     """Return whether a valid filter matches a valid topic name: MQTT 3.1.1 section 4.7."""
     if topic[0] == "$" and topic_filter[0] in "+#":
