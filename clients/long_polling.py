@@ -15,16 +15,17 @@ from typing import Any
 
 from rtbench.transports import Message, Meter, Session, Steady, refuse_wildcards
 
-from . import http_sizes
+from . import attempts, http_sizes
 from .http_session import USUAL_FIELDS, Close, HttpSession, Overlap, open_session, software
 
-__all__ = ["SCHEMES", "SLOT", "LongPolling", "connect", "observation", "predict", "software", "steady"]
+__all__ = ["SCHEMES", "SLOT", "LongPolling", "attempt", "connect", "observation", "predict", "software", "steady"]
 
 SLOT = 1
 SCHEMES = ("http", "https")
 WAIT_S = 30  # less than the minute after which intermediaries close a silent request (RFC 6202 section 5.5)
 PREFER = f"wait={WAIT_S}"  # RFC 7240 section 4.3
 predict = partial(http_sizes.long_polling, usual=USUAL_FIELDS, prefer=PREFER)
+attempt = attempts.over_http
 
 
 class LongPolling(HttpSession):

@@ -20,7 +20,7 @@ import aiomqtt
 from rtbench.errors import Refused
 from rtbench.transports import Message, Meter, Option, Session
 
-from . import sizes
+from . import attempts, sizes
 from .mqtt_lasting import QUIET, LastingClient
 from .mqtt_metering import meter_client
 
@@ -33,6 +33,7 @@ WillTopic = Annotated[
 WillPayload = Annotated[str, Option("text of the will", metavar="TEXT")]
 SLOT = 4
 predict = sizes.mqtt
+attempt = attempts.over_mqtt
 
 KEEP_ALIVE_S = 60
 _PUBLISHER = ("publisher",)  # in what a session keeps

@@ -18,10 +18,21 @@ from typing import Annotated, Any
 from rtbench.transports import Message, Meter, Option, Session, Steady, refuse_wildcards
 from rtbench.units import format_seconds, plain
 
-from . import http_sizes
+from . import attempts, http_sizes
 from .http_session import USUAL_FIELDS, Close, HttpSession, Overlap, open_session, software
 
-__all__ = ["SCHEMES", "SLOT", "Polling", "connect", "drain_timeout_s", "observation", "predict", "software", "steady"]
+__all__ = [
+    "SCHEMES",
+    "SLOT",
+    "Polling",
+    "attempt",
+    "connect",
+    "drain_timeout_s",
+    "observation",
+    "predict",
+    "software",
+    "steady",
+]
 
 SLOT = 0
 SCHEMES = ("http", "https")
@@ -29,6 +40,7 @@ Interval = Annotated[
     float, Option("from one poll to the next, at most 86400s", metavar="TIME", above=0, most=24 * 3600)
 ]
 predict = partial(http_sizes.polling, usual=USUAL_FIELDS)
+attempt = attempts.over_http
 
 
 class Polling(HttpSession):

@@ -19,15 +19,16 @@ from rtbench.errors import Refused
 from rtbench.transports import Message, Meter, Session, Steady, refuse_wildcards
 from rtbench.wire import sse
 
-from . import http_sizes
+from . import attempts, http_sizes
 from .http_session import USUAL_FIELDS, Close, HttpSession, Overlap, losing, open_session, software
 
-__all__ = ["SCHEMES", "SLOT", "EventStream", "connect", "observation", "predict", "software", "steady"]
+__all__ = ["SCHEMES", "SLOT", "EventStream", "attempt", "connect", "observation", "predict", "software", "steady"]
 
 SLOT = 2
 SCHEMES = ("http", "https")
 RETRY_S = 0.1
 predict = partial(http_sizes.event_stream, usual=USUAL_FIELDS)
+attempt = attempts.over_http
 
 
 class EventStream(HttpSession):

@@ -26,11 +26,12 @@ from websockets.typing import Subprotocol
 from rtbench.errors import Refused
 from rtbench.transports import Message, Meter, MeteredSocket, Session, refuse_wildcards
 
-from . import sizes
+from . import attempts, sizes
 
 SLOT = 3
 SCHEMES = ("ws", "wss")
 predict = sizes.websocket
+attempt = attempts.over_websocket
 
 PLAIN = "plain"  # fragment of the URL of a server without the subprotocol
 PUBLISHED = ("published",)  # in what a session keeps: the topics; beside it the position of each subscription

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         LawsKeywords,
         Names,
         RunKeywords,
+        SecurityKeywords,
         SweepKeywords,
     )
     from rtbench.result.capacity import CapacityResult
@@ -58,10 +59,11 @@ if TYPE_CHECKING:
     from rtbench.result.idle import IdleResult
     from rtbench.result.laws import LawsResult
     from rtbench.result.result import Result
+    from rtbench.result.security import SecurityResult
     from rtbench.result.sweep import SweepResult
 
 __version__ = "0.1.0"
-__all__ = ["capacity", "compare", "contract", "guarantees", "idle", "laws", "load", "run", "sweep"]
+__all__ = ["capacity", "compare", "contract", "guarantees", "idle", "laws", "load", "run", "security", "sweep"]
 
 
 def run(
@@ -117,6 +119,22 @@ def idle(
     from rtbench.experiments.idle import IDLE
 
     return _measure(IDLE, out, progress, {"transport": transport, **settings})
+
+
+def security(
+    transport: Names | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    **settings: Unpack[SecurityKeywords],
+) -> SecurityResult:
+    """Measure what protecting a server costs, and try to get in: `rtbench.security("mqtt", server="mosquitto")`.
+
+    Args and errors as those of `run`, with the options of `rtbench security`.
+    """
+    from rtbench.experiments.security import SECURITY
+
+    return _measure(SECURITY, out, progress, {"transport": transport, **settings})
 
 
 def sweep(

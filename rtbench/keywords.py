@@ -13,7 +13,7 @@ Names: TypeAlias = str | Sequence[str]
 Time: TypeAlias = str | float
 
 
-class _Keywords(TypedDict, total=False):
+class _VariantKeywords(TypedDict, total=False):
     server: Names
     client: str
     qos: int | Sequence[int]
@@ -24,6 +24,9 @@ class _Keywords(TypedDict, total=False):
     will_payload: str | Sequence[str]
     option: Names
     server_option: Names
+
+
+class _Keywords(_VariantKeywords, total=False):
     tls: bool
 
 
@@ -33,6 +36,20 @@ class IdleKeywords(_Keywords, total=False):
     tier: Names
     duration: Time
     connections: int
+
+
+class SecurityKeywords(_VariantKeywords, total=False):
+    """Of `rtbench.security`."""
+
+    tier: Names
+    protection: Names
+    connections: int
+    messages: int
+    duration: Time
+    payload: int
+    trials: int
+    attempts: int
+    seed: int
 
 
 class _FaultKeywords(_Keywords, total=False):

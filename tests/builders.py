@@ -22,7 +22,9 @@ from rtbench.analysis.episodes import Episode, GuaranteeCounts
 from rtbench.analysis.guarantees import GuaranteeTrial
 from rtbench.analysis.idle import IdleCounts, IdleTrial
 from rtbench.analysis.measured import Measured
+from rtbench.analysis.security import ProtectedTrial, ProtectionCounts
 from rtbench.plan.faults import Evidence
+from rtbench.plan.protection import PROTECTIONS
 from rtbench.plan.reconnect import ROBUST
 from rtbench.plan.records import ACKED, Deliveries, Publishes
 from rtbench.plan.settings import Given, resolve, workload_of
@@ -33,6 +35,7 @@ from rtbench.result.comparison import Comparison
 from rtbench.result.guarantees import GuaranteesResult
 from rtbench.result.idle import IdleResult
 from rtbench.result.result import COMPLETE, Result
+from rtbench.result.security import SecurityResult
 from rtbench.system.load import Load
 from rtbench.transports import registry
 from rtbench.wire.tcp import Direction, Wire
@@ -238,6 +241,50 @@ def idle_result(*variants: Variant, connections: int = 10, **counts: Any) -> Idl
     for index, each in enumerate(result.variants):
         counted = IdleCounts(**{**usual, "index": index, "variant": each.name, **counts})
         result.trials.append(IdleTrial(counted, each, connections, "loopback"))
+    return result
+
+
+def security_result(
+    *variants: Variant,
+    connect_ms: Mapping[str, float] | None = None,
+    deliveries: int = 100,
+    cpu_us: float = 1000.0,
+    error: str | None = None,
+) -> SecurityResult:
+    """A complete result of protected servers: two trials of ten connections for each protection in `connect_ms`."""
+    connect_ms = connect_ms or {name: 1.0 + at for at, name in enumerate(PROTECTIONS)}
+    load = Load(0, 0, 30_000_000)
+    value = {"trials": 2, "connections": 10, "messages": 10, "payload": 100, "duration": 1.0, "attempts": 1000}
+    result = SecurityResult(
+        kind="security",
+        settings={name: Given(each, "flag") for name, each in value.items()},
+        variants=list(variants) or [variant("sse")],
+        environment=ENVIRONMENT,
+        created="2024-01-01T00:00:00+00:00",
+        status=COMPLETE,
+        planned_trials=2 * len(connect_ms) * max(len(variants), 1),
+    )
+    for block in range(2):
+        for each in result.variants:
+            for protection, each_ms in connect_ms.items():
+                counts = ProtectionCounts(
+                    index=len(result.trials),
+                    block=block,
+                    variant=each.name,
+                    protection=protection,
+                    error=error,
+                    server_url="http://127.0.0.1:1",
+                    opening_ns=(round(each_ms * 1e6),) * 10,
+                    opening_wire=Wire(10),
+                    load_before=load,
+                    load_opened=replace(load, cpu_ns=round(cpu_us * 1e3)),
+                    load_heard=replace(load, cpu_ns=round(cpu_us * 2e3)),
+                    deliveries=deliveries,
+                    delivery_wire=Wire(0, Direction(4000, 40, 20, 2080, 1040), Direction(2000, 40, 20, 2080, 1040)),
+                    handshakes=10 * PROTECTIONS[protection].resumed,
+                    resumed=10 * PROTECTIONS[protection].resumed,
+                )
+                result.trials.append(ProtectedTrial(counts, each))
     return result
 
 

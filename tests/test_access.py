@@ -425,8 +425,8 @@ def test_topics_are_bounded(name: str) -> None:
             "https://10.0.0.1:80",
             {},
             True,
-            "warning: everyone who reaches 10.0.0.1, port 80, can use this server: no password is asked for (--username and "
-            "--password-file change that)",
+            "warning: everyone who reaches 10.0.0.1, port 80, can use this server: no password is asked for (--users "
+            "changes that)",
         ),
         (
             "wss://10.0.0.1:80",

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from rtbench.analysis import statistics
 from rtbench.analysis.measured import Measured
-from rtbench.charts import CHARTS, FORMATS, IDLE_CHARTS, PRESETS, Chart, draw
+from rtbench.charts import CHARTS, FORMATS, IDLE_CHARTS, PRESETS, SECURITY_CHARTS, Chart, draw
 from rtbench.charts.placement import column
 from rtbench.charts.scale import minor_ticks, plain, span, ticks
 from rtbench.charts.style import COLOURS, Preset, contrast_of, look
@@ -39,7 +39,7 @@ from rtbench.result.idle import IdleResult
 from rtbench.wire.tcp import Direction, Wire
 from rtbench.wire.traffic import Flow, Predicted
 from tests import builders
-from tests.builders import change, comparison, idle_result, save, trial, variant, with_sparse_part
+from tests.builders import change, comparison, idle_result, save, security_result, trial, variant, with_sparse_part
 
 MESSAGES, SUBSCRIBERS, WARMUP_S = 60, 5, 0.1
 DELIVERIES = MESSAGES * SUBSCRIBERS
@@ -279,6 +279,21 @@ def test_the_bars_of_idle_connections_are_those_of_the_summary() -> None:
         bars: Any = result.chart(name).figure.axes[0].containers
         scale = 1000 if name == "idle-memory" else 1
         assert [bar[0].get_width() * scale for bar in bars] == pytest.approx(result.summary.column(column_name))
+
+
+# of protected servers
+
+
+@pytest.mark.parametrize("name", SECURITY_CHARTS)
+def test_a_chart_of_protected_servers_names_every_variant_and_protection(name: str) -> None:
+    result = security_result(*(variant_of(row) for row in SEVEN))
+    chart = result.chart(name)
+    check_words(chart)
+    said = {text.get_text() for text in words_of(chart)} | {text.get_text() for text in chart.figure.legends[0].texts}
+    assert {row[0] for row in SEVEN} | {"TLS", "TLS resumed", "password", "access list"} <= said
+    marks = [line for line in chart.figure.axes[0].lines if line.get_label() == "tls"]
+    if name == "protection-connecting":
+        assert [float(np.ravel(mark.get_xdata())[0]) for mark in marks] == pytest.approx([2.0] * 7)
 
 
 # the data

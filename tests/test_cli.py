@@ -83,6 +83,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
             "rerun",
             "idle",
             "guarantees",
+            "security",
             "sweep",
             "capacity",
             "forecast",

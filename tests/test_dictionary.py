@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from rtbench.analysis import guarantees, idle
+from rtbench.analysis import guarantees, idle, security
 from rtbench.analysis.metric import Column
 from rtbench.analysis.metrics import summary_columns, trial_columns
+from rtbench.analysis.security import AttemptCounts
 from rtbench.experiments.compare import load_comparison
 from rtbench.result.comparison import Comparison
 from rtbench.result.dictionary import tables, written
 from rtbench.result.exports import DELIVERY_COLUMNS, delivery_lines
-from tests.builders import REFERENCE, guarantees_result, idle_result
+from tests.builders import REFERENCE, guarantees_result, idle_result, security_result
 
 DOCS = Path(__file__).parents[1] / "docs"
 TYPES: dict[str, Any] = {"text": str, "integer": int, "number": (int, float), "boolean": bool}
@@ -26,6 +27,8 @@ COLUMNS: dict[str, Callable[[], Sequence[Column]]] = {
     "deliveries": lambda: DELIVERY_COLUMNS,
     "summary.csv of idle connections": idle.columns,
     "summary.csv of guarantees": guarantees.columns,
+    "summary.csv of security": security.columns,
+    "attempts.csv": security.attempt_columns,
 }
 
 
@@ -39,11 +42,15 @@ def rows_of(result: Comparison, csv_file: str) -> Iterator[Mapping[str, Any]]:
         for row in csv.DictReader(list(delivery_lines(result))[:200]):
             yield {name: value if name == "variant" else int(value) for name, value in row.items()}
         return
+    protected = security_result()
+    protected.attempts.append(AttemptCounts("sse", "no-password", 9, 0, {"401": 9}, None))
     found = {
         "summary.csv": result.summary,
         "trials.csv": result.trial_table,
         "summary.csv of idle connections": idle_result().summary,
         "summary.csv of guarantees": guarantees_result().summary,
+        "summary.csv of security": protected.summary,
+        "attempts.csv": protected.attempt_table,
     }
     yield from found[csv_file]
 

@@ -15,6 +15,7 @@ from rtbench.experiments.compare import COMPARISON
 from rtbench.experiments.guarantees import GUARANTEES
 from rtbench.experiments.idle import IDLE
 from rtbench.experiments.laws import ALL_LAWS
+from rtbench.experiments.security import SECURITY
 from rtbench.experiments.sweep import SWEEP
 from rtbench.keywords import (
     CapacityKeywords,
@@ -23,6 +24,7 @@ from rtbench.keywords import (
     IdleKeywords,
     LawsKeywords,
     RunKeywords,
+    SecurityKeywords,
     SweepKeywords,
 )
 from tests.builders import REFERENCE
@@ -34,12 +36,13 @@ from tests.builders import REFERENCE
     [
         (COMPARISON, "transport", CompareKeywords),
         (IDLE, "transport", IdleKeywords),
+        (SECURITY, "transport", SecurityKeywords),
         (SWEEP, "vary", SweepKeywords),
         (CAPACITY, "transport", CapacityKeywords),
         (GUARANTEES, "transport", GuaranteesKeywords),
         (ALL_LAWS, "law", LawsKeywords),
     ],
-    ids=["compare", "idle", "sweep", "capacity", "guarantees", "laws"],
+    ids=["compare", "idle", "security", "sweep", "capacity", "guarantees", "laws"],
 )
 def test_every_option_is_a_typed_keyword(experiment: Any, first: str, keywords: type) -> None:
     assert {first, *get_type_hints(keywords)} == set(experiment.settings())

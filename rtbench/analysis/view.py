@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rtbench.analysis.law_check import Seen
     from rtbench.analysis.measured import Measured
     from rtbench.analysis.precision import Precision
+    from rtbench.analysis.security import Row
     from rtbench.analysis.steady import Law
     from rtbench.analysis.verdict import Finding
     from rtbench.plan.objective import Objective
@@ -41,6 +42,14 @@ class Drawn(Protocol):
     @property
     def conditions(self) -> list[str]:
         """The conditions of the measurement, as phrases."""
+
+
+class Secured(Drawn, Protocol):
+    """What protection costs. `rtbench.result.security.SecurityResult` is one."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """One for each variant and protection."""
 
 
 class Guarantees(Drawn, Protocol):

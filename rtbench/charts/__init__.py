@@ -15,6 +15,7 @@
     course.py      latency-through-fault, messages-through-fault
     networks.py    latency-by-network
     idle.py        idle-memory, idle-bytes
+    security.py    protection-connecting, protection-delivering
     guarantees.py  guarantees
     forecast.py    cores-forecast, scaling-law
     sweep.py       sweep-latency, sweep-bytes, sweep-requests, sweep-server-cpu, sweep-server-memory, sweep-hockey-stick
@@ -42,6 +43,7 @@ from rtbench.charts.latency import latency_ecdf, latency_percentiles
 from rtbench.charts.laws import laws_knee, laws_polling, laws_qos
 from rtbench.charts.networks import latency_by_network
 from rtbench.charts.rates import age_against_rate, bytes_against_rate
+from rtbench.charts.security import protection_connecting, protection_delivering
 from rtbench.charts.stages import latency_breakdown
 from rtbench.charts.style import PRESETS, Preset, settings
 from rtbench.charts.sweep import hockey_stick, sweep_charts
@@ -49,7 +51,7 @@ from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtbench.analysis.view import Capacity, Comparison, Drawn, Guarantees, Laws, Sweep
+    from rtbench.analysis.view import Capacity, Comparison, Drawn, Guarantees, Laws, Secured, Sweep
 
 __all__ = [
     "CAPACITY_CHARTS",
@@ -81,6 +83,10 @@ CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a co
 IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connections
     "idle-memory": idle_memory,
     "idle-bytes": idle_bytes,
+}
+SECURITY_CHARTS: dict[str, Callable[[Secured, Preset], Chart]] = {
+    "protection-connecting": protection_connecting,
+    "protection-delivering": protection_delivering,
 }
 GUARANTEE_CHARTS: dict[str, Callable[[Guarantees, Preset], Chart]] = {"guarantees": guarantees}
 FORECAST_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of a sweep over subscribers

@@ -57,6 +57,8 @@ def command(
     messages-through-fault messages under way, and lost in each second, over the time of such a trial
     idle-memory            of idle connections: the server's memory for each
     idle-bytes             of idle connections: bytes on the wire for each in an hour
+    protection-connecting  of protected servers: time to connect, as a multiple of the plain server
+    protection-delivering  of protected servers: the server's CPU time for a delivery
     guarantees             what is lost and what comes twice under faults, beside what was promised
     sweep-latency          of a sweep: median latency against the parameter, with crossovers
     sweep-bytes            of a sweep: bytes on the wire for each delivery

@@ -7,6 +7,7 @@
     together.py  trials that run at once
     compare.py   run and compare: the trials of one variant or of several
     idle.py      what connections cost while nothing is sent
+    security.py  what protecting a server costs, and whether it keeps out whom it should
     sweep.py     a comparison at each level of a parameter
     capacity.py  the highest load that a server sustains
     laws.py      what is known of the transports beforehand, reproduced over a link

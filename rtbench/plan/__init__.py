@@ -5,6 +5,7 @@ values.py     how a value is read, and its limits
 workload.py   how many publishers and subscribers, which topics, which rate and size
 schedule.py   when each message is due
 login.py      with what a client enters a server that runs already
+protection.py what stands between a server and its clients, and the ways to try to get past it
 network.py    what lies between clients and server
 faults.py     what is broken on purpose, and the evidence that it was
 episodes.py   the same fault several times in a trial

@@ -62,6 +62,8 @@ LIMITS = {
     "publishers": _PARTICIPANTS,
     "subscribers": _PARTICIPANTS,
     "connections": _PARTICIPANTS,
+    "messages": Limits(1, 100_000),
+    "attempts": Limits(0, 1_000_000),
     "workers": Limits(1, MOST_WORKERS),
     "publisher_workers": Limits(1, MOST_WORKERS),
     "filters": Limits(0, 1_000_000),

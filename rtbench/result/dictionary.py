@@ -1,6 +1,6 @@
 """The data dictionary in the documentation: a table for each CSV, written from the columns that the code defines.
 
-    python -m rtbench.result.dictionary docs      writes the tables into results.md, idle.md, guarantees.md and laws.md
+    python -m rtbench.result.dictionary docs      writes the tables into the documents of `tables`
 
 Each table stands between two comments, `<!-- columns: NAME -->` and `<!-- end -->`.
 """
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rtbench.analysis import guarantees, idle, law_check
+from rtbench.analysis import guarantees, idle, law_check, security
 from rtbench.analysis.metric import Column
 from rtbench.analysis.metrics import rate_columns, summary_columns, trial_columns
 from rtbench.result.exports import DELIVERY_COLUMNS
@@ -30,6 +30,10 @@ def tables() -> dict[str, dict[str, str]]:
             "deliveries": _table(DELIVERY_COLUMNS),
         },
         "idle.md": {"summary.csv": _table(idle.columns())},
+        "security.md": {
+            "summary.csv": _table(security.columns()),
+            "attempts.csv": _table(security.attempt_columns()),
+        },
         "guarantees.md": {"summary.csv": _table(guarantees.columns())},
         "laws.md": {"summary.csv": _table(law_check.COLUMNS)},
     }

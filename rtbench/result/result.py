@@ -82,6 +82,7 @@ class Result(ABC, Generic[Trial]):
     # what an experiment says of its results
 
     counts: ClassVar[type[Any]]  # the dataclass of what its trials count
+    other_counts: ClassVar[tuple[type[Any], ...]] = ()  # dataclasses of what is counted beside the trials
     charts: ClassVar[tuple[str, ...]] = ()  # the names that `chart` takes
     sampled: ClassVar[bool] = False  # whether its trials keep samples
     own_fields: ClassVar[tuple[str, ...]] = ()  # what `more` returns: fields that every result.json of its kind has

@@ -29,6 +29,7 @@ _TYPES: Mapping[str, Mapping[str, Any]] = {  # of a field's annotation
     "tuple[Evidence, ...]": {"type": "array", "items": {"$ref": "#/$defs/evidence"}},
     "tuple[Episode, ...]": {"type": "array", "items": {"$ref": "#/$defs/episode"}},
     "tuple[Outage, ...]": {"type": "array", "items": {"$ref": "#/$defs/outage"}},
+    "Mapping[str, int]": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
     "Load | None": {"anyOf": [{"$ref": "#/$defs/load"}, {"type": "null"}]},
 }
 _MOST_CHARACTERS = 160  # of what is wrong: it holds the value
@@ -67,6 +68,7 @@ def schema_of(settings: Mapping[str, Setting] | None, kinds: Mapping[str, type[R
         properties["settings"]["properties"] = {name: _setting(setting) for name, setting in settings.items()}
     for result in kinds.values():
         found["$defs"][result.counts.__name__] = _counts(result.counts, result.sampled)
+        found["$defs"] |= {counts.__name__: _counts(counts, False) for counts in result.other_counts}
     found["allOf"] = [
         {
             "if": {"properties": {"kind": {"const": kind}}},

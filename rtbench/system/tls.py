@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rtbench.errors import UsageError
 from rtbench.plan.login import Login
@@ -70,12 +72,16 @@ class Certificate:
             yield str(chain), str(key)
 
 
-def make_certificate(*hosts: str) -> Certificate:
-    """Make a certificate for the loopback names of this machine and for `hosts`, signed by an authority of its own."""
+def make_certificate(*hosts: str, expired: bool = False) -> Certificate:
+    """Make a certificate for the loopback names of this machine and for `hosts`, signed by an authority of its own.
+
+    One that is `expired` was valid until yesterday.
+    """
     import trustme
 
     authority = trustme.CA()
-    made = authority.issue_cert(*dict.fromkeys((*HOSTS, *hosts)))
+    until = datetime.now(UTC) - timedelta(days=1) if expired else None
+    made = authority.issue_cert(*dict.fromkeys((*HOSTS, *hosts)), not_after=until)
     chain = b"".join(blob.bytes() for blob in made.cert_chain_pems)
     return Certificate(chain.decode(), made.private_key_pem.bytes().decode(), authority.cert_pem.bytes().decode())
 
@@ -83,13 +89,41 @@ def make_certificate(*hosts: str) -> Certificate:
 _ENCRYPTED = ("https", "wss", "mqtts", "tcps")
 
 
-def context_for(url: str, authority: str | None, login: Login) -> ssl.SSLContext | None:
+class ResumingContext(ssl.SSLContext):
+    """A client context whose connections continue the session of an earlier one where they can (RFC 8446, 2.2).
+
+    The ticket comes with the first data after the handshake: the earlier connection must have read something.
+    """
+
+    def __init__(self, *_: Any) -> None:
+        self._made: list[ssl.SSLObject] = []
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """Return an object for one connection, with the last session for which there is a ticket."""
+        had = (made.session for made in reversed(self._made))
+        session = next((s for s in had if s is not None and s.has_ticket), None)
+        made = super().wrap_bio(*args, **{**kwargs, "session": session})
+        self._made.append(made)
+        return made
+
+    def resumed(self, after: int = 0) -> int:
+        """Return how many of its connections after the first `after` continued a session, as the server confirmed."""
+        return sum(bool(made.session_reused) for made in self._made[after:])
+
+    @property
+    def handshakes(self) -> int:
+        """How many connections it was used for."""
+        return len(self._made)
+
+
+def context_for(url: str, authority: str | None, login: Login, *, resuming: bool = False) -> ssl.SSLContext | None:
     """Return the client context for a server; None for one without TLS.
 
     `authority` (PEM text) is that of a server that rtbench started; without it, the `login` says whom to trust.
+    `resuming` asks for a `ResumingContext`, which only a server that rtbench started gets.
     """
     if authority is not None:
-        return client_context(authority)
+        return client_context(authority, ResumingContext if resuming else ssl.SSLContext)
     return external_context(login) if url.partition(":")[0] in _ENCRYPTED else None
 
 
@@ -113,11 +147,22 @@ def external_context(login: Login) -> ssl.SSLContext:
     return context
 
 
-def client_context(authority: str | None) -> ssl.SSLContext | None:
+def outdated_context(authority: str) -> ssl.SSLContext:
+    """Return a client context that offers TLS 1.1 and nothing newer, as a client of 2006 would (RFC 4346)."""
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.set_ciphers("ALL:@SECLEVEL=0")  # OpenSSL 3 offers no TLS 1.1 at a higher level
+        context.minimum_version = ssl.TLSVersion.TLSv1_1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.load_verify_locations(cadata=authority)
+    return context
+
+
+def client_context(authority: str | None, kind: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext | None:
     """Return a client context that trusts only certificates that `authority` (PEM text) signed; None without one."""
     if authority is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # this protocol sets CERT_REQUIRED and check_hostname
+    context = kind(ssl.PROTOCOL_TLS_CLIENT)  # this protocol sets CERT_REQUIRED and check_hostname
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cadata=authority)
     return context

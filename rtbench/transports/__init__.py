@@ -6,6 +6,7 @@
     records.py    what a whole client process is asked to do, and what it gives back
     feed.py       the stored side of a relay: one bounded feed a topic
     access.py     who may use a server that speaks HTTP
+    attempts.py   an attempt to use a server, allowed or not, and what became of it
     permissions.py  which users a server knows, and on which topics each may publish and subscribe
     relay_log.py  when a server relayed each message of a trial
     serving.py    the socket to listen on, and the URL
@@ -18,6 +19,7 @@ A module of a transport needs no other import of rtbench than the names below, a
 from rtbench.system.direct import Watcher, watcher
 from rtbench.system.meter import Meter, MeteredSocket, receive
 from rtbench.system.tls import ServerContext, TlsPipe, TlsSocket
+from rtbench.transports.attempts import Attempt, Outcome
 from rtbench.transports.contract import Connection, Deliver, Done, Ended, Message, refuse_wildcards
 from rtbench.transports.feed import Batch, Feed, Feeds
 from rtbench.transports.options import Option
@@ -28,6 +30,7 @@ from rtbench.wire.traffic import Flow, Predicted, Steady, Traffic, flow, total
 
 __all__ = [
     "BACKLOG",
+    "Attempt",
     "Batch",
     "Connection",
     "Deliver",
@@ -40,6 +43,7 @@ __all__ = [
     "Meter",
     "MeteredSocket",
     "Option",
+    "Outcome",
     "Predicted",
     "ServerContext",
     "Session",

@@ -20,12 +20,13 @@ a module may define.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from rtbench.errors import UsageError
+from rtbench.transports.attempts import Outcome
 from rtbench.transports.options import Option
 from rtbench.transports.records import IdleRecord, PublisherRecord, SubscriberRecord
 from rtbench.wire.traffic import Predicted, Steady
@@ -154,6 +155,8 @@ class Client:
             no requests.
         hold_filters(url, meter, filters): an async context manager that has one client subscribed to many topic
             filters; default: subscribers ask for topics only.
+        attempt(url, attempt, **options): one `Attempt` to use a server, allowed or not, byte by byte; returns its
+            `Outcome`. `rtbench security` measures only transports whose default client has it.
         drain_timeout_s(**options): how long a trial waits, after the last delivery, for those that are still missing,
             in seconds, unless the user gives `--drain`; default: `DRAIN_TIMEOUT_S`.
 
@@ -185,6 +188,7 @@ class Client:
     steady: Callable[..., Steady]
     schemes: tuple[str, ...]
     hold_filters: Callable[..., AbstractAsyncContextManager[None]] | None
+    attempt: Callable[..., Awaitable[Outcome]] | None
     drain_timeout_s: Callable[..., float]
 
     @property

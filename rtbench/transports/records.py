@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from struct import Struct, calcsize
 from typing import Any
 
+from rtbench.plan.login import Login
 from rtbench.plan.payload import HEADER_BYTES
 from rtbench.plan.reconnect import Reconnect
 from rtbench.plan.records import Outage
@@ -85,6 +86,66 @@ class IdlePlan(ProcessPlan):
 
     topic: str
     batches: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectedPlan(ProcessPlan):
+    """Connections to a protected server: opened one after the other, then `messages` reach each of them.
+
+    The messages are published evenly over `duration_s`, and waited for `drain_timeout_s` after the last one. With
+    `resuming` each TLS session continues an earlier one.
+    """
+
+    topic: str
+    connections: int
+    messages: int
+    payload_bytes: int
+    duration_s: float
+    drain_timeout_s: float
+    resuming: bool
+
+
+@dataclass
+class ProtectedRecord:
+    """What connections to a protected server took. A `wire` is a sum over the connections, None without TCP_INFO.
+
+    `opening_ns` is how long each took until it was subscribed. Where TLS sessions were to be resumed, there were
+    `handshakes` meanwhile, and `resumed` of them continued a session.
+    """
+
+    opening_ns: list[int] = field(default_factory=list)
+    opening: Wire | None = None
+    wire: Wire | None = None
+    deliveries: int = 0
+    handshakes: int = 0
+    resumed: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptsPlan:
+    """Attempts to get into a server at `url`, all alike: `entrance` names them (`rtbench.plan.protection`).
+
+    `ca` (PEM text) signed the certificate of a server with TLS. `witness` may use every topic.
+    """
+
+    transport: str
+    options: dict[str, Any]
+    url: str
+    ca: str | None
+    entrance: str
+    attempts: int
+    login: Login
+    witness: Login
+
+
+@dataclass
+class AttemptsRecord:
+    """How many attempts were let in, and how often there was which answer."""
+
+    let_in: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
 
 
 @dataclass

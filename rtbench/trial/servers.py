@@ -86,10 +86,10 @@ class ServerSource(Protocol):
 
 @dataclass(frozen=True)
 class StartedServer:
-    """A server in a fresh process, ended on leaving; with `tls` it has a certificate made for it.
+    """A server in a fresh process, ended on leaving; with `tls` it has a certificate made for it, perhaps `expired`.
 
     `restarts` is how often it will be started again: so many processes are prepared. `cores` are those that it stays
-    on, with all that it starts; any if there are none.
+    on, with all that it starts; any if there are none. `login` is what its clients enter it with.
     """
 
     transport: str
@@ -98,11 +98,13 @@ class StartedServer:
     tls: bool = False
     restarts: int = 0
     cores: tuple[int, ...] = ()
+    login: Login = field(default_factory=Login)
+    expired: bool = False
 
     @asynccontextmanager
     async def running(self, place: Place = HERE) -> AsyncIterator[RunningServer]:
         """Start the server; end it, and all that it started, on leaving."""
-        certificate = make_certificate(place.host) if self.tls else None
+        certificate = make_certificate(place.host, expired=self.expired) if self.tls else None
         request = Request(
             self.transport,
             self.server,
@@ -115,7 +117,7 @@ class StartedServer:
         async with living(request, self.restarts) as lives:
             ca = certificate.authority if certificate else None
             yield RunningServer(
-                lives.url, ca, Login(), lives.processes, lives.ended, lives.relay_log, lives.errors, lives
+                lives.url, ca, self.login, lives.processes, lives.ended, lives.relay_log, lives.errors, lives
             )
 
 
