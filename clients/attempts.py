@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from urllib.parse import quote, urlsplit
 
 from rtbench.transports import Attempt, Outcome
-from rtbench.wire import http, mqtt
+from rtbench.wire import http, mqtt, websocket
+
+OVER_WEBSOCKET = ("ws", "wss")  # schemes of a broker that speaks MQTT over WebSocket (MQTT 3.1.1 section 6)
 
 _ANSWER_WITHIN_S = 5.0
 _CLOSED = Outcome(False, "connection closed")
@@ -70,14 +72,8 @@ async def over_http(url: str, attempt: Attempt, **_options: object) -> Outcome:
 
 async def over_websocket(url: str, attempt: Attempt, **_options: object) -> Outcome:
     """Try with an upgrade, and a message in the first frame (RFC 6455 sections 4.1 and 5.2)."""
-    fields = {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-        "Sec-WebSocket-Version": "13",
-    }
     query = "" if attempt.payload is None else "?publish"
-    request = _request(url, attempt, "GET", query, fields)
+    request = _request(url, attempt, "GET", query, _upgrade_fields())
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S), _connection(url, attempt) as (reader, writer):
             writer.write(request)
@@ -90,11 +86,19 @@ async def over_websocket(url: str, attempt: Attempt, **_options: object) -> Outc
         return _failed(error)
 
 
+def _upgrade_fields() -> dict[str, str]:
+    return {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        "Sec-WebSocket-Version": "13",
+    }
+
+
 def _closing_frames(payload: bytes) -> bytes:
     """Return a binary message of up to 125 bytes and a close frame, masked with zeros."""
-    return b"".join(
-        bytes((0x80 | code, 0x80 | len(body), 0, 0, 0, 0)) + body for code, body in ((2, payload), (8, b""))
-    )
+    frames = ((websocket.BINARY, payload), (websocket.CLOSE, b""))
+    return b"".join(websocket.masked_frame(opcode, body, bytes(4)) for opcode, body in frames)
 
 
 async def over_mqtt(url: str, attempt: Attempt, *, qos: int = 0, **_options: object) -> Outcome:
@@ -102,7 +106,8 @@ async def over_mqtt(url: str, attempt: Attempt, *, qos: int = 0, **_options: obj
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S), _connection(url, attempt) as (reader, writer):
             talk = _Talk(reader, writer)
-            if attempt.origin is not None:
+            await talk.upgrade(url, attempt)
+            if attempt.origin is not None and not talk.is_framed:
                 body = mqtt.encode(_connect(attempt)) + mqtt.encode(_publish(attempt, 0))
                 length = {"Content-Length": str(len(body))}
                 writer.write(_request(url, attempt, "POST", "", length) + body)
@@ -113,8 +118,14 @@ async def over_mqtt(url: str, attempt: Attempt, *, qos: int = 0, **_options: obj
             if not isinstance(connack, mqtt.Connack) or connack.return_code:
                 return Outcome(False, f"CONNACK {getattr(connack, 'return_code', '?')}")
             return await (_heard(talk, attempt, qos) if attempt.payload is None else _published(talk, attempt, qos))
+    except _Refused as refused:
+        return Outcome(False, str(refused))
     except _ENDS as error:
         return _failed(error)
+
+
+class _Refused(Exception):
+    """The broker does not accept the upgrade; the text is the status of its answer."""
 
 
 class _Talk:
@@ -123,9 +134,33 @@ class _Talk:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._packets, self._read = mqtt.Reader(), list[mqtt.Packet]()
+        self._frames: websocket.Reader | None = None  # where the broker speaks MQTT over WebSocket
+
+    async def upgrade(self, url: str, attempt: Attempt) -> None:
+        """Do the opening handshake with a broker that speaks MQTT over WebSocket.
+
+        Raises:
+            _Refused: it does not accept it.
+        """
+        if urlsplit(url).scheme not in OVER_WEBSOCKET:
+            return
+        fields = {**_upgrade_fields(), "Sec-WebSocket-Protocol": "mqtt"}
+        self._writer.write(_request(url, attempt, "GET", "", fields))
+        head = http.parse_head((await self._reader.readuntil(b"\r\n\r\n"))[:-4])
+        if head.status != 101:
+            raise _Refused(str(head.status))
+        self._frames = websocket.Reader()
+
+    @property
+    def is_framed(self) -> bool:
+        """Whether the packets go in the frames of a WebSocket."""
+        return self._frames is not None
 
     def send(self, packet: mqtt.Packet) -> None:
-        self._writer.write(mqtt.encode(packet))
+        data = mqtt.encode(packet)
+        if self._frames is not None:
+            data = websocket.masked_frame(websocket.BINARY, data, bytes(4))
+        self._writer.write(data)
 
     async def answer(self) -> mqtt.Packet:
         """Return the next packet.
@@ -137,6 +172,8 @@ class _Talk:
             data = await self._reader.read(65_536)
             if not data:
                 raise EOFError
+            if self._frames is not None:
+                data = b"".join(payload for opcode, payload in self._frames.feed(data) if opcode == websocket.BINARY)
             self._read += [mqtt.decode(*packet) for packet in self._packets.feed(data)]
         return self._read.pop(0)
 

@@ -22,7 +22,7 @@ from rtbench.transports import Message, Meter, Option, Session
 
 from . import attempts, sizes
 from .mqtt_lasting import QUIET, LastingClient
-from .mqtt_metering import meter_client
+from .mqtt_metering import meter_client, port_of
 
 VARIANTS = ({"qos": 0}, {"qos": 1}, {"qos": 2})
 WILDCARDS = True
@@ -119,7 +119,7 @@ class Mqtt:
         keep_alive_s = session.keep_alive_s if session is not None else None
         client = aiomqtt.Client(
             address.hostname or "",
-            address.port or (8883 if address.scheme == "mqtts" else 1883),
+            port_of(self._url),
             username=self._meter.login.username,
             password=self._meter.login.password,
             max_inflight_messages=IN_FLIGHT,

@@ -11,6 +11,7 @@ and 2.2. tests/test_mqtt_client.py fails where a new version no longer has them.
 | `paho Client._create_socket_connection` | a metered socket with TCP_NODELAY, which paho's own lacks |
 | `paho Client._send_pingreq` | the same, and it counts the keep-alive |
 | `paho Client._sock_recv` | `packet_reader`: two bytes at first, which pays for the time stamp |
+| `_WebsocketWrapper` of paho | used for a broker that speaks MQTT over WebSocket, around a socket of ours |
 | `paho Client._in_packet` | only read: how much of the current packet paho has |
 """
 
@@ -25,18 +26,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiomqtt
+from paho.mqtt.client import _WebsocketWrapper
 from paho.mqtt.enums import MQTTErrorCode
 
 from rtbench.transports import Message, Meter, MeteredSocket, TlsSocket
 from rtbench.wire.mqtt import PING_BYTES
 
+from .attempts import OVER_WEBSOCKET
+
+PATH = "/mqtt"  # what brokers take
 _CONNECT_WITHIN_S = 10.0
 
 
 def meter_client(client: aiomqtt.Client, meter: Meter, url: str) -> None:
     """Meter a client that is not yet connected; its `messages` are `Message` tuples from now on.
 
-    The client connects to the host and port of `url`, over TLS where the scheme is `mqtts`.
+    The client connects to the host and port of `url`, over TLS where the scheme is `mqtts` or `wss`.
     """
     paho: Any = client._client
     deliveries = _Deliveries()
@@ -66,11 +71,11 @@ class _Deliveries(asyncio.Queue[Any]):
         self._queue.append((message.topic.value, message.payload, 0, self.sock.arrived_ns))
 
 
-def _connect(paho: Any, meter: Meter, url: str, deliveries: _Deliveries) -> MeteredSocket | TlsSocket:
+def _connect(paho: Any, meter: Meter, url: str, deliveries: _Deliveries) -> Any:
     """Return a connected socket for paho."""
-    host, encrypted = urlsplit(url).hostname or "", urlsplit(url).scheme == "mqtts"
-    port = urlsplit(url).port or (8883 if encrypted else 1883)
-    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    place, encrypted = urlsplit(url), urlsplit(url).scheme in ("mqtts", "wss")
+    host = place.hostname or ""
+    address = socket.getaddrinfo(host, port_of(url), type=socket.SOCK_STREAM)[0]
     sock = meter.socket(*address[:3])
     try:
         sock.settimeout(_CONNECT_WITHIN_S)
@@ -81,9 +86,38 @@ def _connect(paho: Any, meter: Meter, url: str, deliveries: _Deliveries) -> Mete
         sock.close()
         raise
     deliveries.sock = sock
-    if tls is None:
+    if place.scheme == "mqtt":
         paho._sock_recv = packet_reader(paho, sock)
+    if place.scheme in OVER_WEBSOCKET:
+        # paho's own would be made in the event loop, and would not know that TLS holds bytes back
+        return _WebsocketWrapper(_WholeSends(tls or sock), host, port_of(url), encrypted, PATH, None)
     return tls or sock
+
+
+class _WholeSends:
+    """A socket that sends all that it is given before it says so: paho forgets a frame of which a part was sent.
+
+    Until then a send would block (BlockingIOError), and must be repeated with the same bytes.
+    """
+
+    def __init__(self, sock: MeteredSocket | TlsSocket) -> None:
+        self._sock = sock
+        self._sent = 0  # of the bytes of the last send
+
+    def send(self, data: bytes | bytearray) -> int:
+        while self._sent < len(data):
+            self._sent += self._sock.send(memoryview(data)[self._sent :])
+        self._sent = 0
+        return len(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+def port_of(url: str) -> int:
+    """Return the port of the URL of a broker, the usual one where it names none."""
+    place = urlsplit(url)
+    return place.port or {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}[place.scheme]
 
 
 def packet_reader(paho: Any, sock: MeteredSocket) -> Callable[[int], bytes]:

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
 
     from rtbench.conformance.watching import Outcome
@@ -201,19 +201,22 @@ def laws(
     return _measure(ALL_LAWS, out, progress, {"law": law, **settings})
 
 
-def contract(transport: str, *, server: str = "embedded", client: str = "library") -> list[Outcome]:
+def contract(
+    transport: str, *, server: str = "embedded", client: str = "library", server_option: Sequence[str] = ()
+) -> list[Outcome]:
     """Test whether a transport keeps its contract: `all(case.state == "passed" for case in rtbench.contract("sse"))`.
 
     Each outcome has the sentence of the `case`, its `state` (`passed`, `failed`, `skipped`, `not run`) and the `reason`
     for it.
 
     Raises:
-        UsageError: no such transport, server or client, or it cannot be loaded.
+        UsageError: no such transport, server, client or option, or it cannot be loaded.
     """
     from rtbench.conformance.subject import subjects_of
     from rtbench.conformance.watching import outcomes
 
-    return [outcome for subject in subjects_of(transport, server, client) for outcome in outcomes(subject)]
+    subjects = subjects_of(transport, server, client, server_option)
+    return [outcome for subject in subjects for outcome in outcomes(subject)]
 
 
 def load(path: str | Path) -> Result[Any]:

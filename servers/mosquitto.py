@@ -10,9 +10,10 @@ There are three configurations:
                  one acknowledged in the last milliseconds: the write comes after the acknowledgement. Each time
                  mosquitto writes all that waits: what a message costs grows with that.
 
-In all three, `users` and `access_list` are the files of mosquitto's own `password_file` (hashed here, by the program
-`mosquitto_passwd`) and `acl_file`. mosquitto confirms a subscription and a publish that the list forbids, and delivers
-nothing. TCP_NODELAY is on: it changes no guarantee, and otherwise the measurement would show Nagle's algorithm.
+In all three, TCP_NODELAY is on: it changes no guarantee, and otherwise the measurement would show Nagle's algorithm.
+`websocket=yes` has clients speak MQTT over WebSocket. `users` and `access_list` become mosquitto's own `password_file`
+(hashed here, by the program `mosquitto_passwd`) and `acl_file`. mosquitto confirms a subscription and a publish that
+the list forbids, and delivers nothing.
 Errors and warnings are the only log. mosquitto keeps the user that starts it, because Linux clears the signal that ends
 a process with its parent when the process changes its user (prctl(2), PR_SET_PDEATHSIG).
 """
@@ -35,12 +36,19 @@ from rtbench.transports import Option, ServerContext
 from rtbench.transports.permissions import AccessList, Permissions, Users, permissions_of
 from rtbench.transports.serving import address_url
 
+from .mqtt import OverWebSocket
 from .mqtt_broker import by_hand
 from .program import find, running
 
-__all__ = ["TIER", "by_hand", "serve", "software"]
+__all__ = ["DIFFERS_WITH", "OWN_FORMAT", "TIER", "by_hand", "serve", "software"]
 
 TIER = NATIVE_TIER
+OWN_FORMAT = ("websocket",)
+DIFFERS_WITH = {
+    "websocket": {
+        "overlapping publishes keep their order": "mosquitto 2.0 sends a large message in parts of 4 kB, one every 100 ms"
+    }
+}
 
 _ALWAYS = """\
 listener {port} {host}
@@ -50,6 +58,7 @@ log_type error
 log_type warning
 log_dest stderr
 """
+_WEBSOCKET = "protocol websockets\nsocket_domain {domain}\n"  # without it, libwebsockets listens on all addresses
 _ANONYMOUS = "allow_anonymous true\n"
 _USERS = "allow_anonymous false\npassword_file {file}\n"
 _ACCESS_LIST = "acl_file {file}\n"
@@ -87,6 +96,7 @@ async def serve(
     stock: Stock = False,
     max_queued_messages: MaxQueued = _QUEUED,
     max_inflight_messages: MaxInflight = _IN_FLIGHT,
+    websocket: OverWebSocket = False,
     users: Users = None,
     access_list: AccessList = None,
     tls: ServerContext | None = None,
@@ -113,8 +123,19 @@ async def serve(
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
         told = (_ALWAYS + configuration).format(host=host, port=port, user=getpass.getuser(), state=directory)
         guarded = _guarded(stack, permissions, access_list) if permissions.asks else _ANONYMOUS
+        if websocket:
+            told = _websocket(told, stack, host)
         async with _running(told + guarded, host, port, tls):
-            yield address_url("mqtt", host, port, tls)
+            yield address_url("ws", host, port, tls) if websocket else address_url("mqtt", host, port, tls)
+
+
+def _websocket(told: str, stack: ExitStack, host: str) -> str:
+    """Return a configuration with its listener over WebSocket.
+
+    mosquitto 2.0.11 ends where it has no other listener: so it has one on a socket of this machine that nobody uses.
+    """
+    unused = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")), "unused")
+    return f"listener 0 {unused}\n{told}{_WEBSOCKET.format(domain='ipv6' if ':' in host else 'ipv4')}"
 
 
 def _guarded(stack: ExitStack, permissions: Permissions, access_list: str | None) -> str:

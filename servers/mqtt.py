@@ -5,6 +5,7 @@ Read in this order:
     mqtt_broker.py      what all connections share: the clients, who subscribed, the retained messages
     mqtt_connection.py  one connection: what each packet does
     mqtt_session.py     the guarantees: QoS 1 and 2, the in-flight limit, what waits for a client that is away or slow
+    mqtt_websocket.py   the same over WebSocket, for pages in a browser
     mqtt_topics.py      which subscribers a topic has
     rtbench/wire/mqtt.py  the packets, bytes to values and back
 
@@ -22,17 +23,21 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated
 
 from rtbench.transports import BACKLOG, Option, ServerContext, server_url
-from rtbench.transports.access import Password, Username
+from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username
 from rtbench.transports.permissions import AccessList, Users, permissions_of
 
 from .mqtt_broker import Broker, by_hand, software
 from .mqtt_connection import Connection
 from .mqtt_session import Limits
+from .mqtt_websocket import WebSocketConnection
 
-__all__ = ["Broker", "by_hand", "serve", "software"]
+__all__ = ["OWN_FORMAT", "Broker", "by_hand", "serve", "software"]
+
+OWN_FORMAT = ("websocket",)
 
 TLS_HANDSHAKE_WITHIN_S = 10.0
 
@@ -44,6 +49,7 @@ MaxUnreleased = Annotated[
     int, Option("bytes of QoS 2 messages of one client before PUBREL", metavar="BYTES", above=0, most=2**40)
 ]
 MaxSubscriptions = Annotated[int, Option("bytes of one client's topic filters", metavar="BYTES", above=0, most=2**40)]
+OverWebSocket = Annotated[bool, Option("clients speak MQTT over WebSocket", metavar="yes|no")]
 MaxRetained = Annotated[int, Option("bytes of all retained messages", metavar="BYTES", above=0, most=2**40)]
 
 
@@ -60,6 +66,9 @@ async def serve(
     max_unreleased_bytes: MaxUnreleased = 32 * 2**20,
     max_subscription_bytes: MaxSubscriptions = 8 * 2**20,
     max_retained_bytes: MaxRetained = 256 * 2**20,
+    websocket: OverWebSocket = False,
+    allow_origin: AllowOrigin = None,
+    allow_host: AllowHost = None,
     tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay between MQTT clients until left; yield the URL.
@@ -81,6 +90,9 @@ async def serve(
             says 128 to those above it, and to any filter of more than 200 levels.
         max_retained_bytes: bytes of all retained messages; one too many is delivered, not retained, and counted
             as dropped.
+        websocket: clients speak MQTT over WebSocket, with the subprotocol `mqtt`, at any path of the URL.
+        allow_origin: pages of these origins may connect, besides those of the server's own address.
+        allow_host: names of the server in `Host`, besides its address and localhost.
         tls: with it, every connection is TLS.
 
     Raises:
@@ -89,16 +101,19 @@ async def serve(
     permissions = permissions_of(username, password, users, access_list)
     limits = Limits(max_queued, max_queued_bytes, max_unreleased_bytes, max_subscription_bytes, max_retained_bytes)
     broker = Broker(limits, permissions)
+    access = Access(listener, allow_origin=allow_origin, allow_host=allow_host)
+    connection = partial(Connection, broker)
+    make = partial(WebSocketConnection, connection, access) if websocket else connection
     try:
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(broker),
+            make,
             sock=listener,
             backlog=BACKLOG,
             ssl=tls,
             ssl_handshake_timeout=TLS_HANDSHAKE_WITHIN_S if tls else None,
         )
         try:
-            yield server_url("mqtt", listener, tls)
+            yield server_url("ws", listener, tls) if websocket else server_url("mqtt", listener, tls)
         finally:
             server.close()
     finally:

@@ -23,6 +23,8 @@ REPORT_EVERY_S = 10.0  # mosquitto's default
 def by_hand(url: str) -> list[str]:
     """Return lines for two terminals."""
     place = urlsplit(url)
+    if place.scheme in ("ws", "wss"):
+        return [f"mqtt.connect('{url}/mqtt').subscribe('room')   // in a page that has loaded the library mqtt.js"]
     where = f"-h {place.hostname} -p {place.port}"
     return [f"mosquitto_sub {where} -t room -q 2 -d", f"mosquitto_pub {where} -t room -q 2 -m hello -d"]
 

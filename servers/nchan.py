@@ -330,7 +330,7 @@ class Nchan:
     """What an entry point names: the server of one transport, with the attributes of a server module."""
 
     TIER = NATIVE_TIER
-    OWN_FORMAT = True
+    OWN_FORMAT = ("*",)
 
     def __init__(self, serve: http_relay.Serve, by_hand: object, differs: Mapping[str, str] | None = None) -> None:
         self.DIFFERS = differs or {}

@@ -39,6 +39,8 @@ def subjects() -> list[Subject]:
             try:
                 if registry.client(name, client).connect is not None:  # else: tests/test_blocking_client.py
                     found += subjects_of(name, server, client)
+                    if "websocket" in registry.server(name, server).options:
+                        found += subjects_of(name, server, client, ["websocket=yes"])
             except UsageError:  # it cannot be loaded: its tests say so
                 found.append(Subject(name, server, client))
     return found
@@ -47,8 +49,10 @@ def subjects() -> list[Subject]:
 def parameter(subject: Subject, *more: Case) -> Any:
     """Return a parameter, with the program that the server is, where it is one."""
     marks = [needs(*programs)] if (programs := programs_of(subject.server)) else []
-    if subject.server == "nchan" or (
-        subject.client == LEAN_CLIENT and (subject.tls or subject.server != DEFAULT_SERVER)
+    if (
+        subject.server == "nchan"
+        or subject.server_options
+        or (subject.client == LEAN_CLIENT and (subject.tls or subject.server != DEFAULT_SERVER))
     ):
         marks.append(pytest.mark.long)
     return pytest.param(subject, *more, id=", ".join(map(str, (*more, subject))), marks=marks)
@@ -70,7 +74,7 @@ def test_a_client_declares_the_options_of_its_variants(name: str, client: str) -
 @pytest.mark.process
 @pytest.mark.parametrize(("subject", "case"), [parameter(s, case) for s in subjects() for case in cases_of(s)])
 def test_the_contract(subject: Subject, case: Case) -> None:
-    differs = case.text in registry.differs(subject.transport, subject.server)
+    differs = case.text in registry.differs(subject.transport, subject.server, subject.server_options)
     try:
         with pytest.raises(Broken) if differs else nullcontext():
             run(case, subject, WITHIN_S)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import rtbench
 from rtbench.analysis import tiers
 from rtbench.errors import MissingProgram, UsageError
 from rtbench.transports import registry
+from tests.builders import variant
 from tests.conftest import RTBENCH
 from tests.programs import needs
 
@@ -47,7 +49,7 @@ def test_what_is_missing_is_named_with_what_installs_it(
 def test_its_tier_and_its_differences_are_known_without_the_program(transport: str) -> None:
     assert registry.tier(transport, "nchan") == "native"
     assert registry.tier(transport, "embedded") == "embedded"
-    assert registry.has_own_format(transport, "nchan")
+    assert registry.has_own_format(replace(variant(transport), server="nchan"))
     assert bool(registry.differs(transport, "nchan")) == (transport in ("sse", "websocket"))
 
 

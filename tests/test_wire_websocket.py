@@ -83,3 +83,40 @@ def test_one_whole_binary_frame_is_recognised_and_nothing_else(payload: bytes, c
     assert websocket.only_binary(frame + b"\x82") is None
     assert websocket.only_binary(frame[: max(len(frame) - 1 - cut, 0)]) is None
     assert websocket.only_binary(of_server(websocket.TEXT, b"x")) is None
+
+
+def of_client(opcode: int, payload: bytes, final: bool = True) -> bytes:
+    return Frame(Opcode(opcode), payload, fin=final).serialize(mask=True)
+
+
+@settings(max_examples=60)
+@given(st.lists(PAYLOADS, max_size=5), st.lists(st.integers(0, 200_000), max_size=6))
+def test_frames_of_a_client_in_pieces_of_any_size_give_the_same_messages(
+    payloads: list[bytes], places: list[int]
+) -> None:
+    stream = b"".join(of_client(websocket.BINARY, payload) for payload in payloads)
+    reader = websocket.Reader(masked=True)
+    got = [message for piece in in_pieces(stream, places) for message in reader.feed(piece)]
+    assert got == [(websocket.BINARY, payload) for payload in payloads]
+
+
+@given(PAYLOADS)
+def test_a_frame_of_a_server_is_that_of_the_library(payload: bytes) -> None:
+    assert websocket.frame(websocket.BINARY, payload) == of_server(websocket.BINARY, payload)
+
+
+def test_the_mask_must_be_there_for_a_client_and_only_there() -> None:
+    for stream, masked in ((of_server(websocket.BINARY, b"x"), True), (of_client(websocket.BINARY, b"x"), False)):
+        with pytest.raises(ValueError, match="mask"):
+            list(websocket.Reader(masked=masked).feed(stream))
+
+
+def test_what_is_too_large_is_refused_before_it_has_come() -> None:
+    reader = websocket.Reader(masked=True, most_bytes=1000)
+    assert list(reader.feed(of_client(websocket.BINARY, b"x" * 1000))) == [(websocket.BINARY, b"x" * 1000)]
+    with pytest.raises(ValueError, match="a frame of 1001 bytes, of which 1000"):
+        list(reader.feed(of_client(websocket.BINARY, b"x" * 1001)[:4]))
+    reader = websocket.Reader(masked=True, most_bytes=1000)
+    parts = [of_client(websocket.BINARY, b"x" * 600, final=False), of_client(0, b"x" * 600, final=False)]
+    with pytest.raises(ValueError, match="in fragments"):
+        list(reader.feed(b"".join(parts)))

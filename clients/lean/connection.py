@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import SplitResult
 
 from rtbench.transports import Message, Meter, MeteredSocket, TlsPipe, Watcher, receive
@@ -19,12 +19,27 @@ READ_BYTES = 2**16
 CONNECT_WITHIN_S = 10.0
 
 
+class Pipe(Protocol):
+    """What stands between a format and the socket: TLS, or frames that carry the format."""
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return what to send for some data."""
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Return what is whole of the data that arrived.
+
+        Raises:
+            OSError: the connection must end.
+            ValueError: it is not of the format.
+        """
+
+
 class Connection:
     """A connection of a client. What a format makes of the bytes stands in its own class."""
 
     __slots__ = ("_pipe", "_unsent", "error", "sock", "watcher")
 
-    def __init__(self, sock: MeteredSocket, watcher: Watcher, pipe: TlsPipe | None) -> None:
+    def __init__(self, sock: MeteredSocket, watcher: Watcher, pipe: Pipe | None) -> None:
         self.sock = sock
         self.watcher = watcher
         self._pipe = pipe

@@ -17,8 +17,21 @@ from rtbench.errors import Refused
 from rtbench.transports import Deliver, Done, Ended, Message, Meter, Session, watcher
 from rtbench.wire import mqtt
 
-from ..mqtt import IN_FLIGHT, KEEP_ALIVE_S, SLOT, VARIANTS, WILDCARDS, QoS, WillPayload, WillTopic, observation, predict
-from .connection import Connection, Inbox, opened
+from ..attempts import OVER_WEBSOCKET
+from ..mqtt import (
+    IN_FLIGHT,
+    KEEP_ALIVE_S,
+    SLOT,
+    VARIANTS,
+    WILDCARDS,
+    QoS,
+    WillPayload,
+    WillTopic,
+    observation,
+    predict,
+)
+from .connection import Connection, Inbox, Pipe, opened
+from .frames import FramePipe
 from .software import software
 
 __all__ = [
@@ -331,13 +344,16 @@ class Mqtt:
             Refused: the broker does not accept it.
             OSError: there is no connection.
         """
-        session, encrypted = self._session, self._url.scheme == "mqtts"
+        session, encrypted = self._session, self._url.scheme in ("mqtts", "wss")
         keeps = session is not None and session.resume
         unfinished = Unfinished()
         if session is not None and keeps:
             unfinished = session.kept.setdefault(key, unfinished)
             unfinished.inbox.ended(None)
+        pipe: Pipe | None
         sock, pipe = await opened(self._meter, self._url, 8883 if encrypted else 1883, encrypted)
+        if self._url.scheme in OVER_WEBSOCKET:
+            pipe = await FramePipe.over(sock, pipe, self._url.netloc)
         client = Client(sock, watcher(), pipe, meter=self._meter, qos=self._qos, unfinished=unfinished, keeps=keeps)
         client.deliver, client.on_end = deliver or client.deliver, ended or client.on_end
         self._opened.append(client)

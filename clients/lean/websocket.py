@@ -25,7 +25,6 @@ __all__ = ["DIRECT", "SLOT", "connect", "observation", "predict", "software"]
 
 DIRECT = True
 _CONNECT_WITHIN_S = 10.0
-_NORMAL = (1000).to_bytes(2, "big")  # section 7.4.1
 
 
 class Client(Connection):
@@ -175,7 +174,7 @@ class Client(Connection):
         """Send a close frame, and close."""
         if self._timer is not None:
             self._timer.cancel()
-        self.close(wire.masked_frame(wire.CLOSE, _NORMAL, os.urandom(4)))
+        self.close(wire.masked_frame(wire.CLOSE, wire.NORMAL, os.urandom(4)))
 
 
 class WebSocket:

@@ -9,7 +9,8 @@ import click
 @click.argument("transport")
 @click.option("--server", default="embedded", show_default=True, metavar="NAME", help="which server of it")
 @click.option("--client", default="library", show_default=True, metavar="NAME", help="which client of it")
-def command(transport: str, server: str, client: str) -> int:
+@click.option("--server-option", multiple=True, metavar="NAME=VALUE", help="an option of it; repeat it for more")
+def command(transport: str, server: str, client: str, server_option: tuple[str, ...]) -> int:
     """Test whether a transport keeps its contract; print one line for each case: passed, or failed with the reason.
 
     Each variant of the client is tested with the server, and again over TLS where the server has that. A transport
@@ -21,7 +22,7 @@ def command(transport: str, server: str, client: str) -> int:
     from rtbench.conformance.watching import FAILED, NOT_RUN, PASSED, outcomes
 
     states = []
-    for subject in subjects_of(transport, server, client):
+    for subject in subjects_of(transport, server, client, server_option):
         click.echo(subject)
         for outcome in outcomes(subject):
             click.echo(f"  {outcome}")

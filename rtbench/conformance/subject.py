@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +13,7 @@ from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, label
 from rtbench.system.meter import Meter
 from rtbench.system.tls import client_context, make_certificate, server_context
 from rtbench.transports import Connection, Session, registry
+from rtbench.transports.choice import server_options
 from rtbench.transports.contract import Client
 from rtbench.transports.serving import serve
 from rtbench.trial.server_process import server_process
@@ -29,10 +30,12 @@ class Subject:
     client: str
     variant: Mapping[str, Any] = field(default_factory=dict)
     tls: bool = False
+    server_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         name = label(self.transport, self.variant)
-        return f"{name} (server {self.server}, client {self.client}{', over TLS' * self.tls})"
+        given = "".join(f", {option}={value}" for option, value in self.server_options.items())
+        return f"{name} (server {self.server}{given}, client {self.client}{', over TLS' * self.tls})"
 
     @property
     def spoken(self) -> Client:
@@ -46,16 +49,23 @@ class Subject:
         return {**self.spoken.defaults, **fast, **self.variant}
 
 
-def subjects_of(transport: str, server: str = DEFAULT_SERVER, client: str = DEFAULT_CLIENT) -> list[Subject]:
+def subjects_of(
+    transport: str,
+    server: str = DEFAULT_SERVER,
+    client: str = DEFAULT_CLIENT,
+    server_option: Sequence[str] = (),
+) -> list[Subject]:
     """Return every variant of a client with a server, and each over TLS where the server has that.
 
     Raises:
-        UsageError: they are not installed, cannot be loaded, or the client runs whole processes.
+        UsageError: they are not installed, cannot be loaded, or the client runs whole processes; or the server has no
+            such option.
     """
+    options = server_options(transport, server, server_option)
     tls, spoken = registry.server(transport, server).tls, registry.client(transport, client)
     if spoken.connect is None:
         raise UsageError(f"the client {client!r} of {transport} has no `connect`: the contract is one of connections")
-    plain = [Subject(transport, server, client, variant) for variant in spoken.variants]
+    plain = [Subject(transport, server, client, variant, server_options=options) for variant in spoken.variants]
     return plain + [replace(subject, tls=True) for subject in plain] * tls
 
 
@@ -93,13 +103,15 @@ async def relaying(subject: Subject, host: str = "127.0.0.1") -> AsyncIterator[R
         if subject.tls:
             certificate = make_certificate()
             tls, authority = server_context(*serving.enter_context(certificate.files())), certificate.authority
-        url = await serving.enter_async_context(serve(subject.transport, subject.server, host, tls=tls))
+        url = await serving.enter_async_context(
+            serve(subject.transport, subject.server, host, 0, subject.server_options, tls)
+        )
         yield Relay(subject, url, Meter(client_context(authority)), connections)
 
 
 @asynccontextmanager
 async def relaying_elsewhere(subject: Subject) -> AsyncIterator[Relay]:
     """Serve in a process of its own, so that all tasks and sockets in this one are the client's."""
-    serving = server_process(subject.transport, subject.server, tls=subject.tls)
+    serving = server_process(subject.transport, subject.server, subject.server_options, subject.tls)
     async with serving as server, AsyncExitStack() as connections:
         yield Relay(subject, server.url, Meter(client_context(server.ca)), connections)

@@ -49,7 +49,7 @@ class Outcome:
 def outcomes(subject: Subject, within_s: float = WITHIN_S) -> Iterator[Outcome]:
     """Try every case with a subject, each for `within_s` seconds at most; yield what becomes of it."""
     texts = [case.text for case in cases_of(subject)]
-    differs = registry.differs(subject.transport, subject.server)
+    differs = registry.differs(subject.transport, subject.server, subject.server_options)
     done = late = 0
     while done < len(texts) and late < MOST_LATE:
         with closing(_answers(subject, range(done, len(texts)), within_s)) as answers:

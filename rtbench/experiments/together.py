@@ -27,7 +27,7 @@ async def trial_of(plan: TrialPlan, executor: Executor, report: Report, gates: G
     source = AnsweringServer(plan.url, plan.login) if plan.url is not None else None
     trial = await conduct(plan, executor, report, source, gates)
     variant = plan.variant
-    own_format = registry.has_own_format(variant.transport, variant.server)
+    own_format = registry.has_own_format(variant)
     return measured(trial, None if own_format else registry.client(variant.transport, variant.client).predict)
 
 

@@ -136,7 +136,7 @@ class Comparison(Result[Measured]):
     def _law(self, variant: Variant) -> Law | None:
         client = registry.client(variant.transport, variant.client)
         urls = [trial.counts.server_url for trial in self.trials_of(variant.name) if trial.counts.server_url]
-        if client.predict is None or not urls or registry.has_own_format(variant.transport, variant.server):
+        if client.predict is None or not urls or registry.has_own_format(variant):
             return None
         rates_hz = [self.workload.rate_hz, *(w.rate_hz for w in self.sparse_workloads)]
         tls = self.settings["tls"].value

@@ -261,14 +261,14 @@ class TlsSocket:
     def recv(self, size: int, /) -> bytes:
         """Return up to `size` bytes; b"" if the other end has closed."""
         with self._one_at_a_time:
-            if not self._plain and not self._ended:
+            while not self._plain and not self._ended:
                 self._take_in()
                 self._decrypt()
                 if not self._ended:
                     with suppress(OSError):  # the next send or recv raises the error
                         self._flush()  # sends the answer to a key update
-            if not self._plain and not self._ended:
-                raise BlockingIOError("no complete TLS record has arrived")
+                if not self._plain and not self._ended and self._socket.gettimeout() == 0.0:
+                    raise BlockingIOError("no complete TLS record has arrived")
             data = bytes(self._plain[:size])
             del self._plain[:size]
             return data
@@ -293,6 +293,10 @@ class TlsSocket:
     def setblocking(self, blocking: bool, /) -> None:
         """Make the socket blocking or non-blocking."""
         self._socket.setblocking(blocking)
+
+    def settimeout(self, timeout_s: float | None, /) -> None:
+        """Let the socket wait at most so long, None: as long as it takes."""
+        self._socket.settimeout(timeout_s)
 
     def close(self) -> None:
         """Close the given socket without a TLS closing alert, as `ssl.SSLSocket` does."""

@@ -202,6 +202,19 @@ def _key(client: Client, name: str) -> str:
     return next((key for key, option in client.options.items() if name in (key, option.setting)), name)
 
 
+def server_options(transport: str, server: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a server that `--server-option NAME=VALUE` gives, one value each.
+
+    Raises:
+        UsageError: it has no such option, a value cannot be, or one is given twice.
+    """
+    given = _named_values("--server-option", list(texts))
+    if twice := [name for name, values in given.items() if len(values) > 1]:
+        raise UsageError(f"--server-option {twice[0]} is given twice")
+    (found,) = _server_options(transport, server, given, everything=False)
+    return found
+
+
 def _server_options(
     transport: str, server: str, given: Mapping[str, Sequence[str]], everything: bool
 ) -> list[dict[str, Any]]:

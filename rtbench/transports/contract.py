@@ -114,7 +114,9 @@ class Server:
         by_hand(url): lines for a terminal that try the server at a URL; `rtbench serve` prints them.
         DIFFERS: what it does otherwise than the contract says: by the text of the case, such as `a text arrives as it
             was sent: a space`; default: nothing.
-        OWN_FORMAT: whether it writes other bytes than the clients predict from the formats of rtbench; default: no.
+        DIFFERS_WITH: the same for an option that is on: by the name of the option.
+        OWN_FORMAT: its options with which it writes other bytes than the clients predict from the formats of rtbench,
+            `*`: it always does; default: none.
         TIER: `native` for a program that users run, such as mosquitto; default: `embedded`.
 
     `tls` says whether `serve` takes a TLS context (its parameter `tls`), `state` whether it takes a directory that

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from rtbench.errors import Error, UsageError, did_you_mean
 from rtbench.plan.settings import SETTINGS, Setting
-from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EMBEDDED_TIER, EXTERNAL_SERVER, label
+from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER, EMBEDDED_TIER, EXTERNAL_SERVER, Variant, label
 from rtbench.transports.contract import DRAIN_TIMEOUT_S, Client, Server
 from rtbench.transports.options import SESSION, STATE, TLS, Option, options_of
 from rtbench.wire.traffic import Steady
@@ -167,15 +167,26 @@ def tier(transport: str, name: str) -> str:
     return str(_declared(transport, name, "TIER", EMBEDDED_TIER))
 
 
-def differs(transport: str, name: str) -> Mapping[str, str]:
-    """Return what a server does otherwise than the contract says: by the text of the case, also where it is missing."""
-    found: Mapping[str, str] = _declared(transport, name, "DIFFERS", {})
+def differs(transport: str, name: str, options: Mapping[str, Any] | None = None) -> Mapping[str, str]:
+    """Return what a server with options does otherwise than the contract says: by the text of the case.
+
+    It is known also where the server is not installed.
+    """
+    found = dict(_declared(transport, name, "DIFFERS", {}))
+    for option, cases in _declared(transport, name, "DIFFERS_WITH", {}).items():
+        found |= cases if (options or {}).get(option) else {}
     return found
 
 
-def has_own_format(transport: str, name: str) -> bool:
-    """Return whether a server writes other bytes than the client predicts; an external one is taken not to."""
-    return name != EXTERNAL_SERVER and bool(_declared(transport, name, "OWN_FORMAT", False))
+def has_own_format(variant: Variant) -> bool:
+    """Return whether a server writes other bytes than the client predicts; an external one only where its URL says so.
+
+    The usual schemes of a client are the first two of its `SCHEMES`.
+    """
+    if variant.server == EXTERNAL_SERVER:
+        return variant.url.partition(":")[0] not in client(variant.transport, variant.client).schemes[:2]
+    options = _declared(variant.transport, variant.server, "OWN_FORMAT", ())
+    return any(option == "*" or variant.server_options.get(option) for option in options)
 
 
 def _declared(transport: str, name: str, what: str, default: Any) -> Any:

@@ -7,7 +7,9 @@ import hashlib
 from collections.abc import Iterator
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA  # opcodes: section 5.2
+NORMAL = (1000).to_bytes(2, "big")  # the content of a close frame after which nothing is wrong: section 7.4.1
 _CONTINUATION, _FINAL = 0x0, 0x80
+_MOST_FRAGMENTS = 1000  # of a message
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # section 1.3
 
 
@@ -22,18 +24,29 @@ def frame_bytes(payload_bytes: int, masked: bool) -> int:
     return 2 + length + (4 if masked else 0) + payload_bytes
 
 
+def frame(opcode: int, payload: bytes) -> bytes:
+    """Return an unfragmented frame of a server."""
+    return _head(opcode, len(payload), 0) + payload
+
+
 def masked_frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
     """Return an unfragmented frame of a client; `mask` are four bytes that nobody can foresee (section 5.3)."""
-    size = len(payload)
+    return _head(opcode, len(payload), 0x80) + mask + _masked(payload, mask)
+
+
+def _head(opcode: int, size: int, is_masked: int) -> bytes:
     if size <= 125:
-        head = bytes([_FINAL | opcode, 0x80 | size])
-    elif size <= 0xFFFF:
-        head = bytes([_FINAL | opcode, 0x80 | 126]) + size.to_bytes(2, "big")
-    else:
-        head = bytes([_FINAL | opcode, 0x80 | 127]) + size.to_bytes(8, "big")
+        return bytes([_FINAL | opcode, is_masked | size])
+    if size <= 0xFFFF:
+        return bytes([_FINAL | opcode, is_masked | 126]) + size.to_bytes(2, "big")
+    return bytes([_FINAL | opcode, is_masked | 127]) + size.to_bytes(8, "big")
+
+
+def _masked(payload: bytes, mask: bytes) -> bytes:
+    """Return a payload with a mask put on, or taken off (section 5.3)."""
+    size = len(payload)
     repeated = (mask * (size // 4 + 1))[:size]
-    masked = int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")
-    return head + mask + masked.to_bytes(size, "big")
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
 
 
 def only_binary(data: bytes) -> bytes | None:
@@ -47,12 +60,19 @@ def only_binary(data: bytes) -> bytes | None:
 
 
 class Reader:
-    """Cuts what a server sends into messages and control frames; the stream may come in pieces of any size."""
+    """Cuts what the other end sends into messages and control frames; the stream may come in pieces of any size.
 
-    __slots__ = ("_fragments", "_kind", "_rest")
+    `masked` is for what a client sends: its frames must be masked, and those of a server must not (section 5.1). A
+    frame, or a message in several, of more than `most_bytes` is refused.
+    """
 
-    def __init__(self) -> None:
-        self._rest = b""
+    __slots__ = ("_fragments", "_kind", "_masked", "_rest", "_wanted", "most_bytes")
+
+    def __init__(self, *, masked: bool = False, most_bytes: int = 2**63) -> None:
+        self._masked = masked
+        self.most_bytes = most_bytes
+        self._rest = bytearray()
+        self._wanted = 0  # bytes of the frame whose end has not come, as far as its head tells
         self._kind = 0  # of a message whose last fragment has not come
         self._fragments: list[bytes] = []
 
@@ -65,16 +85,43 @@ class Reader:
         """Yield opcode and payload of each message and control frame that `data` completes.
 
         Raises:
-            ValueError: it is no frame that a server may send.
+            ValueError: it is no frame that the other end may send, or too large.
         """
         if self._rest:
-            data = self._rest + data
-        at = 0
-        while (extent := _extent(data, at)) is not None:
-            opcode, start, stop = extent
-            yield from self._frame(opcode, data[at] & _FINAL, data[start:stop])
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return
+            data = bytes(self._rest)
+            self._rest.clear()
+        at, end = 0, len(data)
+        while at < end:
+            start, stop = self._extent(data, at)
+            if stop > end:
+                self._rest += data[at:]
+                self._wanted = stop - at
+                return
+            payload = data[start:stop]
+            if self._masked:
+                payload = _masked(payload, data[start - 4 : start])
+            yield from self._frame(data[at] & 0x0F, data[at] & _FINAL, payload)
             at = stop
-        self._rest = data[at:]
+
+    def _extent(self, data: bytes, at: int) -> tuple[int, int]:
+        """Return where the payload of the frame at `at` starts and ends, as far as there is enough of it to tell."""
+        if len(data) < at + 2:
+            return at + 2, at + 2
+        first, second = data[at], data[at + 1]
+        if first & 0x70 or bool(second & 0x80) != self._masked:
+            raise ValueError("a frame with a reserved bit, or with a mask where none must be, or without")  # 5.1, 5.2
+        size = second & 0x7F
+        digits = {126: 2, 127: 8}.get(size, 0)
+        start = at + 2 + digits + (4 if self._masked else 0)
+        if len(data) < at + 2 + digits:
+            return start, start
+        size = int.from_bytes(data[at + 2 : at + 2 + digits], "big") if digits else size
+        if size > self.most_bytes:
+            raise ValueError(f"a frame of {size} bytes, of which {self.most_bytes} are allowed")
+        return start, start + size
 
     def _frame(self, opcode: int, is_final: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
         if opcode >= CLOSE:
@@ -88,22 +135,9 @@ class Reader:
             yield kind, payload
             return
         self._fragments.append(payload)
+        if sum(map(len, self._fragments)) > self.most_bytes or len(self._fragments) > _MOST_FRAGMENTS:
+            raise ValueError(f"a message in fragments, of more than {self.most_bytes} bytes or {_MOST_FRAGMENTS}")
         if is_final:
             kind, self._kind, message = self._kind, 0, b"".join(self._fragments)
             self._fragments.clear()
             yield kind, message
-
-
-def _extent(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """Return opcode, start and end of the payload of the frame at `at`; None if a part of it is missing."""
-    if len(data) < at + 2:
-        return None
-    first, size = data[at], data[at + 1]
-    if first & 0x70 or size & 0x80:
-        raise ValueError("a frame with a reserved bit, or a masked one from the server")  # sections 5.2 and 5.1
-    digits = {126: 2, 127: 8}.get(size, 0)
-    start = at + 2 + digits
-    if len(data) < start:
-        return None
-    stop = start + (int.from_bytes(data[at + 2 : start], "big") if digits else size)
-    return (first & 0x0F, start, stop) if stop <= len(data) else None
