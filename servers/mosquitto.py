@@ -40,13 +40,13 @@ from .mqtt import OverWebSocket
 from .mqtt_broker import by_hand
 from .program import find, running
 
-__all__ = ["DIFFERS_WITH", "OWN_FORMAT", "TIER", "by_hand", "serve", "software"]
+__all__ = ["DIFFERS_WITH", "OWN_FORMAT", "TIER", "by_hand", "configured", "serve", "software"]
 
 TIER = NATIVE_TIER
 OWN_FORMAT = ("websocket",)
 DIFFERS_WITH = {
     "websocket": {
-        "overlapping publishes keep their order": "mosquitto 2.0 sends a large message in parts of 4 kB, one every 100 ms"
+        "overlapping publishes keep their order": "mosquitto sends a large message in parts of 4 kB, one every 100 ms"
     }
 }
 
@@ -66,6 +66,7 @@ _STATE = "persistence true\npersistence_location {state}/\n"
 _EVERY_CHANGE = "autosave_on_changes true\nautosave_interval 1\n"
 _LIMITS = "max_queued_messages {queued}\nmax_inflight_messages {in_flight}\nsys_interval 0\n"
 _QUEUED, _IN_FLIGHT = 1_000_000, 20
+_DEFAULTS = {"max_queued_messages": "1000", "max_inflight_messages": "20", "sys_interval": "10"}
 
 Durable = Annotated[bool, Option("write sessions to disk after every change", metavar="yes|no")]
 Stock = Annotated[bool, Option("the configuration of Debian's package, with TCP_NODELAY", metavar="yes|no")]
@@ -86,6 +87,31 @@ def software() -> str:
 
 def _program(name: str = "mosquitto") -> str:
     return find(name, "`sudo apt-get install mosquitto` (Debian, Ubuntu), `brew install mosquitto` (macOS)")
+
+
+def configured(
+    *,
+    durable: bool = False,
+    stock: bool = False,
+    max_queued_messages: int = _QUEUED,
+    max_inflight_messages: int = _IN_FLIGHT,
+    websocket: bool = False,
+    users: str | None = None,
+    access_list: str | None = None,
+) -> dict[str, str]:
+    """Return the settings that are not mosquitto's own defaults, by its own names."""
+    text = _configuration(durable, stock, max_queued_messages, max_inflight_messages)
+    text += _USERS * (users is not None) + _ACCESS_LIST * (access_list is not None) + _WEBSOCKET * websocket
+    text += _ANONYMOUS * (users is None)
+    shown = text.format(state="a directory", file="a file", domain="ipv4")
+    found = dict(line.split(" ", 1) for line in shown.splitlines()) | {"set_tcp_nodelay": "true"}
+    return {name: value for name, value in found.items() if _DEFAULTS.get(name) != value}
+
+
+def _configuration(durable: bool, stock: bool, queued: int, in_flight: int) -> str:
+    """Return what the options say, but for the place of the state."""
+    text = _STATE * (durable or stock) + _EVERY_CHANGE * durable
+    return text + ("" if stock else _LIMITS.replace("{queued}", str(queued)).replace("{in_flight}", str(in_flight)))
 
 
 @asynccontextmanager
@@ -113,8 +139,7 @@ async def serve(
             "(users and access_list are none of it)"
         )
     permissions = permissions_of(users=users, access_list=access_list)
-    limits = _LIMITS.format(queued=max_queued_messages, in_flight=max_inflight_messages)
-    configuration = _STATE * (durable or stock) + _EVERY_CHANGE * durable + limits * (not stock)
+    configuration = _configuration(durable, stock, max_queued_messages, max_inflight_messages)
     host, port = listener.getsockname()[:2]
     listener.close()  # mosquitto opens its own at the same address
     with ExitStack() as stack:

@@ -26,7 +26,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -185,7 +185,7 @@ def _module() -> Path:
 
 
 def _serving(
-    scheme: str, subscriber: str, *, publisher: str = "", first: str = "newest", more: str = "", fragment: str = ""
+    subscriber: str, first: str, *, scheme: str = "http", publisher: str = "", more: str = "", fragment: str = ""
 ) -> http_relay.Serve:
     """Return the `serve` of a transport."""
 
@@ -204,7 +204,6 @@ def _serving(
         """Run nginx at the address of `listener` until left; yield the URL."""
         permissions = permissions_of(users=users, access_list=access_list)
         host, port = listener.getsockname()[:2]
-        multipart = "on" if subscriber == "longpoll" else "off"
         is_polling = subscriber == "intervalpoll"  # where a channel is empty, it needs a position before all messages
         listener.close()  # nginx opens its own at the same address
         with tempfile.TemporaryDirectory(prefix="rtbench-") as directory:
@@ -231,7 +230,7 @@ def _serving(
                     publisher=publisher,
                     subscriber=subscriber,
                     more=more,
-                    keep=_KEEP.format(capacity=capacity, first=first, multipart=multipart),
+                    keep=_keep(subscriber, first, capacity),
                 )
             )
             command = [_program(), "-p", directory, "-e", "stderr", "-c", str(file)]
@@ -326,24 +325,72 @@ def _set_no_delay(descriptor: int, port: int) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+_DEFAULTS = {  # of nginx, and of nchan
+    "worker_connections": "512",
+    "server_tokens": "on",
+    "merge_slashes": "on",
+    "keepalive_requests": "1000",
+    "keepalive_timeout": "75s",
+    "client_max_body_size": "1m",
+    "client_body_buffer_size": "16k",
+    "nchan_shared_memory_size": "128M",
+    "nchan_message_buffer_length": "10",
+    "nchan_message_timeout": "1h",
+    "nchan_subscriber_first_message": "newest",
+    "nchan_longpoll_multipart_response": "off",
+}
+
+
+def _configured(
+    subscriber: str,
+    first: str,
+    *,
+    capacity: int = feed.DEFAULT_CAPACITY,
+    shared_memory_mb: int = 256,
+    users: str | None = None,
+    **_others: object,
+) -> dict[str, str]:
+    """Return the settings that are not the defaults of nginx and nchan, by their names there."""
+    text = _CONFIGURATION.replace("{shared_mb}", str(shared_memory_mb)).replace("{connections}", str(_connections()))
+    text += _keep(subscriber, first, capacity)
+    found = {name: re.findall(rf"\b{name} ([^;]+);", text)[-1] for name in _DEFAULTS}
+    found = {name: value for name, value in found.items() if value != _DEFAULTS[name]}
+    return found | ({"auth_basic_user_file": "a file, sha512crypt"} if users is not None else {})
+
+
+def _keep(subscriber: str, first: str, capacity: int) -> str:
+    multipart = "on" if subscriber == "longpoll" else "off"
+    return _KEEP.format(capacity=capacity, first=first, multipart=multipart)
+
+
 class Nchan:
     """What an entry point names: the server of one transport, with the attributes of a server module."""
 
     TIER = NATIVE_TIER
     OWN_FORMAT = ("*",)
 
-    def __init__(self, serve: http_relay.Serve, by_hand: object, differs: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        subscriber: str,
+        by_hand: object,
+        differs: Mapping[str, str] | None = None,
+        *,
+        first: str = "newest",
+        **more: str,
+    ) -> None:
+        """`subscriber` is what nchan calls it, `first` the message that a new one gets first."""
         self.DIFFERS = differs or {}
-        self.serve = serve
+        self.serve = _serving(subscriber, first, **more)
+        self.configured = partial(_configured, subscriber, first)
         self.by_hand = by_hand
         self.software = software
 
 
 _ASK_AGAIN = f"add_header {http.MORE_HEADER} 1;"
-for_polling = Nchan(_serving("http", "intervalpoll", first="oldest", more=_ASK_AGAIN), polling.by_hand)
-for_long_polling = Nchan(_serving("http", "longpoll", first="oldest"), long_polling.by_hand)
+for_polling = Nchan("intervalpoll", polling.by_hand, first="oldest", more=_ASK_AGAIN)
+for_long_polling = Nchan("longpoll", long_polling.by_hand, first="oldest")
 for_sse = Nchan(
-    _serving("http", "eventsource"),
+    "eventsource",
     sse.by_hand,
     dict.fromkeys(
         (
@@ -354,10 +401,13 @@ for_sse = Nchan(
     ),
 )
 for_websocket = Nchan(
-    _serving("ws", "websocket", publisher="websocket", fragment="#plain"),
+    "websocket",
     websocket.by_hand,
     {
         "a session to resume continues after the last message and has what was acknowledged": "nchan has no `?after=`: "
         "what is published while a client has no connection does not reach it"
     },
+    scheme="ws",
+    publisher="websocket",
+    fragment="#plain",
 )

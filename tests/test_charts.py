@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from rtbench.analysis import statistics
+from rtbench.analysis import statistics, tiers
 from rtbench.analysis.measured import Measured
 from rtbench.charts import CHARTS, FORMATS, IDLE_CHARTS, PRESETS, SECURITY_CHARTS, Chart, draw
 from rtbench.charts.placement import column
@@ -134,6 +134,7 @@ OWN = {  # charts that need more than a usual result, and what they need
     "latency-by-network": "networks",
     "latency-through-fault": "faulted",
     "messages-through-fault": "faulted",
+    "tier-ratios": "twelve",
 }
 USUAL = [name for name in CHARTS if name not in OWN]
 
@@ -279,6 +280,24 @@ def test_the_bars_of_idle_connections_are_those_of_the_summary() -> None:
         bars: Any = result.chart(name).figure.axes[0].containers
         scale = 1000 if name == "idle-memory" else 1
         assert [bar[0].get_width() * scale for bar in bars] == pytest.approx(result.summary.column(column_name))
+
+
+# of two tiers
+
+
+def test_the_marks_of_the_tiers_are_their_ratios() -> None:
+    chart = drawn("twelve", "tier-ratios")
+    marks = {}
+    for line in chart.figure.axes[0].lines:
+        if line.get_label() == "arrived_p50_ms":
+            marks[round(float(np.ravel(line.get_ydata())[0]))] = float(np.ravel(line.get_xdata())[0])
+    result = shared("twelve")
+    ratios = [tiers.ratio(result, "arrived_p50_ms", ours, other) for ours, other in tiers.pairs(result)]
+    assert [marks[row] for row in range(3)] == pytest.approx([each.value for each in ratios if each is not None])
+    assert marks == pytest.approx(dict.fromkeys(range(3), 1.0), abs=0.05)  # the samples are drawn alike
+    assert {"mqtt-qos0 (mosquitto)", "mqtt-qos1 (mosquitto)"} <= {text.get_text() for text in words_of(chart)}
+    with pytest.raises(UsageError, match="over the embedded server and another one"):
+        drawn("one", "tier-ratios")
 
 
 # of protected servers

@@ -11,6 +11,9 @@ from typing import Any, cast
 import pytest
 
 from rtbench.errors import UsageError
+from rtbench.plan.settings import resolve
+from rtbench.transports import registry
+from rtbench.transports.choice import chosen_variants
 from rtbench.trial.servers import RunningServer, StartedServer
 from tests.conftest import until
 from tests.mqtt_peers import WITHIN_S, Broker, Paho
@@ -101,3 +104,29 @@ def test_stock_is_the_whole_configuration(other: dict[str, Any]) -> None:
 
     with pytest.raises(UsageError, match="leave out the other options of mosquitto"):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ({}, {"max_queued_messages": "1000000", "sys_interval": "0"}),
+        (
+            {"max_inflight_messages": 5, "max_queued_messages": 1000},
+            {"max_inflight_messages": "5", "sys_interval": "0"},
+        ),
+        ({"stock": True}, {"persistence": "true", "persistence_location": "a directory/"}),
+        ({"websocket": True, "stock": True}, {"protocol": "websockets", "socket_domain": "ipv4"}),
+    ],
+)
+def test_what_is_not_its_default_is_told(options: dict[str, Any], settings: dict[str, str]) -> None:
+    told = registry.server("mqtt", "mosquitto").configured(**options)
+    assert settings.items() <= told.items()
+    assert ("max_queued_messages" in told) == (not options)
+    assert told["set_tcp_nodelay"] == "true"
+
+
+def test_a_result_has_the_settings_that_are_not_the_defaults() -> None:
+    given = {"transport": "mqtt", "qos": 1, "server": "mosquitto", "server_option": ["max_queued_messages=7"]}
+    settings = resolve({name: (value, "argument") for name, value in given.items()}, registry.settings())
+    (variant,) = [v for v in chosen_variants(settings, everything=True) if not v.control]
+    assert variant.server_settings["max_queued_messages"] == "7"

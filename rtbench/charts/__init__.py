@@ -16,6 +16,8 @@
     networks.py    latency-by-network
     idle.py        idle-memory, idle-bytes
     security.py    protection-connecting, protection-delivering
+    tiers.py       tier-ratios
+    ratios.py      what these three share: marks on a logarithmic axis
     guarantees.py  guarantees
     forecast.py    cores-forecast, scaling-law
     sweep.py       sweep-latency, sweep-bytes, sweep-requests, sweep-server-cpu, sweep-server-memory, sweep-hockey-stick
@@ -47,6 +49,7 @@ from rtbench.charts.security import protection_connecting, protection_delivering
 from rtbench.charts.stages import latency_breakdown
 from rtbench.charts.style import PRESETS, Preset, settings
 from rtbench.charts.sweep import hockey_stick, sweep_charts
+from rtbench.charts.tiers import tier_ratios
 from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
@@ -62,6 +65,7 @@ __all__ = [
     "IDLE_CHARTS",
     "LAWS_CHARTS",
     "PRESETS",
+    "SECURITY_CHARTS",
     "SWEEP_CHARTS",
     "Chart",
     "draw",
@@ -79,6 +83,7 @@ CHARTS: dict[str, Callable[[Comparison, Preset], Chart]] = {  # of a run or a co
     "latency-by-network": latency_by_network,
     "latency-through-fault": latency_through_fault,
     "messages-through-fault": messages_through_fault,
+    "tier-ratios": tier_ratios,
 }
 IDLE_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of idle connections
     "idle-memory": idle_memory,

@@ -55,6 +55,7 @@ def command(
     latency-by-network     median latency over each of several networks, beside the ranges of the course guide
     latency-through-fault  latency over the time of a trial with faults, which are shaded
     messages-through-fault messages under way, and lost in each second, over the time of such a trial
+    tier-ratios            latency and CPU over the embedded servers, as multiples of those over nginx or mosquitto
     idle-memory            of idle connections: the server's memory for each
     idle-bytes             of idle connections: bytes on the wire for each in an hour
     protection-connecting  of protected servers: time to connect, as a multiple of the plain server

@@ -22,11 +22,11 @@ class Variant:
     """One row of a comparison.
 
     `options` are all options of the client, defaults included; `server_options` are only those that the user set.
-    `slot` determines colour and position, `shade` the dash and marker within the transport. `control` is true for bare
-    TCP, the lowest latency of the machine, which the other variants are compared with. `network` is what lies between
-    client and server, as the user writes it, and `link` the kind of link that emulates it. `reconnect` is what the
-    clients do when a connection is lost; an empty text where that is an error of the trial. `url` is that of an
-    external server.
+    `server_settings` are those of a program that users run which are not its own defaults, by its own names. `slot`
+    determines colour and position, `shade` the dash and marker within the transport. `control` is true for bare TCP,
+    the lowest latency of the machine, which the other variants are compared with. `network` is what lies between client
+    and server, as the user writes it, and `link` the kind of link that emulates it. `reconnect` is what the clients do
+    when a connection is lost; an empty text where that is an error of the trial. `url` is that of an external server.
     """
 
     label: str
@@ -40,6 +40,7 @@ class Variant:
     client_software: str = ""
     control: bool = False
     server_options: Mapping[str, Any] = field(default_factory=dict)
+    server_settings: Mapping[str, str] = field(default_factory=dict)
     network: str = LOOPBACK
     link: str = LOOPBACK
     reconnect: str = ""

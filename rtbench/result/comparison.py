@@ -70,6 +70,7 @@ class Comparison(Result[Measured]):
         "latency-by-network",
         "latency-through-fault",
         "messages-through-fault",
+        "tier-ratios",
     )
 
     @cached_property

@@ -218,4 +218,17 @@ def _implementations(result: Comparison) -> str:
         servers.setdefault(f"{variant.server} ({variant.server_software})", []).append(variant.transport)
     clients = sorted({f"{variant.client} ({variant.client_software})" for variant in result.variants})
     rule = f" ({result.client_rule})" if result.client_rule else ""
-    return f"servers {', '.join(servers)}; clients {', '.join(clients)}{rule}"
+    return f"servers {', '.join(servers)}; clients {', '.join(clients)}{rule}{_not_defaults(result)}"
+
+
+def _not_defaults(result: Comparison) -> str:
+    """Say which settings of programs that users run are not their own defaults, once for each program."""
+    found: dict[str, dict[str, str]] = {}
+    for variant in result.variants:
+        found.setdefault(variant.server, {}).update(variant.server_settings)
+    said = (
+        f"{server} with {', '.join(f'{name} {value}' for name, value in settings.items())}"
+        for server, settings in found.items()
+        if settings
+    )
+    return "".join(f"; {text}" for text in said)

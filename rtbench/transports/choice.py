@@ -318,7 +318,10 @@ def variants_of(
         UsageError: no such transport, server or client; an option that the transport does not have, or a value of it.
     """
     spoken = registry.client(name, client)
-    software = f"runs already, at {url}" if url else registry.server(name, server).software
+    software, configured = f"runs already, at {url}", dict[str, str]()
+    if not url:
+        served = registry.server(name, server)
+        software, configured = served.software, dict(served.configured(**server_options or {}))
     given = {}
     for setting, value in options.items():
         key = _key(spoken, setting)
@@ -348,6 +351,7 @@ def variants_of(
                     client_software=spoken.software,
                     control=spoken.control,
                     server_options=dict(server_options or {}),
+                    server_settings=configured,
                     url=url,
                 )
             )

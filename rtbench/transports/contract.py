@@ -111,6 +111,8 @@ class Server:
 
     A server module may define, beside `serve`:
         software(): the program that runs, with its version; it stands in every result.
+        configured(**options): the settings of the program that are not its own defaults, by its own names; they stand
+            in every result; default: none.
         by_hand(url): lines for a terminal that try the server at a URL; `rtbench serve` prints them.
         DIFFERS: what it does otherwise than the contract says: by the text of the case, such as `a text arrives as it
             was sent: a space`; default: nothing.
@@ -131,6 +133,7 @@ class Server:
     state: bool
     software: str
     by_hand: Callable[[str], list[str]]
+    configured: Callable[..., Mapping[str, str]]
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,8 @@ def server(transport: str, name: str = DEFAULT_SERVER) -> Server:
         tls, state = _takes(module.serve, TLS), _takes(module.serve, STATE)
         options, software = options_of(module.serve), _software(point, module)
     by_hand = _named(module, "by_hand", owner, _nothing_by_hand)
-    return Server(transport, name, module.serve, options, tls, state, software, by_hand)
+    configured = _named(module, "configured", owner, _as_it_is)
+    return Server(transport, name, module.serve, options, tls, state, software, by_hand, configured)
 
 
 def tier(transport: str, name: str) -> str:
@@ -196,6 +197,10 @@ def _declared(transport: str, name: str, what: str, default: Any) -> Any:
 
 def _nothing_by_hand(_url: str) -> list[str]:
     return []
+
+
+def _as_it_is(**_options: Any) -> dict[str, str]:
+    return {}
 
 
 def _pushed(_rate_hz: float, **_options: Any) -> Steady:
