@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from rtbench.transports import Attempt, Outcome
 from rtbench.wire import http, mqtt, websocket
 
-OVER_WEBSOCKET = ("ws", "wss")  # schemes of a broker that speaks MQTT over WebSocket (MQTT 3.1.1 section 6)
+from .mqtt_talk import Talk, UpgradeRefused, upgrade_fields
 
 _ANSWER_WITHIN_S = 5.0
 _CLOSED = Outcome(False, "connection closed")
@@ -73,7 +71,7 @@ async def over_http(url: str, attempt: Attempt, **_options: object) -> Outcome:
 async def over_websocket(url: str, attempt: Attempt, **_options: object) -> Outcome:
     """Try with an upgrade, and a message in the first frame (RFC 6455 sections 4.1 and 5.2)."""
     query = "" if attempt.payload is None else "?publish"
-    request = _request(url, attempt, "GET", query, _upgrade_fields())
+    request = _request(url, attempt, "GET", query, upgrade_fields())
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S), _connection(url, attempt) as (reader, writer):
             writer.write(request)
@@ -86,15 +84,6 @@ async def over_websocket(url: str, attempt: Attempt, **_options: object) -> Outc
         return _failed(error)
 
 
-def _upgrade_fields() -> dict[str, str]:
-    return {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-        "Sec-WebSocket-Version": "13",
-    }
-
-
 def _closing_frames(payload: bytes) -> bytes:
     """Return a binary message of up to 125 bytes and a close frame, masked with zeros."""
     frames = ((websocket.BINARY, payload), (websocket.CLOSE, b""))
@@ -105,8 +94,8 @@ async def over_mqtt(url: str, attempt: Attempt, *, qos: int = 0, **_options: obj
     """Try with CONNECT, then PUBLISH or SUBSCRIBE; what a page can send to a broker is a request over HTTP."""
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S), _connection(url, attempt) as (reader, writer):
-            talk = _Talk(reader, writer)
-            await talk.upgrade(url, attempt)
+            talk = Talk(reader, writer)
+            await talk.upgrade(url, _request(url, attempt, "GET", "", upgrade_fields("mqtt")))
             if attempt.origin is not None and not talk.is_framed:
                 body = mqtt.encode(_connect(attempt)) + mqtt.encode(_publish(attempt, 0))
                 length = {"Content-Length": str(len(body))}
@@ -118,64 +107,10 @@ async def over_mqtt(url: str, attempt: Attempt, *, qos: int = 0, **_options: obj
             if not isinstance(connack, mqtt.Connack) or connack.return_code:
                 return Outcome(False, f"CONNACK {getattr(connack, 'return_code', '?')}")
             return await (_heard(talk, attempt, qos) if attempt.payload is None else _published(talk, attempt, qos))
-    except _Refused as refused:
+    except UpgradeRefused as refused:
         return Outcome(False, str(refused))
     except _ENDS as error:
         return _failed(error)
-
-
-class _Refused(Exception):
-    """The broker does not accept the upgrade; the text is the status of its answer."""
-
-
-class _Talk:
-    """Packets to and from a broker."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self._packets, self._read = mqtt.Reader(), list[mqtt.Packet]()
-        self._frames: websocket.Reader | None = None  # where the broker speaks MQTT over WebSocket
-
-    async def upgrade(self, url: str, attempt: Attempt) -> None:
-        """Do the opening handshake with a broker that speaks MQTT over WebSocket.
-
-        Raises:
-            _Refused: it does not accept it.
-        """
-        if urlsplit(url).scheme not in OVER_WEBSOCKET:
-            return
-        fields = {**_upgrade_fields(), "Sec-WebSocket-Protocol": "mqtt"}
-        self._writer.write(_request(url, attempt, "GET", "", fields))
-        head = http.parse_head((await self._reader.readuntil(b"\r\n\r\n"))[:-4])
-        if head.status != 101:
-            raise _Refused(str(head.status))
-        self._frames = websocket.Reader()
-
-    @property
-    def is_framed(self) -> bool:
-        """Whether the packets go in the frames of a WebSocket."""
-        return self._frames is not None
-
-    def send(self, packet: mqtt.Packet) -> None:
-        data = mqtt.encode(packet)
-        if self._frames is not None:
-            data = websocket.masked_frame(websocket.BINARY, data, bytes(4))
-        self._writer.write(data)
-
-    async def answer(self) -> mqtt.Packet:
-        """Return the next packet.
-
-        Raises:
-            EOFError: the broker has closed.
-        """
-        while not self._read:
-            data = await self._reader.read(65_536)
-            if not data:
-                raise EOFError
-            if self._frames is not None:
-                data = b"".join(payload for opcode, payload in self._frames.feed(data) if opcode == websocket.BINARY)
-            self._read += [mqtt.decode(*packet) for packet in self._packets.feed(data)]
-        return self._read.pop(0)
 
 
 def _connect(attempt: Attempt) -> mqtt.Connect:
@@ -186,7 +121,7 @@ def _publish(attempt: Attempt, qos: int) -> mqtt.Publish:
     return mqtt.Publish(attempt.topic, attempt.payload or b"", qos, packet_id=1 if qos else None)
 
 
-async def _published(talk: _Talk, attempt: Attempt, qos: int) -> Outcome:
+async def _published(talk: Talk, attempt: Attempt, qos: int) -> Outcome:
     """Publish; a PINGREQ after it has an answer once the broker has acted on it."""
     talk.send(_publish(attempt, qos))
     if qos:
@@ -200,7 +135,7 @@ async def _published(talk: _Talk, attempt: Attempt, qos: int) -> Outcome:
     return Outcome(True, "connection kept")
 
 
-async def _heard(talk: _Talk, attempt: Attempt, qos: int) -> Outcome:
+async def _heard(talk: Talk, attempt: Attempt, qos: int) -> Outcome:
     """Subscribe; where the broker confirms it, see whether a message arrives."""
     talk.send(mqtt.Subscribe(1, ((attempt.topic, qos),)))
     suback = await talk.answer()

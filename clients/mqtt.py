@@ -20,9 +20,9 @@ import aiomqtt
 from rtbench.errors import Refused
 from rtbench.transports import Message, Meter, Option, Session
 
-from . import attempts, sizes
+from . import attempts, mqtt_talk, sizes
 from .mqtt_lasting import QUIET, LastingClient
-from .mqtt_metering import meter_client, port_of
+from .mqtt_metering import meter_client
 
 VARIANTS = ({"qos": 0}, {"qos": 1}, {"qos": 2})
 WILDCARDS = True
@@ -34,6 +34,7 @@ WillPayload = Annotated[str, Option("text of the will", metavar="TEXT")]
 SLOT = 4
 predict = sizes.mqtt
 attempt = attempts.over_mqtt
+forget = mqtt_talk.forget
 
 KEEP_ALIVE_S = 60
 _PUBLISHER = ("publisher",)  # in what a session keeps
@@ -119,7 +120,7 @@ class Mqtt:
         keep_alive_s = session.keep_alive_s if session is not None else None
         client = aiomqtt.Client(
             address.hostname or "",
-            port_of(self._url),
+            mqtt_talk.port_of(self._url),
             username=self._meter.login.username,
             password=self._meter.login.password,
             max_inflight_messages=IN_FLIGHT,

@@ -32,9 +32,8 @@ from paho.mqtt.enums import MQTTErrorCode
 from rtbench.transports import Message, Meter, MeteredSocket, TlsSocket
 from rtbench.wire.mqtt import PING_BYTES
 
-from .attempts import OVER_WEBSOCKET
+from .mqtt_talk import OVER_WEBSOCKET, PATH, port_of
 
-PATH = "/mqtt"  # what brokers take
 _CONNECT_WITHIN_S = 10.0
 
 
@@ -90,7 +89,8 @@ def _connect(paho: Any, meter: Meter, url: str, deliveries: _Deliveries) -> Any:
         paho._sock_recv = packet_reader(paho, sock)
     if place.scheme in OVER_WEBSOCKET:
         # paho's own would be made in the event loop, and would not know that TLS holds bytes back
-        return _WebsocketWrapper(_WholeSends(tls or sock), host, port_of(url), encrypted, PATH, None)
+        whole: Any = _WholeSends(tls or sock)
+        return _WebsocketWrapper(whole, host, port_of(url), encrypted, PATH, None)
     return tls or sock
 
 
@@ -112,12 +112,6 @@ class _WholeSends:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
-
-
-def port_of(url: str) -> int:
-    """Return the port of the URL of a broker, the usual one where it names none."""
-    place = urlsplit(url)
-    return place.port or {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}[place.scheme]
 
 
 def packet_reader(paho: Any, sock: MeteredSocket) -> Callable[[int], bytes]:

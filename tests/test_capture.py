@@ -88,6 +88,41 @@ def _capture(directory: Path, options: list[str]) -> Comparison | None:
     return load_comparison(out)
 
 
+@on_linux
+@needs("tcpdump", "mosquitto")
+@pytest.mark.process
+@pytest.mark.long
+@pytest.mark.parametrize("client", ["library", "lean"])
+def test_a_capture_of_a_run_at_a_broker_of_others_has_as_many_bytes_too(tmp_path: Path, client: str) -> None:
+    configuration, capture, out = (tmp_path / name for name in ("mosquitto.conf", "lo.pcap", "out"))
+    configuration.write_text("listener PORT 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nuser root\n")
+    quick = ["--trials", "1", "--duration", "500ms", "--warmup", "0s", "--no-repeat", "--client", client]
+    program = [*RTBENCH, "run", "--transport", "mqtt", "--qos", "1", "--url", "mqtt://127.0.0.1:PORT", *quick]
+    tests = Path(__file__).parent
+    done = subprocess.run(
+        [
+            *(*_own_network(), sys.executable, str(tests / "capture.py"), str(capture)),
+            *(sys.executable, str(tests / "beside.py"), str(configuration), *program, "--out", str(out)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "cannot capture" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    result = load_comparison(out)
+    (row,) = result.trial_table
+    setup = result.trials[0].counts.setup_wire
+    assert setup is not None
+    port = int(row["server_url"].rsplit(":", 1)[1])
+    ours = connections(packets(capture), port)[-setup.connections :]  # those before only look whether it answers
+    assert len(ours) == 11
+    assert sum(row[part] for part in PARTS) == sum(p.ip_bytes for one in ours for p in one)
+    assert row["server_cpu_us_per_delivery"] is None
+
+
 VARIANTS = ["polling", "long-polling", "sse", "websocket", "mqtt-qos0", "mqtt-qos1", "mqtt-qos2", "tcp"]
 OF_MOSQUITTO = [f"mqtt-qos{qos} (mosquitto)" for qos in range(3)]
 PARTS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from rtbench.errors import UsageError
 from rtbench.experiments import compare
 from rtbench.plan.login import Login
 from rtbench.plan.settings import resolve
+from rtbench.system.meter import Meter
 from rtbench.transports import registry
 from tests.conftest import RTBENCH
 from tests.programs import needs, path_of
@@ -33,9 +35,9 @@ def password(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(transport: str, password: Path) -> Iterator[str]:
+def serving(transport: str, password: Path, *more: str) -> Iterator[str]:
     """Have a server run that asks ann for her password; yield its URL."""
-    command = [*RTBENCH, "serve", transport, "--username", "ann", "--password-file", str(password)]
+    command = [*RTBENCH, "serve", transport, "--username", "ann", "--password-file", str(password), *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         try:
@@ -79,6 +81,13 @@ def test_what_must_not_be_measured_is_refused(
 def test_a_search_at_another_machine_is_refused_before_it_starts() -> None:
     with pytest.raises(UsageError, match=r"at most 1000 deliveries a second .* this is 5000 and"):
         rtbench.capacity("mqtt", qos=0, url="mqtt://192.0.2.1:1883", allow_host="192.0.2.1", most=500.0)
+
+
+def test_the_sparse_part_at_another_machine_is_refused_before_it_starts() -> None:
+    """It measures all variants at once: here three of them, 200 messages a second to 2 subscribers each."""
+    given = {"url": "mqtt://192.0.2.1:1883", "allow_host": "192.0.2.1", "subscribers": 2, "sparse_rate": 200.0}
+    with pytest.raises(UsageError, match=r"this is 1200 and 9, of 3 variants at once in the sparse part"):
+        rtbench.compare("mqtt", **given)  # type: ignore[arg-type]
 
 
 def test_another_machine_may_be_named_and_may_get_more_where_that_is_said() -> None:
@@ -169,3 +178,39 @@ def test_topics_at_a_broker_of_others_have_a_prefix_of_their_own(client: str, pa
     topics = {line.partition(" ")[0] for line in heard.splitlines()}
     assert topics
     assert all(topic.startswith("rtbench-") and topic.endswith("/fan-out/0") for topic in topics)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("client", "websocket"), [("library", False), ("lean", False), ("lean", True)])
+def test_the_sessions_of_clients_that_resume_are_removed(client: str, websocket: bool, password: Path) -> None:
+    """The broker says how many clients it knows, connected or not."""
+    more = ["--websocket", "yes"] if websocket else []
+    with serving("mqtt", password, *more) as url:
+        before = clients_of(url)
+        result = rtbench.run(
+            "mqtt",
+            qos=1,
+            url=f"mqtt={url}",
+            username="ann",
+            password_file=str(password),
+            client=client,
+            reconnect="robust",
+            subscribers=3,
+            **QUICK,
+        )
+        assert result.trials[0].counts.error is None
+        assert clients_of(url) == before
+
+
+def clients_of(url: str) -> int:
+    """Ask a broker how many sessions it has, without the one that asks."""
+
+    async def ask() -> int:
+        connect = registry.client("mqtt", "lean").connect
+        assert connect is not None
+        async with connect(url, Meter(login=Login("ann", "open sesame")), qos=0) as connection:
+            async for _, payload, _, _ in await connection.subscribe("$SYS/broker/clients/total"):
+                return int(payload) - 1
+        raise AssertionError
+
+    return asyncio.run(ask())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from rtbench.wire import http, mqtt
@@ -28,7 +28,7 @@ def broker() -> Iterator[Broker]:
         yield running
 
 
-def browser(broker: Broker, *, subprotocol: str = "mqtt", **more: Any) -> ClientConnection:
+def browser(broker: Broker, *, subprotocol: str = "mqtt", **more: Any) -> Any:
     url = f"ws://127.0.0.1:{broker.port}/mqtt"
     return connect(url, subprotocols=[Subprotocol(subprotocol)], open_timeout=WITHIN_S, compression=None, **more)
 

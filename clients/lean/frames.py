@@ -11,7 +11,7 @@ from rtbench.transports import MeteredSocket
 from rtbench.wire import http
 from rtbench.wire import websocket as wire
 
-from ..mqtt_metering import PATH
+from ..mqtt_talk import PATH
 from .connection import CONNECT_WITHIN_S, READ_BYTES, Pipe
 from .http import FIELDS
 

@@ -17,7 +17,6 @@ from rtbench.errors import Refused
 from rtbench.transports import Deliver, Done, Ended, Message, Meter, Session, watcher
 from rtbench.wire import mqtt
 
-from ..attempts import OVER_WEBSOCKET
 from ..mqtt import (
     IN_FLIGHT,
     KEEP_ALIVE_S,
@@ -30,6 +29,7 @@ from ..mqtt import (
     observation,
     predict,
 )
+from ..mqtt_talk import OVER_WEBSOCKET, forget
 from .connection import Connection, Inbox, Pipe, opened
 from .frames import FramePipe
 from .software import software
@@ -41,6 +41,7 @@ __all__ = [
     "WILDCARDS",
     "Mqtt",
     "connect",
+    "forget",
     "hold_filters",
     "observation",
     "predict",

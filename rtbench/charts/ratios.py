@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rtbench.charts import words
 from rtbench.charts.bars import name_bars
@@ -61,7 +61,7 @@ def draw_ratios(result: Drawn, preset: Preset, ratios: Ratios) -> Chart:
     page.axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     page.axes.set_xticks([], minor=True)
     marks = zip(_MARKERS, (ratios.titles[kind] for kind in shown), strict=False)
-    usual = {"linestyle": "", "color": preset.ink, "markersize": preset.marker_pt}
+    usual: dict[str, Any] = {"linestyle": "", "color": preset.ink, "markersize": preset.marker_pt}
     legend = [Line2D([], [], marker=mark, label=title, **usual) for mark, title in marks]
     has_intervals = any(ratio.low is not None for mine in ratios.of.values() for ratio in mine.values())
     notes = ["Lines: 95 % intervals over trials."] * has_intervals

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from rtbench.analysis import conditions
 from rtbench.errors import ResultError, UsageError
@@ -79,8 +80,8 @@ class Compare:
         check_placement(settings["cores"].value, cores_here())
         plans(variants[:1], workload, 1, settings)  # refuses more workers than there are clients
         _refuse_filters_in_vain(variants, settings)
-        if self.kind == "comparison":
-            sparse_workloads(settings)
+        for sparse in sparse_workloads(settings) if self.kind == "comparison" else []:
+            check_external(settings, sparse, max(Counter(urlsplit(v.url).hostname for v in variants).values()))
         planned = len(variants) * settings["trials"].value
         return Comparison.start(self.kind, settings, variants, planned, workload=workload)
 

@@ -18,8 +18,8 @@ from rtbench.trial.servers import check_url
 _FOR_URLS = ("allow_host", "allow_load", "username", "password_file", "ca", "client_cert", "client_key")
 
 
-def check_external(settings: Mapping[str, Given], workload: Workload) -> None:
-    """Refuse what must not be done to a server that runs already.
+def check_external(settings: Mapping[str, Given], workload: Workload, at_once: int = 1) -> None:
+    """Refuse what must not be done to a server that runs already; `at_once` variants are measured together.
 
     Raises:
         UsageError: a URL leads to a machine that is not named twice, the load is above what another machine may get,
@@ -32,14 +32,14 @@ def check_external(settings: Mapping[str, Given], workload: Workload) -> None:
                 raise UsageError(f"--{name.replace('_', '-')} is for a server at --url: give one")
         return
     elsewhere = [url for url in (split_url(text)[1] for text in urls) if check_url(url, allowed)]
-    deliveries_hz = workload.deliveries_of(workload.rate_hz)
-    connections = workload.publishers + workload.subscribers
+    deliveries_hz = at_once * workload.deliveries_of(workload.rate_hz)
+    connections = at_once * (workload.publishers + workload.subscribers)
     too_much = deliveries_hz > MOST_DELIVERIES_ELSEWHERE or connections > MOST_CONNECTIONS_ELSEWHERE
     if elsewhere and too_much and not settings["allow_load"].value:
         raise UsageError(
             f"{elsewhere[0]} is on another machine, which gets at most {MOST_DELIVERIES_ELSEWHERE} deliveries a second "
             f"and {MOST_CONNECTIONS_ELSEWHERE} connections unless --allow-load is given: this is {deliveries_hz:g} and "
-            f"{connections}"
+            f"{connections}{f', of {at_once} variants at once in the sparse part' if at_once > 1 else ''}"
         )
     external_context(login_of(settings))
 

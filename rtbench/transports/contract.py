@@ -160,6 +160,8 @@ class Client:
             no requests.
         hold_filters(url, meter, filters): an async context manager that has one client subscribed to many topic
             filters; default: subscribers ask for topics only.
+        forget(url, meter, session): a coroutine that removes what a server keeps of a session; a trial calls it for the
+            sessions that it has resumed, once it is over, at a server that goes on running. Default: servers keep none.
         attempt(url, attempt, **options): one `Attempt` to use a server, allowed or not, byte by byte; returns its
             `Outcome`. `rtbench security` measures only transports whose default client has it.
         drain_timeout_s(**options): how long a trial waits, after the last delivery, for those that are still missing,
@@ -193,6 +195,7 @@ class Client:
     steady: Callable[..., Steady]
     schemes: tuple[str, ...]
     hold_filters: Callable[..., AbstractAsyncContextManager[None]] | None
+    forget: Callable[..., Awaitable[None]] | None
     attempt: Callable[..., Awaitable[Outcome]] | None
     drain_timeout_s: Callable[..., float]
 

@@ -30,8 +30,9 @@ class ProcessPlan:
     `name` is how the coordinator addresses it (`publisher-0`). `control` is the address of the control channel and
     `token` the word that lets this process in. `options` are those of the client. `seed` seeds Python's random numbers.
     `namespaces` are files of a user namespace and a network namespace, which the process enters once it has joined.
-    `reconnect` is what its clients do when a connection is lost; None: that is an error of the trial. `cores` are those
-    that the process stays on, any if there are none.
+    `reconnect` is what its clients do when a connection is lost; None: that is an error of the trial. `forgets` says
+    that sessions at the server are removed in the end, because it goes on running. `cores` are those that the process
+    stays on, any if there are none.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ProcessPlan:
     seed: str = ""
     namespaces: tuple[str, str] | None = None
     reconnect: Reconnect | None = None
+    forgets: bool = False
     cores: tuple[int, ...] = ()
 
 

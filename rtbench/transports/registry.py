@@ -244,6 +244,7 @@ def client(transport: str, name: str = DEFAULT_CLIENT) -> Client:
         predict=_named(module, "predict", owner, None),
         steady=_named(module, "steady", owner, _pushed),
         hold_filters=_named(module, "hold_filters", owner, None),
+        forget=getattr(module, "forget", None),
         attempt=getattr(module, "attempt", None),
         drain_timeout_s=_named(module, "drain_timeout_s", owner, _usual_drain_timeout_s),
     )

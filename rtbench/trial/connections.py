@@ -55,7 +55,10 @@ async def open_connections(
     connecting = partial(connect, url, meter, **plan.options)
     async with AsyncExitStack() as stack:
         with uncaught_in(usage.errors):
-            yield meter, [await stack.enter_async_context(c) for c in lasting(plan, record.outages, connecting)]
+            forget = registry.client(plan.transport, plan.client).forget if plan.forgets else None
+            forgetting = None if forget is None else partial(forget, url, meter)
+            lasts = lasting(plan, record.outages, connecting, forgetting)
+            yield meter, [await stack.enter_async_context(connection) for connection in lasts]
     await meter.closing()
     total = meter.totals()
     if total is not None and usage.setup_wire is not None and usage.run_wire is not None:

@@ -171,6 +171,7 @@ def process_plans(
         messages_on[topic] += len(times)
     common: dict[str, Any] = {
         "reconnect": plan.reconnect,
+        "forgets": plan.url is not None,
         "control": address,
         "token": token,
         "transport": variant.transport,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from itertools import chain
@@ -27,15 +27,26 @@ from rtbench.transports.session import Session
 
 AnyConnection: TypeAlias = AbstractAsyncContextManager[Connection]
 Connect: TypeAlias = Callable[..., AnyConnection]
+Forget: TypeAlias = Callable[[Session], Awaitable[None]]
 
 
 class Reconnecting:
     """One publisher or subscriber, over all its connections."""
 
     def __init__(
-        self, connect: Connect, session: Session, policy: Reconnect, random: Random, new_outage: Callable[[], Outage]
+        self,
+        connect: Connect,
+        session: Session,
+        policy: Reconnect,
+        random: Random,
+        new_outage: Callable[[], Outage],
+        forget: Forget | None = None,
     ) -> None:
-        """Call `connect` for each connection, with the same `session`; `new_outage` makes and notes an outage."""
+        """Call `connect` for each connection, with the same `session`; `new_outage` makes and notes an outage.
+
+        `forget` removes what the server keeps of the session, in the end.
+        """
+        self._forget = forget
         self.in_flight_limit: int | None = None
         self._connect = connect
         self._session = session
@@ -68,6 +79,8 @@ class Reconnecting:
             self._restoring.cancel()
             await asyncio.gather(self._restoring, return_exceptions=True)
         await self._opened.aclose()
+        if self._forget is not None and self._policy.resumes:
+            await self._forget(self._session)
 
     async def _open(self) -> None:
         async with AsyncExitStack() as opened:
@@ -210,7 +223,9 @@ class Reconnecting:
 # What the client processes use
 
 
-def lasting(plan: PublisherPlan | SubscriberPlan, outages: list[Outage], connect: Connect) -> list[AnyConnection]:
+def lasting(
+    plan: PublisherPlan | SubscriberPlan, outages: list[Outage], connect: Connect, forget: Forget | None = None
+) -> list[AnyConnection]:
     """Return a connection for each publisher or subscriber of a plan; its outages are noted where it has a policy."""
     if plan.reconnect is None:
         return [connect() for _ in plan.topics]
@@ -223,7 +238,7 @@ def lasting(plan: PublisherPlan | SubscriberPlan, outages: list[Outage], connect
         session = Session(name, plan.reconnect.resumes, plan.reconnect.keep_alive_s)
         one = partial(connect, session=session) if takes_session else connect
         noting = partial(_noted, outages, PUBLISHER if publishes else SUBSCRIBER, number)
-        found.append(Reconnecting(one, session, plan.reconnect, Random(f"{plan.seed} {number}"), noting))
+        found.append(Reconnecting(one, session, plan.reconnect, Random(f"{plan.seed} {number}"), noting, forget))
     return found
 
 
