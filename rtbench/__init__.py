@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
+    from rtbench.analysis.forecast import Forecast
     from rtbench.conformance.watching import Outcome
     from rtbench.experiments.runner import AnyResult, Experiment
     from rtbench.keywords import (
@@ -63,7 +64,19 @@ if TYPE_CHECKING:
     from rtbench.result.sweep import SweepResult
 
 __version__ = "0.1.0"
-__all__ = ["capacity", "compare", "contract", "guarantees", "idle", "laws", "load", "run", "security", "sweep"]
+__all__ = [
+    "capacity",
+    "compare",
+    "contract",
+    "forecast",
+    "guarantees",
+    "idle",
+    "laws",
+    "load",
+    "run",
+    "security",
+    "sweep",
+]
 
 
 def run(
@@ -217,6 +230,28 @@ def contract(
 
     subjects = subjects_of(transport, server, client, server_option)
     return [outcome for subject in subjects for outcome in outcomes(subject)]
+
+
+def forecast(
+    sweep: str | Path | Sequence[Mapping[str, Any]],
+    *,
+    subscribers: int,
+    publishers: int | None = None,
+    rate: float | None = None,
+) -> Forecast:
+    """Extrapolate a sweep over subscribers: `rtbench.forecast("results/sweep", subscribers=1_000_000)`.
+
+    `sweep` is the directory of its result, or the rows of its `summary`. `rtbench.result.forecast.text` has the result
+    as the command prints it.
+
+    Raises:
+        ResultError: there is no such result.
+        UsageError: it is no sweep over subscribers, or has too few levels for this forecast.
+    """
+    from rtbench.analysis.forecast import forecast as of_rows
+
+    rows = list(load(sweep).summary) if isinstance(sweep, str | Path) else list(sweep)
+    return of_rows(rows, subscribers, rate, publishers)
 
 
 def load(path: str | Path) -> Result[Any]:

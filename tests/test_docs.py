@@ -134,7 +134,7 @@ def test_every_command_is_possible(command: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Result, "start", planned)
     monkeypatch.setattr(choice, "packet_link_missing", lambda: None)
     name, *arguments = shlex.split(command, comments=True)[1:]
-    if name in ("run", "compare", "idle", "guarantees", "laws"):
+    if name in ("run", "compare", "idle", "security", "guarantees", "laws"):
         with pytest.raises(Planned):
             run_program([name, *arguments])
     else:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import rtbench as package
 from rtbench.analysis.forecast import forecast
 from rtbench.analysis.growth import growth
 from rtbench.analysis.usl import law
@@ -158,6 +159,29 @@ def test_a_small_error_outside_of_a_narrow_interval_is_no_failure() -> None:
     assert (held.inside, held.failed) == (False, False)
 
 
+def test_what_the_check_says_of_each() -> None:
+    rows = [row(n) for n in LEVELS]
+    rows[-1]["wire_bytes_per_delivery"] *= 1.01
+    printed = text(forecast(rows, 1_000_000))
+    assert re.search(r"mbit_per_s .* within 10 %\n", printed)
+    assert "do not rely" not in printed
+
+
+def test_a_sweep_over_something_else_too_is_refused() -> None:
+    rows = [row(n) for n in LEVELS]
+    with pytest.raises(UsageError, match="it varies something else, too"):
+        forecast([*rows, *rows], 1_000_000)
+
+
+def test_a_forecast_in_python(tmp_path: Path) -> None:
+    save(comparison([variant("websocket")]), tmp_path / "result")
+    with pytest.raises(UsageError, match="at least 4 levels of subscribers"):
+        package.forecast(tmp_path / "result", subscribers=1000)
+    with pytest.raises(UsageError, match="--subscribers must be 1 to"):
+        package.forecast([row(n) for n in LEVELS], subscribers=0)
+    assert package.forecast([row(n) for n in LEVELS], subscribers=1_000_000).largest == 1000
+
+
 def noisy(variant: str) -> list[dict[str, Any]]:
     rows = [row(n, variant=variant) for n in LEVELS]
     for r, factor in zip(rows, NOISE, strict=True):
@@ -172,7 +196,7 @@ def test_the_text_has_forecast_check_growth_law_and_assumptions() -> None:
     printed = text(forecast([*noisy("websocket"), *bent, *[row(n, variant="polling") for n in (1, 10)]], 1_000_000))
     assert "Forecast for 1,000,000 subscribers, 1 publisher, 10 messages/s each:" in printed
     assert re.search(r"websocket +2\d\d \(\d+ to \d+\)", printed)
-    assert re.search(r"sse +cores +1000 .* -6\d\.\d +NO", printed)
+    assert re.search(r"sse +cores +1000 .* -6\d\.\d +FAILED", printed)
     assert "do not rely on the forecast: sse cores." in printed
     assert re.search(r"websocket +cores .* linear\n", printed)
     assert "websocket, deliveries per second by the Universal Scalability Law: throughput grows linearly" in printed

@@ -165,6 +165,12 @@ def _check(rows: Sequence[Row]) -> None:
                 f"a forecast needs one value of {column}, and the sweep has {', '.join(map(str, values))}; "
                 "sweep over subscribers, publishers and rate only"
             )
+    places = [(row["variant"], row["subscribers"], row["publishers"], row["rate_hz"]) for row in rows]
+    if len(set(places)) < len(places):
+        raise UsageError(
+            "a forecast needs one row a variant and load, and the sweep has several: it varies something else, too; "
+            "sweep over subscribers, publishers and rate only"
+        )
     if any(not math.isclose(row["expected"], row["published"] * row["subscribers"], rel_tol=_FAILED) for row in rows):
         raise UsageError("a forecast needs the pattern fan-out, in which every subscriber receives every message")
 

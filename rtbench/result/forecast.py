@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rtbench.analysis.forecast import FIGURES, CostForecast, Forecast
+from rtbench.analysis.forecast import FIGURES, TOLERATED_PERCENT, CostForecast, Forecast, HoldOut
 from rtbench.analysis.statistics import Estimate
 from rtbench.analysis.usl import Scalability
 from rtbench.table import Table
@@ -49,11 +49,17 @@ def hold_outs(found: Forecast) -> Table:
                 "measured": plain(cost.hold_out.measured),
                 "predicted": _with_interval(cost.hold_out.predicted),
                 "error_percent": f"{cost.hold_out.error_percent:+.1f}",
-                "in_interval": "yes" if cost.hold_out.inside else "NO",
+                "check": _check(cost.hold_out),
             }
             for variant, cost in _costs(found)
         ]
     )
+
+
+def _check(held: HoldOut) -> str:
+    if held.inside:
+        return "in the interval"
+    return "FAILED" if held.failed else f"within {TOLERATED_PERCENT:g} %"
 
 
 def growths(found: Forecast) -> Table:
