@@ -36,7 +36,7 @@ from rtbench.transports import Option, ServerContext
 from rtbench.transports.permissions import AccessList, Permissions, Users, permissions_of
 from rtbench.transports.serving import address_url
 
-from .mqtt import OverWebSocket
+from .mqtt import MaxInflight, MaxQueued, OverWebSocket
 from .mqtt_broker import by_hand
 from .program import find, running
 
@@ -70,8 +70,6 @@ _DEFAULTS = {"max_queued_messages": "1000", "max_inflight_messages": "20", "sys_
 
 Durable = Annotated[bool, Option("write sessions to disk after every change", metavar="yes|no")]
 Stock = Annotated[bool, Option("the configuration of Debian's package, with TCP_NODELAY", metavar="yes|no")]
-MaxQueued = Annotated[int, Option("messages that wait for one client", metavar="N", above=0, most=10**9)]
-MaxInflight = Annotated[int, Option("messages in flight for one client", metavar="N", above=0, most=65_535)]
 
 
 @cache

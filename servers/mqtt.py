@@ -41,7 +41,8 @@ OWN_FORMAT = ("websocket",)
 
 TLS_HANDSHAKE_WITHIN_S = 10.0
 
-MaxQueued = Annotated[int, Option("messages queued for one client", metavar="N", above=0, most=10**9)]
+MaxInflight = Annotated[int, Option("messages in flight for one client", metavar="N", above=0, most=65_535)]
+MaxQueued = Annotated[int, Option("messages that wait for one client", metavar="N", above=0, most=10**9)]
 MaxQueuedBytes = Annotated[
     int, Option("bytes of these, and of those not yet acknowledged", metavar="BYTES", above=0, most=2**40)
 ]
@@ -61,7 +62,8 @@ async def serve(
     password: Password = None,
     users: Users = None,
     access_list: AccessList = None,
-    max_queued: MaxQueued = 100_000,
+    max_queued_messages: MaxQueued = 100_000,
+    max_inflight_messages: MaxInflight = 20,
     max_queued_bytes: MaxQueuedBytes = 64 * 2**20,
     max_unreleased_bytes: MaxUnreleased = 32 * 2**20,
     max_subscription_bytes: MaxSubscriptions = 8 * 2**20,
@@ -80,8 +82,10 @@ async def serve(
         users: a file of several users (`rtbench.transports.permissions`).
         access_list: a file of what each may publish, and subscribe to. SUBACK says 128 to a filter that is forbidden;
             PUBLISH on a forbidden topic ends the connection [MQTT-3.3.5-2], so that its client knows.
-        max_queued: messages that may wait for one client while it is away or slow; the broker drops those above
+        max_queued_messages: messages that may wait for one client while it is away or slow; the broker drops those above
             it, and counts them on `$SYS/broker/publish/messages/dropped`.
+        max_inflight_messages: messages at QoS 1 and 2 that are sent to one client and not yet finished; the next wait.
+            The default is that of mosquitto and of paho.
         max_queued_bytes: bytes of these messages and of those that the client has not acknowledged; dropped and
             counted likewise. A message is counted with its topic and 400 bytes.
         max_unreleased_bytes: bytes of QoS 2 messages that one client may send without PUBREL. The broker closes the
@@ -99,7 +103,14 @@ async def serve(
         UsageError: as `permissions_of`.
     """
     permissions = permissions_of(username, password, users, access_list)
-    limits = Limits(max_queued, max_queued_bytes, max_unreleased_bytes, max_subscription_bytes, max_retained_bytes)
+    limits = Limits(
+        max_queued_messages,
+        max_inflight_messages,
+        max_queued_bytes,
+        max_unreleased_bytes,
+        max_subscription_bytes,
+        max_retained_bytes,
+    )
     broker = Broker(limits, permissions)
     access = Access(listener, allow_origin=allow_origin, allow_host=allow_host)
     connection = partial(Connection, broker)

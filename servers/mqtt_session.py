@@ -4,7 +4,7 @@ A session outlives its connection if the client asked for that (`clean_session=0
 QoS 1 and 2. On the way to a subscriber, a QoS 2 message is in one of three places:
 
     waiting ── PUBLISH ──> unacknowledged ── PUBREC ──> released ── PUBCOMP ──> gone
-                           └────────── in flight: at most 20 ──────────┘
+                           └────────── in flight: some at most ─────────┘
 
 and a QoS 1 message leaves `unacknowledged` on PUBACK. Retained messages for a new subscription are not queued: they are
 looked up one by one, when the client can take the next one. What is kept for one client is bounded by `Limits`.
@@ -24,7 +24,6 @@ from rtbench.wire import mqtt
 
 from .mqtt_topics import MAX_LEVELS, filter_bytes
 
-IN_FLIGHT_LIMIT = 20  # unfinished QoS 1 and 2 messages at once; the default of mosquitto and of paho
 MAX_PACKET_ID = 0xFFFF
 MESSAGES_A_TURN = 500  # of those that waited; then it is the turn of the other clients
 
@@ -51,6 +50,7 @@ class Limits:
 
     Attributes:
         queued: messages that wait for a client while it is away or slow.
+        in_flight: messages at QoS 1 and 2 that are sent to a client and not yet finished.
         queued_bytes: bytes of these, and of those that it has not acknowledged.
         unreleased_bytes: bytes of QoS 2 messages that a client has sent without PUBREL.
         subscription_bytes: bytes of the filters of a client, as `filter_bytes` estimates them.
@@ -58,6 +58,7 @@ class Limits:
     """
 
     queued: int
+    in_flight: int
     queued_bytes: int
     unreleased_bytes: int
     subscription_bytes: int
@@ -223,7 +224,7 @@ class Session:
         return False
 
     def _may_send(self) -> bool:
-        return len(self.unacknowledged) + len(self.released) < IN_FLIGHT_LIMIT
+        return len(self.unacknowledged) + len(self.released) < self.limits.in_flight
 
     def _send(self, connection: Connection, message: Message, qos: int) -> None:
         packet_id = self._next_id()

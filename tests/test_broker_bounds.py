@@ -13,7 +13,7 @@ from tests.mqtt_peers import WITHIN_S, Broker, Raw, TickingLoop, connect, droppe
 
 @pytest.mark.process
 def test_queues_are_bounded_and_what_is_dropped_is_counted() -> None:
-    with serving(max_queued=5) as broker:
+    with serving(max_queued_messages=5) as broker:
         client = connect(broker, "c", clean_session=False)
         client.subscribe(("t", 1))
         client.leave()
@@ -26,8 +26,20 @@ def test_queues_are_bounded_and_what_is_dropped_is_counted() -> None:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("most", [1, 3])
+def test_so_many_are_in_flight_as_the_option_says(most: int) -> None:
+    with serving(max_inflight_messages=most) as broker:
+        client = connect(broker, "c")
+        client.subscribe(("t", 1))
+        other = connect(broker)
+        for number in range(5):
+            other.publish("t", b"%d" % number)
+        assert len(client.before_ping()) == most
+
+
+@pytest.mark.process
 def test_a_subscriber_that_does_not_read_costs_a_bounded_queue_and_delays_nobody() -> None:
-    with serving(max_queued=10) as broker:
+    with serving(max_queued_messages=10) as broker:
         slow = Raw(broker.port, receive_buffer=4096)
         slow.send(mqtt.Connect("slow"))
         slow.receive()

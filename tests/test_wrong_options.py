@@ -149,7 +149,7 @@ REFUSED = [
 REFUSED_TO_SERVE = [
     ("serving an unknown transport", ["serve", "pigeon"], "unknown transport 'pigeon'"),
     ("a user without a password", ["serve", "mqtt", "--username", "u"], "--username and a password"),
-    ("an option that a server does not take", ["serve", "sse", "--max-queued", "5"], "takes no --max-queued"),
+    ("an option that a server does not take", ["serve", "sse", "--max-queued-messages", "5"], "takes no --max-queued-messages"),
     ("a certificate without its key", ["serve", "sse", "--tls-cert", "file"], "--tls-cert and --tls-key go together"),
     ("a certificate that is none", ["serve", "sse", "--tls-cert", "file", "--tls-key", "file"], "cannot use file as a TLS certificate"),
     ("an address that is not ours", ["serve", "sse", "--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
