@@ -82,8 +82,8 @@ async def serve(
         users: a file of several users (`rtbench.transports.permissions`).
         access_list: a file of what each may publish, and subscribe to. SUBACK says 128 to a filter that is forbidden;
             PUBLISH on a forbidden topic ends the connection [MQTT-3.3.5-2], so that its client knows.
-        max_queued_messages: messages that may wait for one client while it is away or slow; the broker drops those above
-            it, and counts them on `$SYS/broker/publish/messages/dropped`.
+        max_queued_messages: messages that may wait for one client while it is away or slow; the broker drops those
+            above it, and counts them on `$SYS/broker/publish/messages/dropped`.
         max_inflight_messages: messages at QoS 1 and 2 that are sent to one client and not yet finished; the next wait.
             The default is that of mosquitto and of paho.
         max_queued_bytes: bytes of these messages and of those that the client has not acknowledged; dropped and

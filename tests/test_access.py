@@ -260,6 +260,7 @@ def test_a_will_on_a_forbidden_topic_is_not_published_and_a_session_stays_its_ow
     [
         ("A", "", r"users line 1: write NAME:PASSWORD"),
         ("A B:x", "", r"users line 1: write NAME:PASSWORD"),
+        ('A":x', "", r"users line 1: write NAME:PASSWORD"),
         ("A:x\nA:y", "", r"users line 2: A stands there twice"),
         ("\n", "", "has no user"),
         ("A:x", "topic a", r"rights line 1: write `user NAME` before the first topic"),

@@ -183,7 +183,7 @@ def test_a_failed_trial_is_told_and_not_counted() -> None:
     [
         (("--transport", "tcp"), "embedded of tcp cannot be protected: its server has no users"),
         (("--transport", "sse", "--protection", "tsl"), "--protection must be one of plain, tls,"),
-        (("--transport", "sse", "--server-option", "users=x"), "makes users and an access list of its own"),
+        (("--transport", "sse", "--server-option", "users=x"), "a measurement has no users"),
         (("--attempts", "-1"), "--attempts must be 0 to 1000000"),
     ],
 )

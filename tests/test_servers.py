@@ -103,7 +103,7 @@ def test_a_comparison_with_a_url_has_no_control(rtbench: Program) -> None:
         ),
         pytest.param(
             ("--transport", "websocket", "--server-option", "colour=red"),
-            "the server embedded of websocket has no such option; it has access_list, allow_host, allow_origin, capacity",
+            "the server embedded of websocket has no such option; it has allow_host, allow_origin, capacity",
             id="an unknown option of a server",
         ),
         pytest.param(("--transport", "websocket", "--server-option", "capacity"), "NAME=VALUE", id="no value"),

@@ -226,7 +226,7 @@ def _server_options(
     by_setting = {option.setting: option for option in known.values()}
     if not everything:
         unknown = [name for name in given if name not in by_setting and name not in known]
-        takes = ", ".join(sorted(option.name for option in known.values() if not option.secret)) or "none"
+        takes = ", ".join(sorted(option.name for option in known.values() if option.is_measured)) or "none"
         for name in unknown:
             raise UsageError(
                 f"--server-option {name}: the server {server} of {transport} has no such option; it has {takes}"
@@ -235,12 +235,17 @@ def _server_options(
     for name, values in given.items():
         option = known.get(name) or by_setting.get(name)
         if option is not None:
-            _refuse_secret(option)
+            _refuse_unmeasured(option)
             concerned[option.name] = [option.parse(value) for value in values]
     return _combinations(concerned)
 
 
-def _refuse_secret(option: Option) -> None:
+def _refuse_unmeasured(option: Option) -> None:
+    if option.local:
+        raise UsageError(
+            f"--server-option {option.name}: a measurement has no users; `rtbench serve` takes it, `rtbench security` "
+            "makes its own"
+        )
     if option.secret:
         raise UsageError(f"--server-option {option.name}: a secret would stand in the result; `rtbench serve` takes it")
 
@@ -256,7 +261,7 @@ def _check_some_server_has(given: Mapping[str, Sequence[str]], found: Sequence[V
         if not any(name in (key, Option(name=key).setting) for v in found for key in v.server_options):
             servers = {(v.transport, v.server): registry.server(v.transport, v.server) for v in found}
             options = {o.name: o for server in servers.values() for o in server.options.values()}
-            takes = ", ".join(sorted(o.name for o in options.values() if not o.secret)) or "none"
+            takes = ", ".join(sorted(o.name for o in options.values() if o.is_measured)) or "none"
             raise UsageError(f"--server-option {name}: no server here has it; they have {takes}")
 
 

@@ -25,8 +25,9 @@ from rtbench.units import format_bytes, parse_bytes, parse_number, parse_seconds
 class Option:
     """One option: `help` ends without a full stop; a value must exceed `above`, and be `most` at most.
 
-    `secret` values (a password) are read from a file or a variable and are never written to a result. `name` and
-    `default` are filled in from the parameter.
+    `secret` values (a password) are read from a file or a variable and are never written to a result. A `local` value
+    names a file of this machine, and would say nothing in a result. `rtbench serve` takes both, a measurement neither.
+    `name` and `default` are filled in from the parameter.
     """
 
     help: str = ""
@@ -34,8 +35,14 @@ class Option:
     above: float | None = None
     most: float | None = None
     secret: bool = False
+    local: bool = False
     name: str = ""
     default: Any = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether a measurement takes it: its value stands in the result."""
+        return not (self.secret or self.local)
 
     @property
     def setting(self) -> str:

@@ -26,13 +26,17 @@ from rtbench.system.secret import read_text
 from rtbench.transports.options import Option
 from rtbench.wire.topics import covers, is_topic_filter, matches
 
-Users = Annotated[str | None, Option("the users who may connect: a line NAME:PASSWORD each", metavar="FILE")]
+Users = Annotated[
+    str | None, Option("the users who may connect: a line NAME:PASSWORD each", metavar="FILE", local=True)
+]
 AccessList = Annotated[
-    str | None, Option("on which topics each user may publish and subscribe: as acl_file of mosquitto", metavar="FILE")
+    str | None,
+    Option("on which topics each user may publish and subscribe: as acl_file of mosquitto", metavar="FILE", local=True),
 ]
 
 _RIGHTS = {"read": (True, False), "write": (False, True), "readwrite": (True, True)}
 _USERNAME = "%u"
+_NOT_IN_A_NAME = "+#/\"'\\"  # a name may stand in a topic filter, and in the configuration of a program
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,11 @@ def read_users(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, line in _lines("--users", path):
         name, colon, password = line.partition(":")
-        if not (name and colon and password) or any(c.isspace() or c in "+#/" for c in name):
-            raise UsageError(f"--users {path} line {number}: write NAME:PASSWORD, the name without space, +, # and /")
+        if not (name and colon and password) or any(c.isspace() or c in _NOT_IN_A_NAME for c in name):
+            raise UsageError(
+                f"--users {path} line {number}: write NAME:PASSWORD, the name without space and "
+                f"{' '.join(_NOT_IN_A_NAME)}"
+            )
         if name in found:
             raise UsageError(f"--users {path} line {number}: {name} stands there twice")
         found[name] = password
