@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from rtbench.charts import Chart
 
 NOT_HELD = 3  # the exit code where somebody was let in who should not be, or the other way round
-_DROPPED = ("delivery B", "connection B")  # in this order, if the terminal is narrow
+_DROPPED = ("B/msg", "open B")  # in this order, if the terminal is narrow
+_NO_WIDTH = 0.005  # of the value: such an interval says nothing more than the value
 _HEADS = {
     "connect": "connect",
-    "connection_bytes": "connection B",
-    "connection_cpu": "connection CPU",
-    "delivery_bytes": "delivery B",
-    "delivery_cpu": "delivery CPU",
+    "connection_bytes": "open B",
+    "connection_cpu": "open CPU",
+    "delivery_bytes": "B/msg",
+    "delivery_cpu": "CPU/msg",
 }
 
 
@@ -169,8 +170,8 @@ class SecurityResult(Result[ProtectedTrial]):
         shown, lost = self.overview().fitted(width, _DROPPED)
         note = (
             f"{', '.join(self.conditions)}. A plain server: in ms, bytes and us; a protected one: as a multiple of it, "
-            "with the 95 % interval over trials. A connection counts until it is subscribed; CPU is the server's."
-            + (f" Left out, because the terminal is narrow: {', '.join(lost)}." if lost else "")
+            "with the 95 % interval over trials. connect, open: a connection until it is subscribed; msg: a delivery; CPU is "
+            "the server's." + (f" Left out, because the terminal is narrow: {', '.join(lost)}." if lost else "")
         )
         lines = [shown.text(left=["variant", "protection"]), "", textwrap.fill(note, width)]
         resumed = [row for row in self.rows if PROTECTIONS[row.protection].resumed and row.trials]
@@ -224,9 +225,11 @@ def _shown(row: Row) -> dict[str, Any]:
 
 
 def _times(ratio: Estimate) -> str:
-    """Return a ratio as `2.31 (2.20–2.42)`; an interval without width is left out."""
-    value, *ends = (f"{end:.2f}" for end in (ratio.value, ratio.low, ratio.high) if end is not None)
-    return value if not ends or ends == [value, value] else f"{value} ({'–'.join(ends)})"
+    """Return a ratio as `2.31 (2.2–2.4)`; an interval without width is left out."""
+    value = f"{ratio.value:.2f}" if ratio.value < 10 else significant(ratio.value)
+    if ratio.low is None or ratio.high is None or ratio.high - ratio.low < _NO_WIDTH * ratio.value:
+        return value
+    return f"{value} ({significant(ratio.low, 2)}–{significant(ratio.high, 2)})"
 
 
 def _attempt_lines(attempts: Sequence[AttemptCounts], width: int) -> Iterator[str]:
