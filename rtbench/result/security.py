@@ -170,8 +170,8 @@ class SecurityResult(Result[ProtectedTrial]):
         shown, lost = self.overview().fitted(width, _DROPPED)
         note = (
             f"{', '.join(self.conditions)}. A plain server: in ms, bytes and us; a protected one: as a multiple of it, "
-            "with the 95 % interval over trials. connect, open: a connection until it is subscribed; msg: a delivery; CPU: "
-            "that of the server."
+            "with the 95 % interval over trials. connect, open: a connection until it is subscribed; msg: a delivery. "
+            "CPU is that of the server."
         ) + (f" Left out, because the terminal is narrow: {', '.join(lost)}." if lost else "")
         lines = [shown.text(left=["variant", "protection"]), "", textwrap.fill(note, width)]
         resumed = [row for row in self.rows if PROTECTIONS[row.protection].resumed and row.trials]
