@@ -223,7 +223,7 @@ def test_many_packets_leave_others_their_turn(caplog: pytest.LogCaptureFixture) 
     assert [record.getMessage() for record in caplog.records if " took " in record.getMessage()] == []
 
 
-@pytest.mark.parametrize(("topics", "characters"), [(800, 60_000), (30_000, 1000)])
+@pytest.mark.parametrize(("topics", "characters"), [(800, 60_000), pytest.param(30_000, 1000, marks=pytest.mark.long)])
 @pytest.mark.process
 def test_topics_that_nobody_hears_are_remembered_within_bounds(broker: Broker, topics: int, characters: int) -> None:
     client = connect(broker)

@@ -125,6 +125,7 @@ def test_an_option_of_a_client_is_added_in_its_own_module(copy: Copy) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_an_option_of_a_server_is_added_in_its_own_module(copy: Copy) -> None:
     copy.edit(
         "servers/websocket.py",

@@ -119,7 +119,8 @@ def test_a_login_is_sent_as_the_formats_have_it_and_is_not_shown() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("client", [pytest.param("library", marks=pytest.mark.long), "lean"])
+@pytest.mark.long
+@pytest.mark.parametrize("client", ["library", "lean"])
 def test_several_servers_with_a_password_are_compared(client: str, password: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with (
@@ -181,7 +182,9 @@ def test_topics_at_a_broker_of_others_have_a_prefix_of_their_own(client: str, pa
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("client", "websocket"), [("library", False), ("lean", False), ("lean", True)])
+@pytest.mark.parametrize(
+    ("client", "websocket"), [pytest.param("library", False, marks=pytest.mark.long), ("lean", False), ("lean", True)]
+)
 def test_the_sessions_of_clients_that_resume_are_removed(client: str, websocket: bool, password: Path) -> None:
     """The broker says how many clients it knows, connected or not."""
     more = ["--websocket", "yes"] if websocket else []

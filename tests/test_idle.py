@@ -275,6 +275,7 @@ def test_more_connections_than_files_are_refused_before_anything_is_started(rtbe
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_rows_go_to_standard_output_and_to_a_directory(rtbench: Program) -> None:
     arguments = ("idle", "--transport", "sse", "--connections", "2", "--duration", "100ms")
     as_json = rtbench(*arguments, "--json", "--quiet", "--out", "out")

@@ -39,7 +39,7 @@ def test_a_read_into_a_new_buffer_faults_no_page() -> None:
 
 
 @glibc
-@pytest.mark.parametrize("transport", ["websocket", "tcp"])
+@pytest.mark.parametrize("transport", ["websocket", pytest.param("tcp", marks=pytest.mark.long)])
 @pytest.mark.process
 def test_no_process_of_a_trial_pays_for_memory_at_each_read(transport: str) -> None:
     def measured(rate: int) -> tuple[int, int]:

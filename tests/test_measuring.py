@@ -203,6 +203,7 @@ def test_patterns_deliver_to_whom_they_say(pattern: Any, expected: int) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_poisson_arrivals_and_large_payloads_over_every_server_of_mqtt(capsys: pytest.CaptureFixture[str]) -> None:
     result = rtbench.compare(
         transport="mqtt", control=False, sparse=False, server=["embedded"], qos=[0, 2], arrivals="poisson", payload=20_000, rate=40,
@@ -215,6 +216,7 @@ def test_poisson_arrivals_and_large_payloads_over_every_server_of_mqtt(capsys: p
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_schedule_and_another_a_different_one() -> None:
     def due(seed: int) -> list[int]:
         result = rtbench.run(

@@ -306,6 +306,7 @@ def test_large_messages_from_many_take_the_bytes_that_were_predicted() -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 @linux
 @needs("mosquitto")
 def test_a_broker_in_c_takes_the_bytes_that_were_predicted() -> None:
@@ -366,6 +367,7 @@ def test_a_chunk_of_a_stream_is_counted_by_the_events_in_it() -> None:
 
 @pytest.mark.process
 @linux
+@pytest.mark.long
 def test_pings_are_counted_apart_and_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     connect_mqtt = connect("mqtt")
     # aiomqtt looks once a second whether a ping is due, and the broker waits for half as long again

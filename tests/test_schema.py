@@ -65,6 +65,7 @@ def test_a_fresh_result_is_valid(comparison: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_a_result_of_idle_connections_is_valid(rtbench: Program) -> None:
     few = ("--transport", "sse", "--transport", "polling", "--connections", "4", "--duration", "500ms")
     done = rtbench("idle", *few, "--out", "out")

@@ -196,6 +196,7 @@ def test_what_cannot_be_measured_is_one_line(
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_sessions_are_resumed_and_cost_less_than_new_ones(rtbench: Program) -> None:
     few = ("--connections", "5", "--messages", "4", "--duration", "100ms", "--trials", "1", "--attempts", "0")
     protections = ("--protection", "tls", "--protection", "tls-resumed")

@@ -383,6 +383,7 @@ def test_curl_verifies_the_https_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "server"), servers("mqtt"))
 @pytest.mark.process
+@pytest.mark.long
 def test_an_mqtt_connection_over_tls_is_kept_alive(name: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspect.getmodule(registry.client(name).connect), "KEEP_ALIVE_S", 1)
 

@@ -140,6 +140,7 @@ def test_it_takes_part_in_a_comparison(reader: Reader, tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
 def test_it_can_be_run_alone(reader: Reader, tmp_path: Path) -> None:
     reader.runs_rtbench(
         *("run", "--transport", "raw-tcp", "--trials", "1", "--duration", "300ms", "--warmup", "100ms"),
