@@ -18,6 +18,7 @@ from rtbench.cli import group, run_program
 from rtbench.links import choice
 from rtbench.result.result import Result
 from tests.builders import REFERENCE
+from tests.programs import needs, programs_of
 
 REPOSITORY = Path(__file__).parents[1]
 GUIDE = REPOSITORY / "docs" / "course-guide.md"
@@ -118,6 +119,12 @@ def test_the_model_answers_are_on_the_reference_result_as_it_is() -> None:
     assert f"`results/reference` (created {created})" in " ".join(text_of(ANSWERS).split())
 
 
+def with_its_programs(command: str) -> Any:
+    """Return a parameter, with the programs that the command names as servers."""
+    programs = [program for server in re.findall(r"--server (\S+)", command) for program in programs_of(server)]
+    return pytest.param(command, marks=needs(*programs) if programs else (), id=command)
+
+
 class Planned(Exception):
     """All is known that is needed to measure."""
 
@@ -127,7 +134,7 @@ def planned(*_: object, **__: object) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", [with_its_programs(command) for command in commands()])
 def test_every_command_is_possible(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A command that measures is followed until it would measure; of any other, the line is read."""
     monkeypatch.chdir(tmp_path)
