@@ -36,7 +36,10 @@ def _servers() -> list[str]:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param([], id="plain"), pytest.param(["--tls"], id="TLS", marks=pytest.mark.long)]
+    scope="module",
+    params=[
+        pytest.param(flags, id=name, marks=pytest.mark.long) for name, flags in (("plain", []), ("TLS", ["--tls"]))
+    ],
 )
 def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
     """Every variant measured once, with the capture of all of it.

@@ -49,8 +49,8 @@ def subjects() -> list[Subject]:
 
 
 def with_the_others_long() -> list[Any]:
-    """All subjects: one that asks and the one that promises most in every run of the tests."""
-    always = ("polling", "mqtt --qos 2")
+    """All subjects: the one that promises most in every run of the tests."""
+    always = ("mqtt --qos 2",)
     return [each if str(each).startswith(always) else pytest.param(each, marks=pytest.mark.long) for each in subjects()]
 
 
