@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from rtbench.transports import Attempt, Outcome
 from rtbench.wire import http, mqtt, websocket
 
-from .mqtt_talk import Talk, UpgradeRefused, upgrade_fields
+from .mqtt_talk import Talk, UpgradeRefused
 
 _ANSWER_WITHIN_S = 5.0
 _CLOSED = Outcome(False, "connection closed")
@@ -71,7 +71,7 @@ async def over_http(url: str, attempt: Attempt, **_options: object) -> Outcome:
 async def over_websocket(url: str, attempt: Attempt, **_options: object) -> Outcome:
     """Try with an upgrade, and a message in the first frame (RFC 6455 sections 4.1 and 5.2)."""
     query = "" if attempt.payload is None else "?publish"
-    request = _request(url, attempt, "GET", query, upgrade_fields())
+    request = _request(url, attempt, "GET", query, websocket.upgrade_fields(websocket.new_key()))
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S), _connection(url, attempt) as (reader, writer):
             writer.write(request)
@@ -95,7 +95,8 @@ async def over_mqtt(url: str, attempt: Attempt, *, qos: int = 0, **_options: obj
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S), _connection(url, attempt) as (reader, writer):
             talk = Talk(reader, writer)
-            await talk.upgrade(url, _request(url, attempt, "GET", "", upgrade_fields("mqtt")))
+            fields = websocket.upgrade_fields(websocket.new_key(), "mqtt")
+            await talk.upgrade(url, _request(url, attempt, "GET", "", fields))
             if attempt.origin is not None and not talk.is_framed:
                 body = mqtt.encode(_connect(attempt)) + mqtt.encode(_publish(attempt, 0))
                 length = {"Content-Length": str(len(body))}

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 from urllib.parse import urlsplit
 
 from rtbench.transports import Meter, Session
@@ -72,17 +70,6 @@ class Talk:
         return self._read.pop(0)
 
 
-def upgrade_fields(subprotocol: str = "") -> dict[str, str]:
-    """Return the fields that ask for a WebSocket (RFC 6455 section 4.1)."""
-    return {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
-        "Sec-WebSocket-Version": "13",
-        **({"Sec-WebSocket-Protocol": subprotocol} if subprotocol else {}),
-    }
-
-
 async def forget(url: str, meter: Meter, session: Session) -> None:
     """Remove what a broker keeps of a client: one that connects with a clean session has none any more [MQTT-3.1.2-6].
 
@@ -97,7 +84,8 @@ async def forget(url: str, meter: Meter, session: Session) -> None:
         )
         try:
             talk = Talk(reader, writer)
-            await talk.upgrade(url, http.request("GET", PATH, {"Host": place.netloc, **upgrade_fields("mqtt")}))
+            fields = websocket.upgrade_fields(websocket.new_key(), "mqtt")
+            await talk.upgrade(url, http.request("GET", PATH, {"Host": place.netloc, **fields}))
             login = meter.login.username, meter.login.password_bytes
             talk.send(mqtt.Connect(session.client_id, True, 0, None, *login))
             answer = await talk.answer()

@@ -19,7 +19,7 @@ from aiohttp import web
 from rtbench.errors import UsageError
 from rtbench.transports import BACKLOG, Batch, Feeds, ServerContext, feed, refuse_wildcards, server_url
 from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username, Wanted
-from rtbench.transports.permissions import AccessList, Users
+from rtbench.transports.permissions import AccessList, Users, permissions_of
 from rtbench.wire import http
 
 from .http_heads import Connections, TimedHeads
@@ -73,15 +73,8 @@ def relaying(get: Answer, check: Check = len) -> Serve:
         tls: ServerContext | None = None,
     ) -> AsyncIterator[str]:
         """Relay over HTTP until left; yield the URL. With `tls`, the server speaks HTTPS."""
-        access = Access(
-            listener,
-            username=username,
-            password=password,
-            users=users,
-            access_list=access_list,
-            allow_origin=allow_origin,
-            allow_host=allow_host,
-        )
+        permissions = permissions_of(username, password, users, access_list)
+        access = Access(listener, permissions=permissions, allow_origin=allow_origin, allow_host=allow_host)
         feeds = Feeds(capacity, feed.Room(max_feed_bytes, max_topics))
         connections: Connections = {}
         runner = web.AppRunner(

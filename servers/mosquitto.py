@@ -98,18 +98,18 @@ def configured(
     access_list: str | None = None,
 ) -> dict[str, str]:
     """Return the settings that are not mosquitto's own defaults, by its own names."""
-    text = _configuration(durable, stock, max_queued_messages, max_inflight_messages)
+    text = _configuration(durable, stock)
     text += _USERS * (users is not None) + _ACCESS_LIST * (access_list is not None) + _WEBSOCKET * websocket
     text += _ANONYMOUS * (users is None)
-    shown = text.format(state="a directory", file="a file", domain="ipv4")
+    values = {"queued": max_queued_messages, "in_flight": max_inflight_messages}
+    shown = text.format(state="a directory", file="a file", domain="ipv4", **values)
     found = dict(line.split(" ", 1) for line in shown.splitlines()) | {"set_tcp_nodelay": "true"}
     return {name: value for name, value in found.items() if _DEFAULTS.get(name) != value}
 
 
-def _configuration(durable: bool, stock: bool, queued: int, in_flight: int) -> str:
-    """Return what the options say, but for the place of the state."""
-    text = _STATE * (durable or stock) + _EVERY_CHANGE * durable
-    return text + ("" if stock else _LIMITS.replace("{queued}", str(queued)).replace("{in_flight}", str(in_flight)))
+def _configuration(durable: bool, stock: bool) -> str:
+    """Return what these options say, with places for the values."""
+    return _STATE * (durable or stock) + _EVERY_CHANGE * durable + _LIMITS * (not stock)
 
 
 @asynccontextmanager
@@ -137,14 +137,14 @@ async def serve(
             "(users and access_list are none of it)"
         )
     permissions = permissions_of(users=users, access_list=access_list)
-    configuration = _configuration(durable, stock, max_queued_messages, max_inflight_messages)
     host, port = listener.getsockname()[:2]
     listener.close()  # mosquitto opens its own at the same address
     with ExitStack() as stack:
         directory = state
         if directory is None and (durable or stock):
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")))
-        told = (_ALWAYS + configuration).format(host=host, port=port, user=getpass.getuser(), state=directory)
+        values = {"queued": max_queued_messages, "in_flight": max_inflight_messages, "state": directory}
+        told = (_ALWAYS + _configuration(durable, stock)).format(host=host, port=port, user=getpass.getuser(), **values)
         guarded = _guarded(stack, permissions, access_list) if permissions.asks else _ANONYMOUS
         if websocket:
             told = _websocket(told, stack, host)

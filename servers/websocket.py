@@ -39,7 +39,7 @@ from websockets.typing import Subprotocol
 from rtbench.errors import UsageError
 from rtbench.transports import BACKLOG, Feed, ServerContext, feed, refuse_wildcards, server_url
 from rtbench.transports.access import Access, AllowHost, AllowOrigin, Password, Username, Wanted
-from rtbench.transports.permissions import AccessList, Users
+from rtbench.transports.permissions import AccessList, Users, permissions_of
 
 SUBPROTOCOL = Subprotocol("rtbench")
 ONLY_PUBLISHES = "publish"  # the query of a connection that receives nothing
@@ -145,15 +145,8 @@ async def serve(
     tls: ServerContext | None = None,
 ) -> AsyncIterator[str]:
     """Relay over WebSocket until left; yield the URL."""
-    access = Access(
-        listener,
-        username=username,
-        password=password,
-        users=users,
-        access_list=access_list,
-        allow_origin=allow_origin,
-        allow_host=allow_host,
-    )
+    permissions = permissions_of(username, password, users, access_list)
+    access = Access(listener, permissions=permissions, allow_origin=allow_origin, allow_host=allow_host)
     room = feed.Room(max_feed_bytes, max_topics)
     topics: dict[str, Topic] = {}
     texts = feed.Cursors()

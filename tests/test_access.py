@@ -29,9 +29,11 @@ HTTP = ("polling", "long-polling", "sse", "websocket")
 UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\nSec-WebSocket-Version: 13\r\n"
 
 
-def access(address: str = "127.0.0.1", **options: str) -> Access:
+def access(
+    address: str = "127.0.0.1", username: str | None = None, password: str | None = None, **options: str
+) -> Access:
     listener = SimpleNamespace(getsockname=lambda: (address, 8000))
-    return Access(cast(socket.socket, listener), **options)
+    return Access(cast(socket.socket, listener), permissions=permissions_of(username, password), **options)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rtbench.transports.serving import serve
 from tests.conftest import RTBENCH, Program
 from tests.connecting import has_ipv6
 
@@ -174,6 +176,18 @@ def test_a_comparison_has_a_variant_for_each_value_of_an_option_where_the_server
     )
     assert done.returncode == 0, done.stderr
     assert list(summary(rtbench)) == ["websocket (capacity=50)", "websocket (capacity=500)", "mqtt-qos0"]
+
+
+@pytest.mark.process
+def test_a_server_that_is_closed_before_it_accepts_again_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def close_too_early() -> None:
+        async with serve("tcp"):
+            loop = asyncio.get_running_loop()
+        for message in ("Exception in callback BaseSelectorEventLoop._start_serving(...)", "another"):
+            loop.call_exception_handler({"message": message, "exception": ValueError("Invalid file descriptor: -1")})
+
+    asyncio.run(close_too_early())
+    assert [record.message for record in caplog.records] == ["another"]
 
 
 @pytest.mark.process

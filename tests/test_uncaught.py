@@ -156,13 +156,3 @@ def test_a_module_that_is_none_is_refused_in_one_line(server: str, client: str, 
     with installed(tmp_path / "installed", server, client), pytest.raises(UsageError) as refusal:
         used()
     assert str(refusal.value) == said
-
-
-def test_a_server_that_is_closed_before_it_accepts_again_has_raised_nothing() -> None:
-    """Of asyncio: it has said that there was no file for a connection, and tries again after a second."""
-    found: list[BaseException] = []
-    handle = "<TimerHandle when=1 BaseSelectorEventLoop._start_serving(<function Server>)>"
-    with taken(found.append):
-        for message in (f"Exception in callback BaseSelectorEventLoop._start_serving()\nhandle: {handle}", "another"):
-            logging.getLogger("asyncio").error(message, exc_info=ValueError("Invalid file descriptor: -1"))
-    assert len(found) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 
 from rtbench.errors import Refused
@@ -34,17 +33,9 @@ class FramePipe:
             Refused: the server answers with something else.
             OSError: the connection ended before the answer.
         """
-        key, loop = base64.b64encode(os.urandom(16)).decode(), asyncio.get_running_loop()
-        fields = {
-            "Host": host,
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Key": key,
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Protocol": "mqtt",
-            "User-Agent": FIELDS["User-Agent"],
-        }
-        request = http.request("GET", PATH, fields)
+        key, loop = wire.new_key(), asyncio.get_running_loop()
+        agent = {"User-Agent": FIELDS["User-Agent"]}
+        request = http.request("GET", PATH, {"Host": host, **wire.upgrade_fields(key, "mqtt"), **agent})
         async with asyncio.timeout(CONNECT_WITHIN_S):
             await loop.sock_sendall(sock, below.encrypt(request) if below else request)
             head = end = rest = b""

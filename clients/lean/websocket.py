@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -59,14 +58,10 @@ class Client(Connection):
             Refused: the server answers with something else.
             OSError: the connection ended before the answer.
         """
-        key = base64.b64encode(os.urandom(16)).decode()
+        key = wire.new_key()
         fields = {
             "Host": host,
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Key": key,
-            "Sec-WebSocket-Version": "13",
-            **({} if plain else {"Sec-WebSocket-Protocol": "rtbench"}),
+            **wire.upgrade_fields(key, "" if plain else "rtbench"),
             "User-Agent": FIELDS["User-Agent"],
             **login,
         }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from rtbench.analysis import statistics
 from rtbench.analysis.counts import described
@@ -82,7 +81,7 @@ class Row:
     plain: Sequence[ProtectionCounts] = ()
     failed: Sequence[str] = field(default_factory=tuple)  # the errors of the others
 
-    @cached_property
+    @property
     def is_plain(self) -> bool:
         """Whether the server is not protected."""
         return self.protection == PLAIN
@@ -93,11 +92,9 @@ class Row:
 
     def ratio(self, of: Cost) -> Estimate | None:
         """Return a cost as a multiple of that of the plain server, None of the plain server itself."""
-        return (
-            None
-            if self.is_plain or not (self.trials and self.plain)
-            else statistics.ratio(of(self.trials), of(self.plain))
-        )
+        if self.is_plain or not (self.trials and self.plain):
+            return None
+        return statistics.ratio(of(self.trials), of(self.plain))
 
 
 Cost = Callable[[Sequence[ProtectionCounts]], Pooled | None]

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager, AsyncExitStack
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from rtbench.analysis.idle import IdleCounts, IdleTrial
 from rtbench.errors import Error, ResultError, TrialError, UsageError
@@ -34,9 +33,9 @@ from rtbench.transports import registry
 from rtbench.transports.choice import chosen_variants
 from rtbench.transports.records import IdlePlan, IdleRecord
 from rtbench.trial import idle_client
-from rtbench.trial.control import ControlClosed
 from rtbench.trial.coordinator import Coordinator
-from rtbench.trial.phase import STARTING_S, Phase, closing_s, connecting_s, left_s, reporting, return_within_s
+from rtbench.trial.one_client import record_of
+from rtbench.trial.phase import STARTING_S, Phase, closing_s, connecting_s, left_s, reporting
 from rtbench.trial.servers import RunningServer, StartedServer
 
 _NAME = "idle-client"
@@ -193,13 +192,12 @@ async def _with_server(
     executor: Executor,
     loads: Loads,
 ) -> IdleRecord:
-    coordinator.announce(server)
     batches = tuple(n for n in (connections // 2, connections - connections // 2) if n)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(coordinator.close)
+
+    def start(control: tuple[str, int]) -> Future[IdleRecord]:
         plan = IdlePlan(
             name=_NAME,
-            control=await coordinator.listen("127.0.0.1"),
+            control=control,
             token=coordinator.token,
             transport=variant.transport,
             client=variant.client,
@@ -207,36 +205,10 @@ async def _with_server(
             topic=_TOPIC,
             batches=batches,
         )
-        record = asyncio.wrap_future(executor.submit(idle_client.hold, plan))
-        death = asyncio.create_task(server.died())
-        stack.callback(death.cancel)
-        steps = asyncio.create_task(_steps(coordinator, server, batches, duration_s, loads))
-        stack.callback(steps.cancel)
-        waited_for: list[asyncio.Future[Any]] = [steps, record, death]
-        for future in waited_for:
-            future.add_done_callback(lambda f: f.cancelled() or f.exception())  # retrieved, whether or not it is needed
-        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-        if not death.done():
-            # the error of the record explains a step that was not taken
-            await asyncio.wait([record], timeout=return_within_s(connections))
-        try:
-            if death.done() or not server.is_alive:
-                raise TrialError("the server died while the connections were idle")
-            return await _outcome(record, steps)
-        except TrialError as error:
-            await server.relay_log()
-            raise TrialError("; ".join([str(error), *server.raised])) from error
+        return executor.submit(idle_client.hold, plan)
 
-
-async def _outcome(record: asyncio.Future[IdleRecord], steps: asyncio.Future[None]) -> IdleRecord:
-    """Return the record, or raise what went wrong first."""
-    reason = record.exception() if record.done() else TrialError("the client process did not return its record")
-    if steps.done() and (not record.done() or isinstance(reason, ControlClosed)):
-        await steps
-    if reason is not None:
-        raise TrialError(str(reason) or type(reason).__name__) from reason
-    await steps
-    return record.result()
+    steps = _steps(coordinator, server, batches, duration_s, loads)
+    return await record_of(server, coordinator, start, steps, connections, "the connections were idle")
 
 
 async def _steps(

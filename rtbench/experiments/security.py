@@ -18,8 +18,8 @@ import random
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,8 @@ from rtbench.transports.choice import chosen_variants
 from rtbench.transports.records import AttemptsPlan, ProtectedPlan, ProtectedRecord
 from rtbench.trial import intruder, protected_client
 from rtbench.trial.coordinator import Coordinator
-from rtbench.trial.phase import STARTING_S, Phase, closing_s, left_s, reporting, return_within_s
+from rtbench.trial.one_client import record_of
+from rtbench.trial.phase import STARTING_S, Phase, closing_s, left_s, reporting
 from rtbench.trial.servers import RunningServer, StartedServer
 
 _NAME = "protected-client"
@@ -260,8 +261,14 @@ async def _trial(result: SecurityResult, step: Trial, executor: Executor, note: 
         with _protected(step.variant, protection) as (source, _):
             async with reporting(phase, note), source.running() as server:
                 url = server.url
-                plan = _plan(result, step, coordinator, protection)
-                record = await _with_server(server, coordinator, plan, executor, loads)
+
+                def start(control: tuple[str, int]) -> Future[ProtectedRecord]:
+                    plan = _plan(result, step, coordinator, control)
+                    return executor.submit(protected_client.connect_and_hear, plan)
+
+                steps = _steps(coordinator, server, result, loads)
+                connections, meanwhile = result.connections, "its connections were measured"
+                record = await record_of(server, coordinator, start, steps, connections, meanwhile)
         error = record.errors[0] if record.errors else None
     except UsageError:
         raise
@@ -286,10 +293,10 @@ async def _trial(result: SecurityResult, step: Trial, executor: Executor, note: 
     )
 
 
-def _plan(result: SecurityResult, step: Trial, coordinator: Coordinator, protection: Protection) -> ProtectedPlan:
+def _plan(result: SecurityResult, step: Trial, coordinator: Coordinator, control: tuple[str, int]) -> ProtectedPlan:
     return ProtectedPlan(
         name=_NAME,
-        control=("", 0),
+        control=control,
         token=coordinator.token,
         transport=step.variant.transport,
         client=step.variant.client,
@@ -300,7 +307,7 @@ def _plan(result: SecurityResult, step: Trial, coordinator: Coordinator, protect
         payload_bytes=result.settings["payload"].value,
         duration_s=result.settings["duration"].value,
         drain_timeout_s=_DRAIN_TIMEOUT_S,
-        resuming=protection.resumed,
+        resuming=PROTECTIONS[step.protection].resumed,
     )
 
 
@@ -330,32 +337,10 @@ def _phase(coordinator: Coordinator, connections: int, duration_s: float) -> Pha
     return Phase("connecting", left, at.count, connections)
 
 
-async def _with_server(
-    server: RunningServer, coordinator: Coordinator, plan: ProtectedPlan, executor: Executor, loads: _Loads
-) -> ProtectedRecord:
+async def _steps(coordinator: Coordinator, server: RunningServer, result: SecurityResult, loads: _Loads) -> None:
     """Take the client through the trial; note the server's load on the way."""
-    coordinator.announce(server)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(coordinator.close)
-        plan = replace(plan, control=await coordinator.listen("127.0.0.1"))
-        record = asyncio.wrap_future(executor.submit(protected_client.connect_and_hear, plan))
-        steps = asyncio.create_task(_steps(coordinator, server, plan, loads))
-        stack.callback(steps.cancel)
-        try:
-            waited_for: list[asyncio.Future[Any]] = [record, steps]
-            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-            if steps.done() and not record.done():
-                await asyncio.wait([record], timeout=return_within_s(plan.connections))
-            if record.done():
-                return record.result()
-            await steps
-            raise TrialError("the client process did not return its record")
-        except TrialError as error:
-            await server.relay_log()
-            raise TrialError("; ".join([str(error), *server.raised])) from error
+    within_s: float = _open_within_s(result.connections)
 
-
-async def _steps(coordinator: Coordinator, server: RunningServer, plan: ProtectedPlan, loads: _Loads) -> None:
     async def taken(step: str, within_s: float) -> Load:
         if not await coordinator.done(step, [_NAME], within_s):
             raise TrialError(f"the client process did not finish the step {step!r} with {server.url}")
@@ -364,9 +349,9 @@ async def _steps(coordinator: Coordinator, server: RunningServer, plan: Protecte
     try:
         loads.before = await taken("connect", _open_within_s(1))
         coordinator.tell("open")
-        loads.opened = await taken("open", _open_within_s(plan.connections))
+        loads.opened = await taken("open", within_s)
         coordinator.tell("hear")
-        loads.heard = await taken("hear", _open_within_s(plan.connections) + plan.duration_s + plan.drain_timeout_s)
+        loads.heard = await taken("hear", within_s + result.settings["duration"].value + _DRAIN_TIMEOUT_S)
     finally:
         coordinator.tell("stop")
 

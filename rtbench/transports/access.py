@@ -18,7 +18,7 @@ from typing import Annotated
 
 from rtbench.errors import UsageError
 from rtbench.transports.options import Option
-from rtbench.transports.permissions import permissions_of
+from rtbench.transports.permissions import EVERYTHING, Permissions
 
 Username = Annotated[str | None, Option("the only user who may connect", metavar="NAME")]
 Password = Annotated[str | None, Option("that user's password", secret=True)]
@@ -51,21 +51,18 @@ class Access:
     """What a server allows; `listener` is the socket that it listens on.
 
     Raises:
-        UsageError: as `permissions_of`; an origin that is none.
+        UsageError: an origin that is none.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         *,
-        username: str | None = None,
-        password: str | None = None,
-        users: str | None = None,
-        access_list: str | None = None,
+        permissions: Permissions = EVERYTHING,
         allow_origin: str | None = None,
         allow_host: str | None = None,
     ) -> None:
-        self._permissions = permissions_of(username, password, users, access_list)
+        self._permissions = permissions
         self._address = ipaddress.ip_address(listener.getsockname()[0])
         self._origins = {check_origin(text) for text in listed(allow_origin)}
         self._names = {"localhost", socket.gethostname().lower(), *listed(allow_host)}

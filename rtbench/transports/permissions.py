@@ -80,6 +80,9 @@ class Permissions:
         return any(right.may_subscribe and covers(right.topic_filter, topic_filter) for right in mine)
 
 
+EVERYTHING = Permissions()  # for everybody
+
+
 def permissions_of(
     username: str | None = None,
     password: str | None = None,

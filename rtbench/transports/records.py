@@ -147,7 +147,6 @@ class AttemptsRecord:
 
     let_in: int = 0
     answers: Counter[str] = field(default_factory=Counter)
-    errors: list[str] = field(default_factory=list)
 
 
 @dataclass

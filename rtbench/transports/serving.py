@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +18,15 @@ from rtbench.transports import registry
 from rtbench.transports.options import STATE, TLS, refuse_unknown
 
 BACKLOG = 4096  # connections that the kernel accepts for a server that is busy
+
+
+def _without_late_accepts(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what nobody caught, but for one thing.
+
+    asyncio accepts again a second after it had no file for a connection, also where the server is closed by then.
+    """
+    if "._start_serving(" not in context["message"]:
+        loop.default_exception_handler(context)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -81,6 +91,7 @@ async def serve(
     if state is not None and implementation.state:
         given[STATE] = state
     malloc.keep_freed()
+    asyncio.get_running_loop().set_exception_handler(_without_late_accepts)
     with listen(host, port) as listener:
         async with implementation.serve(listener, **given) as url:
             yield url

@@ -11,6 +11,7 @@ server_faults.py   restarts, kills and freezes the server, with evidence
 publisher.py       a publisher process; pacer.py calls it when a message is due, outlets.py hands the message over
 subscriber.py      a subscriber process
 idle_client.py     a process of connections on which nothing is sent
+one_client.py      takes one client process through its steps, for experiments without a schedule
 protected_client.py  a process that opens connections to a protected server, and hears messages on them
 intruder.py        a process that tries to get into a server, in one way
 bystanders.py      clients that hold topic filters, and nothing else

@@ -25,6 +25,7 @@ from rtbench.trial.control import ControlChannel, ControlClosed
 from rtbench.trial.reconnecting import lasting
 from rtbench.trial.uncaught import note, take_from_tasks, taken
 
+SETTLE_S = 0.15  # three times the longest delay of an acknowledgement on Linux (TCP_DELACK_MIN, 40 ms)
 _CONCURRENT_CONNECTS = 50
 _DELAYED_ACK_S = 0.045  # Linux delays an acknowledgement by at most 40 ms on a quiet connection (TCP_DELACK_MIN)
 _SETTLE_ROUNDS = 4

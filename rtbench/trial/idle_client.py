@@ -15,12 +15,10 @@ from rtbench.system.tls import context_for
 from rtbench.transports import registry
 from rtbench.transports.contract import Client, Message
 from rtbench.transports.records import IdlePlan, IdleRecord
-from rtbench.trial.connections import Tally, end, gather_some, run_on_its_loop, uncaught_in
+from rtbench.trial.connections import SETTLE_S, Tally, end, gather_some, run_on_its_loop, uncaught_in
 from rtbench.trial.control import ControlChannel, joined
 from rtbench.trial.uncaught import note
 from rtbench.wire.tcp import Wire, total
-
-_SETTLE_S = 0.15  # three times the longest delay of an acknowledgement on Linux (TCP_DELACK_MIN, 40 ms)
 
 
 def check_can_hold(client: Client) -> None:
@@ -89,12 +87,12 @@ async def _open(
     assert connect is not None
     opened = [await stack.enter_async_context(connect(url, meter, **plan.options)) for meter in meters]
     streams = await gather_some((connection.subscribe(plan.topic) for connection in opened), done)
-    await asyncio.sleep(_SETTLE_S)
+    await asyncio.sleep(SETTLE_S)
     wires = [meter.totals() for meter in meters]
     for meter in meters:
         meter.requests = 0
     readers += [asyncio.create_task(_read(stream)) for stream in streams]
-    await asyncio.sleep(_SETTLE_S)
+    await asyncio.sleep(SETTLE_S)
     return wires
 
 

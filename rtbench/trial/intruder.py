@@ -53,18 +53,17 @@ async def _attempts(plan: AttemptsPlan) -> AttemptsRecord:
 
         reader = asyncio.create_task(seen.watch(await witness.subscribe(entrance.topic)))
         try:
-            taken_in: list[str] = []
+            said_yes: set[str] = set()
             for number in range(plan.attempts):
                 attempt = _attempt(entrance, number, login, tls, publish)
                 outcome = await client.attempt(plan.url, attempt, **plan.options)
                 record.answers[outcome.answer] += 1
                 record.let_in += outcome.is_in and not entrance.to_publish
-                taken_in += [outcome.answer] if outcome.is_in else []
+                said_yes |= {outcome.answer} if outcome.is_in else set()
             if entrance.to_publish:
                 record.let_in = await _arrived(witness, entrance, seen, reader)
-                if not record.let_in:  # the server said yes, and meant no
-                    for answer in set(taken_in):
-                        record.answers[f"{answer}, but not delivered"] = record.answers.pop(answer)
+                for answer in said_yes if not record.let_in else ():
+                    record.answers[f"{answer}, but not delivered"] = record.answers.pop(answer)
         finally:
             await end([reader])
     return record

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from rtbench.errors import TrialError
+from rtbench.plan import payload
 from rtbench.plan.login import Login
 from rtbench.system import malloc
 from rtbench.system.meter import Meter
@@ -19,11 +20,10 @@ from rtbench.system.tls import ResumingContext, context_for
 from rtbench.transports import registry
 from rtbench.transports.contract import Connection, Message
 from rtbench.transports.records import ProtectedPlan, ProtectedRecord
-from rtbench.trial.connections import Tally, end, run_on_its_loop, uncaught_in
+from rtbench.trial.connections import SETTLE_S, Tally, end, run_on_its_loop, uncaught_in
 from rtbench.trial.control import joined
 from rtbench.wire.tcp import Wire, total
 
-_SETTLE_S = 0.15  # three times the longest delay of an acknowledgement on Linux (TCP_DELACK_MIN, 40 ms)
 _WARM_UP = b"warm-up"
 
 
@@ -59,7 +59,7 @@ async def _connect_and_hear(plan: ProtectedPlan) -> ProtectedRecord:
                 streams.append(await connection.subscribe(plan.topic))
                 record.opening_ns.append(time.perf_counter_ns() - began_ns)
                 tally.one()
-            await asyncio.sleep(_SETTLE_S)
+            await asyncio.sleep(SETTLE_S)
             record.opening = total([meter.totals() for meter in meters])
             if isinstance(tls, ResumingContext):
                 record.handshakes, record.resumed = tls.handshakes - earlier, tls.resumed(earlier)
@@ -68,7 +68,7 @@ async def _connect_and_hear(plan: ProtectedPlan) -> ProtectedRecord:
             await channel.step("hear")
             before = [meter.totals() for meter in meters]
             await _hear(first, plan, streams, readers, record)
-            await asyncio.sleep(_SETTLE_S)
+            await asyncio.sleep(SETTLE_S)
             record.wire = total([_grown(meter.totals(), b) for meter, b in zip(meters, before, strict=True)])
             channel.say(done="hear")
             await channel.step("stop")
@@ -114,7 +114,7 @@ async def _hear(
     began_s, every_s = time.monotonic(), plan.duration_s / plan.messages
     for number in range(plan.messages):
         await asyncio.sleep(began_s + number * every_s - time.monotonic())
-        await publisher.publish(plan.topic, b"%06d" % number + b"." * (plan.payload_bytes - 6))
+        await publisher.publish(plan.topic, payload.build(0, number, 0, plan.payload_bytes))
     try:
         async with asyncio.timeout(plan.drain_timeout_s):
             await complete.wait()

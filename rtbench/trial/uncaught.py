@@ -17,9 +17,6 @@ from rtbench.transports import registry
 
 _MOST_ERRORS = 10
 
-# asyncio accepts again a second after there was no file for a connection, also where the server is closed by then
-_AGAIN = "._start_serving("
-
 Take = Callable[[BaseException], object]
 
 
@@ -40,7 +37,7 @@ class _Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take the exception of a log record, if it has one."""
-        if record.exc_info and record.exc_info[1] and _AGAIN not in record.getMessage():
+        if record.exc_info and record.exc_info[1]:
             self._take(record.exc_info[1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterator
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA  # opcodes: section 5.2
@@ -16,6 +17,22 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # section 1.3
 def accept_key(key: str) -> str:
     """Return what a server answers to the key of a client: section 4.2.2."""
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+
+
+def upgrade_fields(key: str, subprotocol: str = "") -> dict[str, str]:
+    """Return the header fields with which a client asks for a WebSocket; `key` is 16 random bytes in Base64 (4.1)."""
+    return {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": key,
+        "Sec-WebSocket-Version": "13",
+        **({"Sec-WebSocket-Protocol": subprotocol} if subprotocol else {}),
+    }
+
+
+def new_key() -> str:
+    """Return a key for `upgrade_fields`."""
+    return base64.b64encode(os.urandom(16)).decode()
 
 
 def frame_bytes(payload_bytes: int, masked: bool) -> int:
