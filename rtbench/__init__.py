@@ -20,6 +20,7 @@ The map of the program, in reading order; the first lines of each package list i
     result/        a result in memory and on disk, and what is printed of it
     experiments/   what a user asks for, one file each, on one runner
     conformance/   whether a transport keeps its contract: the cases, and how they are run
+    lab/           the lab: a page in the browser whose lanes are real transports
     cli/           one file a command
     errors.py      every error, and what it means for the exit code
     keywords.py    the types of the options in Python

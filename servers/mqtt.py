@@ -33,7 +33,7 @@ from rtbench.transports.permissions import AccessList, Users, permissions_of
 from .mqtt_broker import Broker, by_hand, software
 from .mqtt_connection import Connection
 from .mqtt_session import Limits
-from .mqtt_websocket import WebSocketConnection
+from .mqtt_websocket import Opening
 
 __all__ = ["OWN_FORMAT", "Broker", "by_hand", "serve", "software"]
 
@@ -50,7 +50,7 @@ MaxUnreleased = Annotated[
     int, Option("bytes of QoS 2 messages of one client before PUBREL", metavar="BYTES", above=0, most=2**40)
 ]
 MaxSubscriptions = Annotated[int, Option("bytes of one client's topic filters", metavar="BYTES", above=0, most=2**40)]
-OverWebSocket = Annotated[bool, Option("clients speak MQTT over WebSocket", metavar="yes|no")]
+OverWebSocket = Annotated[bool, Option("its URL is for MQTT over WebSocket", metavar="yes|no")]
 MaxRetained = Annotated[int, Option("bytes of all retained messages", metavar="BYTES", above=0, most=2**40)]
 
 
@@ -94,7 +94,8 @@ async def serve(
             says 128 to those above it, and to any filter of more than 200 levels.
         max_retained_bytes: bytes of all retained messages; one too many is delivered, not retained, and counted
             as dropped.
-        websocket: clients speak MQTT over WebSocket, with the subprotocol `mqtt`, at any path of the URL.
+        websocket: the URL is one of WebSocket. The server takes both, whatever the URL: MQTT, and MQTT over WebSocket
+            with the subprotocol `mqtt` at any path.
         allow_origin: pages of these origins may connect, besides those of the server's own address.
         allow_host: names of the server in `Host`, besides its address and localhost.
         tls: with it, every connection is TLS.
@@ -114,7 +115,8 @@ async def serve(
     broker = Broker(limits, permissions)
     access = Access(listener, allow_origin=allow_origin, allow_host=allow_host)
     connection = partial(Connection, broker)
-    make = partial(WebSocketConnection, connection, access) if websocket else connection
+    waiting: set[asyncio.Transport] = set()
+    make = partial(Opening, connection, access, waiting)
     try:
         server = await asyncio.get_running_loop().create_server(
             make,
@@ -127,5 +129,7 @@ async def serve(
             yield server_url("ws", listener, tls) if websocket else server_url("mqtt", listener, tls)
         finally:
             server.close()
+            for transport in list(waiting):
+                transport.abort()
     finally:
         await broker.close()

@@ -1,6 +1,7 @@
 """MQTT over WebSocket: MQTT 3.1.1 section 6, so that a page in a browser can be a client of the broker.
 
-The opening handshake is that of the library. After it, the frames are read and written here: what a client sends in
+The broker takes it on the same port as plain MQTT: the first byte of a connection tells which of the two it is. The
+opening handshake is that of the library. After it, the frames are read and written here: what a client sends in
 binary frames is a stream of MQTT packets, cut at any place, and each packet of the broker is one binary frame. A text
 frame ends the connection [MQTT-6.0.0-1]; a ping is answered.
 """
@@ -70,12 +71,49 @@ class Frames(asyncio.Transport):
         return self._below.get_extra_info(name, default)
 
 
+class Opening(asyncio.Protocol):
+    """A TCP or TLS connection of which nothing is known yet: its first byte says that it is MQTT or HTTP."""
+
+    def __init__(self, make: Callable[[], Connection], access: Access, waiting: set[asyncio.Transport]) -> None:
+        """`waiting` has the transports of the connections that are no connection of the broker so far."""
+        self._make = make
+        self._access = access
+        self._waiting = waiting
+        self._transport: asyncio.Transport
+        self._timer: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first byte."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._waiting.add(self._transport)
+        self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_WITHIN_S, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the connection over; no packet with which MQTT may begin is a letter (3.1.1, section 2.2.1)."""
+        self._timer.cancel()
+        protocol: asyncio.Protocol
+        if data[:1].isalpha():
+            protocol = WebSocketConnection(self._make, self._access, self._waiting)
+        else:
+            self._waiting.discard(self._transport)
+            protocol = self._make()
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        protocol.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._timer.cancel()
+        self._waiting.discard(self._transport)
+
+
 class WebSocketConnection(asyncio.Protocol):
     """A TCP or TLS connection that begins with an upgrade; then it is the connection that `make` returns."""
 
-    def __init__(self, make: Callable[[], Connection], access: Access) -> None:
+    def __init__(self, make: Callable[[], Connection], access: Access, waiting: set[asyncio.Transport]) -> None:
         self._make = make
         self._access = access
+        self._waiting = waiting
         self._handshake: ServerProtocol | None = ServerProtocol(subprotocols=[_SUBPROTOCOL], max_size=None)
         self._reader = wire.Reader(masked=True, most_bytes=MAX_FIRST_BYTES)
         self._connection: Connection | None = None
@@ -137,6 +175,7 @@ class WebSocketConnection(asyncio.Protocol):
         handshake.send_response(response)
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self._timer.cancel()
+            self._waiting.discard(self._transport)
             self._handshake = None
             self._connection = self._make()
             self._connection.connection_made(Frames(self._transport))
@@ -154,6 +193,7 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on."""
         self._timer.cancel()
+        self._waiting.discard(self._transport)
         if self._connection is not None:
             self._connection.connection_lost(exc)
 

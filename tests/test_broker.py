@@ -352,7 +352,6 @@ def test_another_protocol_level_is_answered_with_a_return_code(broker: Broker) -
         mqtt.Disconnect(),
         mqtt.Connack(False, 0),
         b"\x00\x00",
-        b"GET / HTTP/1.1\r\n\r\n",
         bytes.fromhex("100c 0002686a 04 02 000a 0000 0000"),  # a protocol called hj
         b"\x10\x80\x80\x80\x01",  # a CONNECT of 2 MiB
     ],

@@ -83,8 +83,18 @@ def test_an_upgrade_that_is_not_for_the_broker_is_refused(broker: Broker, more: 
 
 def test_bytes_that_are_no_upgrade_end_the_connection(broker: Broker) -> None:
     client = Raw(broker.port)
-    client.send(CONNECT + b"\r\n\r\n")
+    client.send(b"HELO\r\n\r\n")
     assert client.is_closed()
+
+
+def test_plain_mqtt_is_served_on_the_same_port(broker: Broker) -> None:
+    client = Raw(broker.port)
+    with browser(broker) as page:
+        page.send(CONNECT + mqtt.encode(mqtt.Subscribe(1, (("mixed", 0),))))
+        assert [page.recv(WITHIN_S), page.recv(WITHIN_S)][0] == CONNACK
+        client.send(mqtt.encode(mqtt.Connect("plain")) + mqtt.encode(mqtt.Publish("mixed", b"from plain MQTT")))
+        assert page.recv(WITHIN_S) == mqtt.encode(mqtt.Publish("mixed", b"from plain MQTT"))
+    client.socket.close()
 
 
 def test_who_sends_no_upgrade_has_ten_seconds() -> None:

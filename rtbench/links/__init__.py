@@ -7,7 +7,8 @@
                      packet_relay.py is the process that does it, with packet_faults.py; namespaces.py and tun.py are
                      what it asks of the kernel; packets.py reads and builds packets; delay_queue.py is one direction
     stream_link.py   everywhere: a relay of TCP connections that delays their bytes. stream_relay.py is the process that
-                     does it, stream_line.py computes when bytes arrive, timeline.py calls what is due
+                     does it, stream_line.py computes when bytes arrive, timeline.py calls what is due; trace.py notes
+                     what passes
 
 `measure.py` measures a link from outside, before each trial; `witness.py` sees its faults, during it. Both use
 `probe.py`, a process at one side of the link.

@@ -29,7 +29,7 @@ class Line:
     one_way_s: float
     jitter_s: float
     rate_bps: float | None
-    seed: str
+    seed: str = ""
     chunks: int = 0
     bytes: int = 0
     discarded: int = 0
@@ -40,11 +40,16 @@ class Line:
 
     def __post_init__(self) -> None:
         self._random = Random(self.seed)
+        self.change(self.one_way_s, self.jitter_s, self.rate_bps)
+
+    def change(self, one_way_s: float, jitter_s: float, rate_bps: float | None) -> None:
+        """Be another line for what is sent from now on; what is under way arrives as it would have."""
+        self.one_way_s, self.jitter_s, self.rate_bps = one_way_s, jitter_s, rate_bps
         self.most_waiting_bytes, self.piece_bytes = _MOST_WAITING_BYTES, None
-        if self.rate_bps is not None:
-            under_way = round(self.rate_bps / 8 * (self.one_way_s + self.jitter_s + _QUEUE_S))
+        if rate_bps is not None:
+            under_way = round(rate_bps / 8 * (one_way_s + jitter_s + _QUEUE_S))
             self.most_waiting_bytes = min(max(under_way, _LEAST_WAITING_BYTES), _MOST_WAITING_BYTES)
-            segments = int(self.rate_bps * _PIECE_S / 8) // (SEGMENT_BYTES + HEADER_BYTES)
+            segments = int(rate_bps * _PIECE_S / 8) // (SEGMENT_BYTES + HEADER_BYTES)
             self.piece_bytes = SEGMENT_BYTES * max(segments, 1)
 
     def travel_ns(self) -> int:

@@ -6,7 +6,7 @@ the TCP of the kernel ends at the relay, on both sides.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,7 @@ class StreamLink:
     """A running stream link; see `rtbench.links.link.Link`."""
 
     relay: Helper
+    listens: str = "127.0.0.1"
     kind: str = STREAM
     server: Place = field(default_factory=Place)
     clients: Place = field(default_factory=Place)
@@ -41,12 +42,35 @@ class StreamLink:
         Raises:
             TrialError: the URL has no port, or the relay has ended.
         """
+        answer = await self.relay.ask({"do": "forward", **_target(url), "listens": self.listens})
         parts = urlsplit(url)
-        if parts.hostname is None or parts.port is None:
-            raise TrialError(f"a stream link leads to a host and a port: got {url}")
-        answer = await self.relay.ask({"do": "forward", "host": parts.hostname, "port": parts.port})
         user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
         return parts._replace(netloc=f"{user}127.0.0.1:{answer['port']}").geturl()
+
+    async def redirect(self, port: int, url: str) -> None:
+        """Let a port that `reach` gave lead to another server; connections that are open stay with the former one.
+
+        Raises:
+            TrialError: the URL has no port, or the relay has ended.
+        """
+        await self.relay.ask({"do": "redirect", "from_port": port, **_target(url)})
+
+    async def change(self, network: Network) -> None:
+        """Be another network for what is sent from now on.
+
+        Raises:
+            TrialError: the network loses packets, or the relay has ended.
+        """
+        await self.relay.ask({"do": "change", **_lines(network)})
+
+    async def admit(self, addresses: Collection[str] | None) -> None:
+        """Take connections from these IP addresses only; None: from all."""
+        await self.relay.ask({"do": "admit", "addresses": None if addresses is None else sorted(addresses)})
+
+    async def trace(self, on: bool) -> list[dict[str, Any]]:
+        """Begin to note what passes, or end it; return what was noted (`rtbench.links.trace`)."""
+        noted: list[dict[str, Any]] = (await self.relay.ask({"do": "set_trace", "on": on}))["noted"]
+        return noted
 
     async def plan(self, faults: Mapping[int, Fault]) -> None:
         """Do each fault when its time comes: keys are times of CLOCK_MONOTONIC, in nanoseconds.
@@ -65,22 +89,36 @@ class StreamLink:
         return [Done(**row) for row in (await self.relay.ask({"do": "done"}))["done"]]
 
     async def counts(self) -> Mapping[str, Any]:
-        """Return what passed so far, `up` and `down` (chunks, bytes, bytes discarded), and how many connections."""
+        """Return what passed so far, `up` and `down`, and how many connections there were, and are.
+
+        Both directions have chunks, bytes, bytes discarded, and bytes on the wire between client and relay (TCP_INFO;
+        None where the kernel does not tell).
+        """
         return await self.relay.ask({"do": "counts"})
 
 
 @asynccontextmanager
-async def stream_link(network: Network, seed: str) -> AsyncIterator[StreamLink]:
-    """Open a stream link; end it on leaving.
+async def stream_link(network: Network, seed: str, listens: str = "127.0.0.1") -> AsyncIterator[StreamLink]:
+    """Open a stream link, for clients that connect to the address `listens`; end it on leaving.
 
     Raises:
         TrialError: the network loses packets, or the relay did not start.
     """
+    lines = _lines(network)
+    async with helper("the stream link", "rtbench.links.stream_relay") as relay:
+        await relay.ask({"do": "open", **{way: {**line, "seed": f"{seed} {way}"} for way, line in lines.items()}})
+        yield StreamLink(relay, listens)
+
+
+def _lines(network: Network) -> dict[str, dict[str, float | None]]:
     if network.loss:
         raise TrialError(f"a stream link cannot lose packets, and {network} does: measure it over a packet link")
     delays = {"one_way_s": network.one_way_s, "jitter_s": network.jitter_s}
-    up = {**delays, "rate_bps": network.up_bps, "seed": f"{seed} up"}
-    down = {**delays, "rate_bps": network.down_bps, "seed": f"{seed} down"}
-    async with helper("the stream link", "rtbench.links.stream_relay") as relay:
-        await relay.ask({"do": "open", "up": up, "down": down})
-        yield StreamLink(relay)
+    return {"up": {**delays, "rate_bps": network.up_bps}, "down": {**delays, "rate_bps": network.down_bps}}
+
+
+def _target(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    if parts.hostname is None or parts.port is None:
+        raise TrialError(f"a stream link leads to a host and a port: got {url}")
+    return {"host": parts.hostname, "port": parts.port}

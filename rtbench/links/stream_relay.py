@@ -21,7 +21,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from threading import Thread
 from typing import Any
@@ -29,9 +29,12 @@ from typing import Any
 from rtbench.links.link import Done
 from rtbench.links.stream_line import Line
 from rtbench.links.timeline import Timeline, until
+from rtbench.links.trace import Trace
 from rtbench.system.answering import answer_all
 from rtbench.system.malloc import keep_freed
+from rtbench.system.meter import read_wire
 from rtbench.system.room import all_open_files
+from rtbench.wire.tcp import Wire
 
 _BACKLOG = 4096
 _RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER of zero seconds
@@ -58,6 +61,9 @@ class End(asyncio.Protocol):
         """Do not read before the connection is set up."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        if not self._connection.admitted(self):
+            transport.abort()
+            return
         asyncio.get_running_loop().call_soon(self._flow)  # later, since asyncio starts to read after this call
         self._connection.made(self)
 
@@ -71,6 +77,8 @@ class End(asyncio.Protocol):
         line, relay = self._line, self._connection.relay
         line.chunks += 1
         line.bytes += len(data)
+        if relay.trace is not None:
+            relay.trace.note(self._connection.number, self._connection.port, line is relay.up, data)
         if relay.discarding:
             line.discarded += len(data)
             return
@@ -92,6 +100,7 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Let a reset travel, unless the relay itself has closed the connection."""
+        self._connection.lost(self)
         if not self._connection.closed:
             self._arrive(time.monotonic_ns() + self._line.travel_ns(), self._connection.reset)
 
@@ -136,18 +145,39 @@ class End(asyncio.Protocol):
 class Connection:
     """A connection of a client with the relay, and that of the relay with the server."""
 
-    def __init__(self, relay: Relay, host: str, port: int) -> None:
+    def __init__(self, relay: Relay, number: int, port: int) -> None:
         self.relay = relay
+        self.number = number
+        self.port = port  # of the relay, where the client came
         self.closed = False
-        self._address = host, port
+        self._address = relay.targets[port]
         self._dialling: asyncio.Task[None] | None = None
         self.client, self.server = End(self, relay.up), End(self, relay.down)
         self.client.other, self.server.other = self.server, self.client
+
+    def admitted(self, end: End) -> bool:
+        """Return whether an end may take part: the client must come from an address that is let in."""
+        if end is self.server or end.transport is None or self.relay.admits(end.transport.get_extra_info("peername")):
+            return True
+        self.closed = True
+        return False
+
+    def wire(self) -> Wire:
+        """Return what went between client and relay."""
+        sock = None if self.client.transport is None else self.client.transport.get_extra_info("socket")
+        return (read_wire(sock) if sock is not None else None) or Wire()
+
+    def lost(self, end: End) -> None:
+        """Keep the counts of a client's connection that ends."""
+        if end is self.client:
+            self.relay.open.discard(self)
+            self.relay.wire += self.wire()
 
     def made(self, end: End) -> None:
         """Begin when the client has come; take part in nothing if the connection was reset meanwhile."""
         if end is self.client:
             self.relay.connections.add(self)
+            self.relay.open.add(self)
             if self.relay.discarding:
                 end.ready()
             else:
@@ -202,22 +232,55 @@ class Relay:
         self.up, self.down = up, down
         self.timeline = Timeline(asyncio.get_running_loop())
         self.connections: set[Connection] = set()
+        self.open: set[Connection] = set()  # those whose client's socket is not closed
+        self.wire = Wire()  # of those whose client's socket is closed
+        self.targets: dict[int, tuple[str, int]] = {}  # host and port of the server, by the port of the relay
+        self.trace: Trace | None = None
         self.discarding = False
         self.made = 0
         self._done: list[Done] = []
         self._servers: list[asyncio.Server] = []
         self._faults: list[asyncio.Task[None]] = []
+        self._admitted: set[str] | None = None
 
-    async def forward(self, host: str, port: int) -> dict[str, Any]:
+    async def forward(self, host: str, port: int, listens: str) -> dict[str, Any]:
         """Listen on a fresh port for connections to a server."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: self._connection(host, port), "127.0.0.1", 0, backlog=_BACKLOG)
-        self._servers.append(server)
-        return {"port": server.sockets[0].getsockname()[1]}
+        sock = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY where the protocol is named
+        sock.bind((listens, 0))
+        own: int = sock.getsockname()[1]
+        self.targets[own] = host, port
+        self._servers.append(await loop.create_server(lambda: self._connection(own), sock=sock, backlog=_BACKLOG))
+        return {"port": own}
 
-    def _connection(self, host: str, port: int) -> End:
+    async def redirect(self, from_port: int, host: str, port: int) -> dict[str, Any]:
+        """Let a port lead to another server."""
+        self.targets[from_port] = host, port
+        return {}
+
+    async def change(self, up: Mapping[str, Any], down: Mapping[str, Any]) -> dict[str, Any]:
+        """Let both directions be others from now on."""
+        self.up.change(**up)
+        self.down.change(**down)
+        return {}
+
+    async def admit(self, addresses: Collection[str] | None) -> dict[str, Any]:
+        """Take connections from these addresses and from this machine only; None: from all."""
+        self._admitted = None if addresses is None else {*addresses, "127.0.0.1", "::1"}
+        return {}
+
+    def admits(self, peer: tuple[Any, ...]) -> bool:
+        """Return whether a client of this address may connect."""
+        return self._admitted is None or peer[0] in self._admitted
+
+    async def set_trace(self, on: bool) -> dict[str, Any]:
+        """Begin to note what passes, or end it; return what was noted."""
+        before, self.trace = self.trace, Trace() if on else None
+        return {"noted": [] if before is None else before.rows()}
+
+    def _connection(self, port: int) -> End:
         self.made += 1
-        return Connection(self, host, port).client
+        return Connection(self, self.made, port).client
 
     async def plan(self, faults: list[tuple[int, int, str, str]]) -> dict[str, Any]:
         """Do each fault (beginning and end in ns, its kind, its text) when its time comes."""
@@ -260,8 +323,17 @@ class Relay:
     async def counts(self) -> dict[str, Any]:
         """Return what passed so far."""
         ways = {"up": self.up, "down": self.down}
-        counted = {way: {n: getattr(line, n) for n in ("chunks", "bytes", "discarded")} for way, line in ways.items()}
-        return {**counted, "connections": self.made}
+        wire = sum((connection.wire() for connection in self.open), start=self.wire)
+        known = wire.connections > 0 or not self.made
+        carried = {"up": wire.down, "down": wire.up}  # to its kernel, the relay is the client
+        counted = {
+            way: {
+                **{n: getattr(line, n) for n in ("chunks", "bytes", "discarded")},
+                "wire_bytes": carried[way].ip_bytes if known else None,
+            }
+            for way, line in ways.items()
+        }
+        return {**counted, "connections": self.made, "open": len(self.open)}
 
 
 async def _serve() -> None:

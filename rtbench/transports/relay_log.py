@@ -34,6 +34,12 @@ def relayed(payload: bytes | str) -> None:
         _rows.extend(_ROW.pack(time.monotonic_ns(), payload))
 
 
-def rows() -> bytes:
-    """Return what was noted: rows of ROW_BYTES, in order: nanoseconds of CLOCK_MONOTONIC (int64), then HEADER_BYTES."""
-    return bytes(_rows or b"")
+def rows(*, keep: bool = True) -> bytes:
+    """Return what was noted: rows of ROW_BYTES, in order: nanoseconds of CLOCK_MONOTONIC (int64), then HEADER_BYTES.
+
+    Unless they are to be kept, the log is empty from now on.
+    """
+    noted = bytes(_rows or b"")
+    if not keep and _rows is not None:
+        _rows.clear()
+    return noted

@@ -27,7 +27,8 @@ class Request:
     """What a server process is asked to serve; port 0 takes any free one.
 
     `namespaces` are where the process serves, None: here. `state` is a directory for what must outlive the process; the
-    process deletes it when its standard input ends. `cores` are those that it stays on, any if there are none.
+    process deletes it when its standard input ends. `cores` are those that it stays on, any if there are none. With
+    `keeps_log`, each answer to `relay_log` has the rows of the server's whole life; without, those since the last one.
     """
 
     transport: str
@@ -39,6 +40,7 @@ class Request:
     port: int = 0
     namespaces: Namespaces | None = None
     cores: tuple[int, ...] = ()
+    keeps_log: bool = True
 
     @property
     def line(self) -> bytes:

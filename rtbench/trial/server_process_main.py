@@ -53,7 +53,8 @@ async def _serve_until_told(request: Request, answers: BinaryIO, take: Take) -> 
             loop.add_signal_handler(getattr(signal, name), asked, name)
     relay_log.turn_on()
     stopped = partial(loop.call_soon_threadsafe, stop.set)
-    Thread(target=_answer_until_end_of_input, args=(answers, take, stopped), daemon=True).start()
+    tell = partial(_tell_relay_log, answers, take, keep=request.keeps_log)
+    Thread(target=_answer_until_end_of_input, args=(tell, stopped), daemon=True).start()
     try:
         async with AsyncExitStack() as stack:
             _answer(answers, {"url": await stack.enter_async_context(_served(request))})
@@ -67,7 +68,7 @@ async def _serve_until_told(request: Request, answers: BinaryIO, take: Take) -> 
         if not by_signal:
             _forget(request)
     if by_signal:
-        _tell_relay_log(answers, take)
+        tell()
 
 
 @asynccontextmanager
@@ -97,10 +98,10 @@ def _answer(answers: BinaryIO, content: Mapping[str, Any], rows: bytes = b"") ->
     answers.flush()
 
 
-def _tell_relay_log(answers: BinaryIO, take: Take) -> None:
+def _tell_relay_log(answers: BinaryIO, take: Take, keep: bool) -> None:
     with suppress(OSError):  # nobody reads any more
         take_from_tasks(take)
-        rows = relay_log.rows()
+        rows = relay_log.rows(keep=keep)
         _answer(answers, {"bytes": len(rows)}, rows)
 
 
@@ -112,9 +113,9 @@ def _next_line() -> bytes:
     return line
 
 
-def _answer_until_end_of_input(answers: BinaryIO, take: Take, then: Callable[[], object]) -> None:
+def _answer_until_end_of_input(tell: Callable[[], object], then: Callable[[], object]) -> None:
     while os.read(0, 1):
-        _tell_relay_log(answers, take)
+        tell()
     with suppress(RuntimeError):  # the loop is closed: somebody else stopped the server first
         then()
 

@@ -1,0 +1,75 @@
+// MQTT over WebSocket, with MQTT.js: it connects again by itself, and with a lasting session the broker keeps what
+// comes meanwhile, at QoS 1 and 2.
+
+import { now_ms } from "../clock.js";
+import mqtt from "../vendor/mqtt.esm.js";
+
+/**
+ * @param {string} url
+ * @param {string} name
+ * @param {import("../types.js").LaneOptions} options
+ */
+function client_of(url, name, options) {
+  return mqtt.connect(url, {
+    protocolVersion: 4,
+    clientId: name,
+    clean: options.reconnect !== "robust",
+    reconnectPeriod: options.reconnect === "none" ? 0 : 1000,
+    queueQoSZero: options.reconnect === "robust",
+    keepalive: 30,
+    timerVariant: "native", // not a Worker made of text, which the policy of the page forbids
+    username: options.login?.username,
+    password: options.login?.password,
+  });
+}
+
+/**
+ * @param {import("../types.js").Lane} lane
+ * @param {string} topic
+ * @param {import("../types.js").LaneOptions} options
+ * @param {import("../types.js").Events} events
+ * @returns {import("../types.js").Subscription}
+ */
+export function subscribe(lane, topic, options, events) {
+  const decoder = new TextDecoder();
+  const client = client_of(lane.subscribe, `${options.name}-sub`, options);
+  const qos = /** @type {0 | 1 | 2} */ (lane.qos ?? 0);
+  client.on("connect", (connack) => {
+    if (connack.sessionPresent) events.state("open");
+  });
+  client.subscribe(topic, { qos }, (error) => {
+    if (!error) events.state("open");
+  });
+  client.on("packetsend", (packet) => {
+    if (packet.cmd === "connect" || packet.cmd === "subscribe") events.asked(1);
+    if (packet.cmd === "subscribe") events.state("open"); // a new session after a lost one: it subscribed again
+  });
+  client.on("message", (_, payload) => {
+    const at_ms = now_ms();
+    events.got(decoder.decode(payload), at_ms);
+  });
+  client.on("close", () => events.state("lost"));
+  client.on("error", () => undefined); // it tries again
+  return { close: () => void client.unsubscribe(topic, () => client.end(true)) }; // or its session would gather messages
+}
+
+/**
+ * @param {import("../types.js").Lane} lane
+ * @param {string} topic
+ * @param {import("../types.js").LaneOptions} options
+ * @returns {import("../types.js").Publisher}
+ */
+export function publisher(lane, topic, options) {
+  const client = client_of(lane.publish, `${options.name}-pub`, options);
+  const qos = /** @type {0 | 1 | 2} */ (lane.qos ?? 0);
+  client.on("error", () => undefined);
+  return {
+    ready: new Promise((resolve) => client.once("connect", () => resolve())),
+    async publish(payload) {
+      if (!client.connected && options.reconnect !== "robust") throw new Error("there is no connection");
+      await client.publishAsync(topic, payload, { qos });
+      return qos > 0;
+    },
+    close: () => void client.end(true),
+  };
+}

@@ -1,0 +1,1 @@
+export class Replay { constructor(lanes, session) {} start(done) {} }

@@ -1,0 +1,2 @@
+export * from "mqtt";
+export { default } from "mqtt";
