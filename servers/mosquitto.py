@@ -11,7 +11,7 @@ There are three configurations:
                  mosquitto writes all that waits: what a message costs grows with that.
 
 In all three, TCP_NODELAY is on: it changes no guarantee, and otherwise the measurement would show Nagle's algorithm.
-`websocket=yes` has clients speak MQTT over WebSocket. `users` and `access_list` become mosquitto's own `password_file`
+`websocket=yes` has clients speak MQTT over WebSocket; `plain_port` is a second port, for those without it. `users` and `access_list` become mosquitto's own `password_file`
 (hashed here, by the program `mosquitto_passwd`) and `acl_file`. mosquitto confirms a subscription and a publish that
 the list forbids, and delivers nothing.
 Errors and warnings are the only log. mosquitto keeps the user that starts it, because Linux clears the signal that ends
@@ -69,6 +69,9 @@ _QUEUED, _IN_FLIGHT = 1_000_000, 20
 _DEFAULTS = {"max_queued_messages": "1000", "max_inflight_messages": "20", "sys_interval": "10"}
 
 Durable = Annotated[bool, Option("write sessions to disk after every change", metavar="yes|no")]
+PlainPort = Annotated[
+    int | None, Option("with websocket=yes: a second port, for MQTT without WebSocket", metavar="PORT", above=0, most=65_535)
+]
 Stock = Annotated[bool, Option("the configuration of Debian's package, with TCP_NODELAY", metavar="yes|no")]
 
 
@@ -94,6 +97,7 @@ def configured(
     max_queued_messages: int = _QUEUED,
     max_inflight_messages: int = _IN_FLIGHT,
     websocket: bool = False,
+    plain_port: int | None = None,
     users: str | None = None,
     access_list: str | None = None,
 ) -> dict[str, str]:
@@ -121,6 +125,7 @@ async def serve(
     max_queued_messages: MaxQueued = _QUEUED,
     max_inflight_messages: MaxInflight = _IN_FLIGHT,
     websocket: OverWebSocket = False,
+    plain_port: PlainPort = None,
     users: Users = None,
     access_list: AccessList = None,
     tls: ServerContext | None = None,
@@ -147,18 +152,21 @@ async def serve(
         told = (_ALWAYS + _configuration(durable, stock)).format(host=host, port=port, user=getpass.getuser(), **values)
         guarded = _guarded(stack, permissions, access_list) if permissions.asks else _ANONYMOUS
         if websocket:
-            told = _websocket(told, stack, host)
+            told = _websocket(told, stack, host, plain_port)
         async with _running(told + guarded, host, port, tls):
             yield address_url("ws", host, port, tls) if websocket else address_url("mqtt", host, port, tls)
 
 
-def _websocket(told: str, stack: ExitStack, host: str) -> str:
-    """Return a configuration with its listener over WebSocket.
+def _websocket(told: str, stack: ExitStack, host: str, plain_port: int | None) -> str:
+    """Return a configuration with its listener over WebSocket, and one for MQTT without it where a port is named.
 
     mosquitto 2.0.11 ends where it has no other listener: so it has one on a socket of this machine that nobody uses.
     """
-    unused = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtbench-")), "unused")
-    return f"listener 0 {unused}\n{told}{_WEBSOCKET.format(domain='ipv6' if ':' in host else 'ipv4')}"
+    if plain_port is not None:
+        other = f"{plain_port} {host}"
+    else:
+        other = f"0 {Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='rtbench-')), 'unused')}"
+    return f"listener {other}\n{told}{_WEBSOCKET.format(domain='ipv6' if ':' in host else 'ipv4')}"
 
 
 def _guarded(stack: ExitStack, permissions: Permissions, access_list: str | None) -> str:

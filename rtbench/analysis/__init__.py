@@ -16,6 +16,7 @@ ranking.py      the order of the variants, and what makes up the differences
 course.py       what happened over the time of a trial: deliveries, messages under way, losses
 outages.py      how long clients took to notice a fault, and to recover; recovery.py has the columns
 idle.py         counts and metrics of idle connections
+lab.py          counts and metrics of a session of the lab
 security.py     counts and metrics of protected servers, and of the attempts to get into them
 episodes.py     what each of several faults of one trial did to the messages
 guarantees.py   what each transport promises, and whether it held

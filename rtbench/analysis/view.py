@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rtbench.analysis.crossover import Crossover
     from rtbench.analysis.guarantees import Cell
+    from rtbench.analysis.lab import Felt, LaneTrial
     from rtbench.analysis.law_check import Seen
     from rtbench.analysis.measured import Measured
     from rtbench.analysis.precision import Precision
@@ -50,6 +51,18 @@ class Secured(Drawn, Protocol):
     @property
     def rows(self) -> list[Row]:
         """One for each variant and protection."""
+
+
+class Session(Drawn, Protocol):
+    """A session of the lab. `rtbench.result.lab.LabResult` is one."""
+
+    @property
+    def trials(self) -> Sequence[LaneTrial]:
+        """The lanes."""
+
+    @property
+    def felt(self) -> list[Felt]:
+        """What Pong felt like, by lane and round-trip time."""
 
 
 class Guarantees(Drawn, Protocol):

@@ -19,6 +19,7 @@
     tiers.py       tier-ratios
     ratios.py      what these three share: marks on a logarithmic axis
     guarantees.py  guarantees
+    lab.py         lab-latency, lab-pong
     forecast.py    cores-forecast, scaling-law
     sweep.py       sweep-latency, sweep-bytes, sweep-requests, sweep-server-cpu, sweep-server-memory, sweep-hockey-stick
     capacity.py    capacity
@@ -41,6 +42,7 @@ from rtbench.charts.course import latency_through_fault, messages_through_fault
 from rtbench.charts.forecast import cores_forecast, scaling_law
 from rtbench.charts.guarantees import guarantees
 from rtbench.charts.idle import idle_bytes, idle_memory
+from rtbench.charts.lab import lab_latency, lab_pong
 from rtbench.charts.latency import latency_ecdf, latency_percentiles
 from rtbench.charts.laws import laws_knee, laws_polling, laws_qos
 from rtbench.charts.networks import latency_by_network
@@ -54,7 +56,7 @@ from rtbench.charts.tradeoff import latency_against_bytes
 from rtbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtbench.analysis.view import Capacity, Comparison, Drawn, Guarantees, Laws, Secured, Sweep
+    from rtbench.analysis.view import Capacity, Comparison, Drawn, Guarantees, Laws, Secured, Session, Sweep
 
 __all__ = [
     "CAPACITY_CHARTS",
@@ -63,6 +65,7 @@ __all__ = [
     "FORMATS",
     "GUARANTEE_CHARTS",
     "IDLE_CHARTS",
+    "LAB_CHARTS",
     "LAWS_CHARTS",
     "PRESETS",
     "SECURITY_CHARTS",
@@ -93,6 +96,7 @@ SECURITY_CHARTS: dict[str, Callable[[Secured, Preset], Chart]] = {
     "protection-connecting": protection_connecting,
     "protection-delivering": protection_delivering,
 }
+LAB_CHARTS: dict[str, Callable[[Session, Preset], Chart]] = {"lab-latency": lab_latency, "lab-pong": lab_pong}
 GUARANTEE_CHARTS: dict[str, Callable[[Guarantees, Preset], Chart]] = {"guarantees": guarantees}
 FORECAST_CHARTS: dict[str, Callable[[Drawn, Preset], Chart]] = {  # of a sweep over subscribers
     "cores-forecast": cores_forecast,

@@ -42,9 +42,9 @@ def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
     curves = arrived if arrived.keys() == application.keys() else application
     page = Page(result, preset)
     if curves is arrived:
-        _lines(page, application, drawstyle="steps-post", thin=True)
-    _lines(page, curves, drawstyle="steps-post")
-    plain_log(page.axes, "x", *_with_room_on_the_left(page, curves, application))
+        lines(page, application, drawstyle="steps-post", thin=True)
+    lines(page, curves, drawstyle="steps-post")
+    plain_log(page.axes, "x", *with_room_on_the_left(page, curves, application))
     page.axes.set_ylim(0, 1.015)
     page.axes.set_yticks(np.linspace(0, 1, 5), [f"{100 * share:g} %" for share in np.linspace(0, 1, 5)])
     page.grid("both")
@@ -57,9 +57,9 @@ def latency_ecdf(result: Comparison, preset: Preset) -> Chart:
     medians = {row["variant"]: row[median] for row in result.summary if row[median] is not None}
     headline = words.headline(result, medians, "takes", "times as long as")
     page.frame("How soon messages arrive", ["Further left is faster.", *notes], headline=headline)
-    anchors = {name: _at_shares(curve) for name, curve in curves.items()}
-    _mark(page, anchors)
-    page.label({name: _for_label(page, curve, anchors[name]) for name, curve in curves.items()})
+    anchors = {name: at_shares(curve) for name, curve in curves.items()}
+    mark(page, anchors)
+    page.label({name: for_label(page, curve, anchors[name]) for name, curve in curves.items()})
     return page.chart("latency-ecdf", _alt(result, "share of deliveries that had arrived after a time, in per cent"))
 
 
@@ -92,7 +92,7 @@ def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     if not curves:
         raise words.refuse("latency-percentiles", "no variant has the 20 messages that a median needs")
     page = Page(result, preset)
-    _lines(page, curves)
+    lines(page, curves)
     plain_log(page.axes, "y", *_positive_span(curves, 1))
     end = max(float(x[-1]) for x, _ in curves.values())
     page.axes.set_xscale("log")
@@ -107,7 +107,7 @@ def latency_percentiles(result: Comparison, preset: Preset) -> Chart:
     page.frame("Latency into the tail", notes)
     room_on_the_right(page, 1, end, list(curves))
     ends = {name: (x[-1:], y[-1:]) for name, (x, y) in curves.items()}
-    _mark(page, ends)
+    mark(page, ends)
     page.label_ends({name: page.to_pixels(*end)[0] for name, end in ends.items()})
     return page.chart(
         "latency-percentiles",
@@ -130,7 +130,7 @@ def _reciprocal(percent: float) -> float:
     return 100 / (100 - percent)
 
 
-def _lines(page: Page, curves: dict[str, Curve], drawstyle: str = "default", thin: bool = False) -> None:
+def lines(page: Page, curves: dict[str, Curve], drawstyle: str = "default", thin: bool = False) -> None:
     for variant in page.result.variants:
         if variant.name not in curves:
             continue
@@ -153,21 +153,21 @@ def _positive_span(curves: dict[str, Curve], axis: int) -> tuple[float, float]:
     return span([float(positive.min()), float(positive.max())] if len(positive) else [1.0])
 
 
-def _at_shares(curve: Curve) -> Curve:
+def at_shares(curve: Curve) -> Curve:
     """Return the points of a distribution where its label may be; the marker is at the first one."""
     x, share = curve
     at = np.searchsorted(share, _SHARES)
     return x[at], np.array(_SHARES)
 
 
-def _for_label(
+def for_label(
     page: Page, curve: Curve, anchors: Curve
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     x, y = (np.repeat(values, 2) for values in curve)
     return page.to_pixels(x[1:], y[:-1]), page.to_pixels(*anchors), 8 * np.abs(anchors[1] - 0.5)
 
 
-def _mark(page: Page, anchors: dict[str, Curve]) -> None:
+def mark(page: Page, anchors: dict[str, Curve]) -> None:
     """Draw a marker on each line at the first of its anchors."""
     for variant in page.result.variants:
         if variant.name not in anchors:
@@ -189,7 +189,7 @@ def _mark(page: Page, anchors: dict[str, Curve]) -> None:
         )
 
 
-def _with_room_on_the_left(page: Page, curves: dict[str, Curve], others: dict[str, Curve]) -> tuple[float, float]:
+def with_room_on_the_left(page: Page, curves: dict[str, Curve], others: dict[str, Curve]) -> tuple[float, float]:
     """Return limits for both, with room for names on the left of the fastest lines, if there are many lines."""
     ends = [*_positive_span(curves, 0), *_positive_span(others, 0)]
     low, high = min(ends), max(ends)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rtbench.plan.variant import DEFAULT_CLIENT, DEFAULT_SERVER
+from rtbench.plan.variant import BROWSER_CLIENT, DEFAULT_CLIENT, DEFAULT_SERVER
 
 if TYPE_CHECKING:
     from rtbench.plan.variant import Variant
@@ -136,7 +136,7 @@ class Look:
 
 def look(variant: Variant, preset: Preset) -> Look:
     """Return the look of a variant: colour by transport, dash and marker by option, filling by server and client."""
-    unusual = (variant.server != DEFAULT_SERVER, variant.client != DEFAULT_CLIENT)
+    unusual = (variant.server != DEFAULT_SERVER, variant.client not in (DEFAULT_CLIENT, BROWSER_CLIENT))
     plain = COLOURS[variant.slot % len(COLOURS)]
     return Look(
         colour=legible(plain, preset, _LEAST_CONTRAST_OF_LINES) if preset.dark else plain,

@@ -32,7 +32,7 @@ def command(ctx: click.Context, result: Path, out: Path | None, strict: bool, qu
     the new measurement is not fit to conclude from.
     """
     from rtbench.cli.measuring import result_directory
-    from rtbench.experiments import experiments
+    from rtbench.experiments import experiment_of
     from rtbench.experiments.compare import load_comparison
     from rtbench.experiments.progress import progress_line
     from rtbench.experiments.rerun import settings_of
@@ -42,7 +42,7 @@ def command(ctx: click.Context, result: Path, out: Path | None, strict: bool, qu
     before = load_comparison(result)
     settings = settings_of(before)
     with result_directory(out, "rerun") as directory, progress_line(False if quiet else None) as watch:
-        after = run(experiments()[before.kind], settings, directory, watch)
+        after = run(experiment_of(before), settings, directory, watch)
     code = _say(before, after, strict)
     if not quiet:
         click.echo(f"saved in {after.path}", err=True)

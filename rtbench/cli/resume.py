@@ -23,9 +23,9 @@ def command(ctx: click.Context, result: Path, chart: bool, as_json: bool, strict
     It is refused where the rest would be measured under other conditions.
     """
     from rtbench.cli.measuring import carry_out
-    from rtbench.experiments import experiments, load
+    from rtbench.experiments import experiment_of, load
     from rtbench.experiments.runner import resume
 
     check_variables(ctx)
     loaded = load(result)
-    return carry_out(lambda watch: resume(experiments()[loaded.kind], loaded, watch), chart, as_json, quiet, strict)
+    return carry_out(lambda watch: resume(experiment_of(loaded), loaded, watch), chart, as_json, quiet, strict)

@@ -27,8 +27,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtbench.errors import ResultError
+from rtbench.errors import ResultError, UsageError
 from rtbench.result import storage
+from rtbench.result.lab import KIND as LAB
+from rtbench.result.lab import LabResult
 from rtbench.result.schema import first_error, schema_of
 
 if TYPE_CHECKING:
@@ -47,6 +49,22 @@ def experiments() -> dict[str, Experiment[Any, Any]]:
     return found
 
 
+def experiment_of(result: Result[Any]) -> Experiment[Any, Any]:
+    """Return the experiment that measured a result.
+
+    Raises:
+        UsageError: none did: it is a session of the lab.
+    """
+    if result.kind == LAB:
+        raise UsageError("this is a session of the lab, which no command measures; `rtbench lab RESULT` shows it again")
+    return experiments()[result.kind]
+
+
+def result_types() -> dict[str, type[Result[Any]]]:
+    """Return the class of the results of every kind: those of the experiments, and the sessions of the lab."""
+    return {**{kind: experiment.result_type for kind, experiment in experiments().items()}, LAB: LabResult}
+
+
 def load(path: str | Path) -> Result[Any]:
     """Read a saved result of any experiment, also one that was stopped half-way.
 
@@ -55,14 +73,14 @@ def load(path: str | Path) -> Result[Any]:
     """
     directory = storage.directory_of(path)
     content = storage.read_description(directory)
-    known = experiments()
+    known = result_types()
     try:
         kind = content["kind"]
         if not isinstance(kind, str) or kind not in known:
             raise ResultError(f"{directory} is of the kind {kind!r}, and this rtbench has {', '.join(known)}")
         if wrong := first_error(_schema(), content):
             raise ResultError(f"{directory}/result.json was not written by rtbench: {wrong}; {storage.REMEDY}")
-        result: Result[Any] = known[content["kind"]].result_type.load(content, directory)
+        result: Result[Any] = known[content["kind"]].load(content, directory)
         return result
     except storage.BROKEN as error:
         raise storage.damaged(directory, error) from None
@@ -74,4 +92,4 @@ def schema() -> dict[str, Any]:
 
 
 def _schema(settings: Mapping[str, Setting] | None = None) -> dict[str, Any]:
-    return schema_of(settings, {kind: experiment.result_type for kind, experiment in experiments().items()})
+    return schema_of(settings, result_types())

@@ -94,7 +94,7 @@ async def opened(wanted: Wanted, session: Mapping[str, Any] | None = None) -> As
         room = Room(wanted.most_clients) if is_class else None
         class_address = f"http://{host}:{port}/class/{room.token}" if room is not None else ""
         lab = None if session is not None else await stack.enter_async_context(_laboratory(wanted, host, port))
-        shown = {"page": address, "class": class_address, "qr": _qr_code(class_address), **_by_hand(lab)}
+        shown = {"class": class_address, "qr": _qr_code(class_address)}
         live = Live(lab, room, shown)
         server = PageServer(port, host, lab, live, room, session, partial(sessions.save, wanted.out))
         if lab is not None and room is not None:
@@ -124,13 +124,6 @@ def _listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port, or 0 for any free one"
         ) from None
     return sock
-
-
-def _by_hand(lab: Lab | None) -> dict[str, str]:
-    """Return the command that shows every message of the brokers' lanes."""
-    if lab is None:
-        return {}
-    return {"broker_port": str(lab.lanes["mqtt-qos0"].subscribe_port)}
 
 
 def _qr_code(text: str) -> str:

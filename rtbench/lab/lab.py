@@ -40,7 +40,6 @@ class Lab:
     servers: dict[str, Server] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
     relayed: Relayed = field(default_factory=Relayed)
-    _exchanging: asyncio.Lock = field(default_factory=asyncio.Lock)
     _broker: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self, stack: AsyncExitStack, broker: str) -> None:
@@ -124,7 +123,7 @@ class Lab:
         if not 0 <= for_s <= MOST_FAULT_S:
             raise UsageError(f"a server may be down for up to {MOST_FAULT_S:g} s: got {for_s:g}")
         server = self.servers[transport]
-        async with self._exchanging:
+        async with server.changing:
             await self._count(server)
             server.is_up = False
             try:
@@ -143,8 +142,8 @@ class Lab:
         if implementation not in MQTT_SERVERS:
             raise UsageError(f"no broker {implementation!r}; the brokers are {', '.join(MQTT_SERVERS)}")
         registry.server(MQTT, implementation)  # which raises where the program is missing
-        async with self._exchanging:
-            server, former = self.servers[MQTT], self._broker
+        server, former = self.servers[MQTT], self._broker
+        async with server.changing:
             await self._count(server)
             self._broker = AsyncExitStack()
             try:
@@ -152,16 +151,18 @@ class Lab:
             except BaseException:
                 self._broker = former
                 raise
-            self.servers[MQTT] = Server(MQTT, implementation, lives)
+            server.implementation, server.lives = implementation, lives
             for lane in self.lanes_of_broker:
-                for port in lane.ports:
-                    await lane.link.redirect(port, lives.url)
+                await lane.lead_to(server)
             await former.aclose()
 
     async def count(self) -> None:
         """Ask all servers what they relayed since they were last asked."""
-        async with self._exchanging:
-            await asyncio.gather(*(self._count(server) for server in self.servers.values() if server.is_up))
+        await asyncio.gather(*(self._ask(server) for server in self.servers.values() if not server.changing.locked()))
+
+    async def _ask(self, server: Server) -> None:
+        async with server.changing:
+            await self._count(server)
 
     async def _count(self, server: Server) -> None:
         with suppress(TrialError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,11 +13,12 @@ from urllib.parse import urlsplit
 
 from rtbench.links.stream_link import StreamLink, stream_link
 from rtbench.plan.network import Network
-from rtbench.plan.variant import DEFAULT_SERVER, Variant
+from rtbench.plan.variant import BROWSER_CLIENT, DEFAULT_SERVER, Variant
 from rtbench.trial.lives import Lives
 from rtbench.trial.server_process import Request
 
 MQTT = "mqtt"
+PLAIN_PORT = "plain_port"  # an option of mosquitto
 MQTT_SERVERS = (DEFAULT_SERVER, "mosquitto")
 
 
@@ -33,7 +36,7 @@ class LaneKind:
     def variant(self) -> Variant:
         """The lane as a variant of a result; its client is the browser."""
         options = {} if self.qos is None else {"qos": self.qos}
-        return Variant(self.label, self.transport, DEFAULT_SERVER, "browser", options, self.slot, self.shade)
+        return Variant(self.label, self.transport, DEFAULT_SERVER, BROWSER_CLIENT, options, self.slot, self.shade)
 
 
 LANES = (
@@ -63,11 +66,18 @@ class Server:
     implementation: str
     lives: Lives
     is_up: bool = True
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # it is asked, killed or exchanged, one at a time
 
     @property
     def url(self) -> str:
         """Where it listens, for the link."""
         return self.lives.url
+
+    @property
+    def plain_url(self) -> str:
+        """Where a broker takes clients without WebSocket: the embedded one at the same port, mosquitto at another."""
+        port = self.lives.request.options.get(PLAIN_PORT)
+        return self.url if port is None else urlsplit(self.url)._replace(netloc=f"127.0.0.1:{port}").geturl()
 
 
 @dataclass(frozen=True)
@@ -81,11 +91,19 @@ class Lane:
     link: StreamLink
     subscribe_port: int
     publish_port: int
+    plain_port: int | None = None  # where a client of MQTT without WebSocket comes
 
     @property
     def ports(self) -> tuple[int, int]:
-        """Both ports."""
+        """Those of the page."""
         return self.subscribe_port, self.publish_port
+
+    async def lead_to(self, server: Server) -> None:
+        """Let its ports lead to another server."""
+        for port in self.ports:
+            await self.link.redirect(port, server.url)
+        if self.plain_port is not None:
+            await self.link.redirect(self.plain_port, server.plain_url)
 
 
 def request_of(
@@ -101,7 +119,7 @@ def request_of(
     else:
         users.write_text(f"{login.username}:{login.password}\n", encoding="utf-8")
         users.chmod(0o600)
-        options["users"] = str(users)
+        options |= {"users": str(users), PLAIN_PORT: free_port()}
     return Request(transport, implementation, options, keeps_log=False)
 
 
@@ -110,4 +128,13 @@ async def lane_of(kind: LaneKind, server: Server, network: Network, listens: str
     """Open the link of a lane to its server; end it on leaving."""
     async with stream_link(network, f"lab {kind.label}", listens) as link:
         ports = [urlsplit(await link.reach(server.url)).port or 0 for _ in range(2)]
-        yield Lane(kind, link, *ports)
+        plain = urlsplit(await link.reach(server.plain_url)).port if kind.transport == MQTT else None
+        yield Lane(kind, link, *ports, plain)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody has now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

@@ -192,12 +192,12 @@ class Live:
             await self.tell_all({**shown, "on": False})
         return {}
 
-    async def _do_kill(self, _: Page, __: int, server: str, for_s: float) -> Mapping[str, Any]:
-        lanes = [lane.label for lane in LANES if lane.transport == server]
+    async def _do_kill(self, _: Page, __: int, servers: list[str], for_s: float) -> Mapping[str, Any]:
+        lanes = [lane.label for lane in LANES if lane.transport in servers]
         shown = {"type": "fault", "fault": "kill", "lanes": lanes, "for_s": for_s}
         await self.tell_all({**shown, "on": True})
         try:
-            await self.lab.kill(server, float(for_s))
+            await asyncio.gather(*(self.lab.kill(server, float(for_s)) for server in servers))
         finally:
             await self.tell_all({**shown, "on": False})
         return {}
@@ -247,4 +247,5 @@ def lane_description(lab: Lab | None, name: str, number: int) -> dict[str, Any]:
         scheme = "http" if kind.transport in ("polling", "long-polling", "sse") else "ws"
         described["subscribe"] = f"{scheme}://{name}:{lane.subscribe_port}"
         described["publish"] = f"{scheme}://{name}:{lane.publish_port}"
+        described["plain_port"] = lane.plain_port
     return described

@@ -11,6 +11,7 @@ from rtbench.plan.network import LOOPBACK
 DEFAULT_SERVER = "embedded"
 DEFAULT_CLIENT = "library"
 LEAN_CLIENT = "lean"
+BROWSER_CLIENT = "browser"  # the page of the lab; all lanes of a session have it, so no name says it
 EXTERNAL_SERVER = "external"  # a server that rtbench does not start; the user gives its URL
 
 
@@ -51,7 +52,7 @@ class Variant:
         """The label, and in brackets what is not as usual, such as server, network and server options; unique."""
         defaults = (
             (self.server, DEFAULT_SERVER),
-            (self.client, DEFAULT_CLIENT),
+            (self.client, BROWSER_CLIENT if self.client == BROWSER_CLIENT else DEFAULT_CLIENT),
             (self.network, LOOPBACK),
             (self.reconnect, ""),
         )

@@ -6,6 +6,7 @@ idle.py         the result of idle connections
 sweep.py        the result of a sweep: a comparison at each level
 capacity.py     the result of a search for the highest load
 security.py     the result of `rtbench security`
+lab.py          a session of the lab
 guarantees.py   the result of `rtbench guarantees`
 laws.py         the result of the laws
 storage.py      the directory of a result

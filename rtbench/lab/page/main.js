@@ -32,6 +32,8 @@ let prediction = null;
 let streams = null;
 /** @type {PongView | null} */
 let pong = null;
+/** @type {{fault: string, lanes: string[], from_ms: number, to_ms: number}[]} */
+let faults = [];
 let opening = false;
 let stop_timer = /** @type {ReturnType<typeof setTimeout> | 0} */ (0);
 const live = new Live(told);
@@ -73,9 +75,12 @@ async function start_replay() {
   by_id("settings").hidden = by_id("predict").hidden = by_id("break").hidden = true;
   for (const name of ["start", "skip"]) by_id(name).hidden = true;
   const replay = new Replay(hello.lanes, session);
-  view.show(/** @type {any} */ (replay));
+  view.show(replay);
   by_id("state").textContent = `A session of ${session.created}, again as it was: no server runs.`;
-  replay.start(() => reveal_all(/** @type {any} */ (replay), session.prediction, null));
+  replay.start(() => {
+    view.write();
+    reveal_all(replay, session.prediction, null);
+  });
 }
 
 // settings
@@ -180,8 +185,8 @@ async function begin() {
   try {
     const { page } = await live.ask("begin");
     run = new Run(chosen(), settings, page, hello.login);
-    await run.open();
     view.show(run);
+    await run.open();
     const missing = run.lanes.filter((lane) => run && run.ledger(lane).open < run.ledger(lane).subscribers);
     notice(missing.length ? `not connected so far: ${missing.map((lane) => lane.label).join(", ")}` : "", true);
     const fewer = run.lanes.filter((lane) => run && run.ledger(lane).subscribers < Number(settings.subscribers));
@@ -210,6 +215,7 @@ async function end() {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   await new Promise((resolve) => setTimeout(resolve, 400)); // for the last counts of the lab
+  ended.settled = true;
   view.write();
   by_id("state").textContent = "";
   for (const name of ["start", "skip", "again"]) by_id(name).hidden = false;
@@ -224,7 +230,7 @@ function all_came(of) {
 }
 
 /**
- * @param {Run} of
+ * @param {Run | Replay} of
  * @param {import("./predict.js").Prediction | null} said
  * @param {((lane: Lane) => void) | null} why
  */
@@ -260,7 +266,7 @@ by_id("again").onclick = () => {
 };
 by_id("save").onclick = async () => {
   if (!run) return;
-  const body = JSON.stringify(recorded(run, prediction, view));
+  const body = JSON.stringify(recorded(run, prediction, view, faults, pong?.saved ?? []));
   const answer = await fetch("sessions", { method: "POST", body, headers: { "Content-Type": "application/json" } });
   const content = await answer.json().catch(() => ({ error: `the lab answered ${answer.status}` }));
   if (content.error) notice(content.error, true);
@@ -290,8 +296,8 @@ async function break_it(fault, where) {
   const lanes = hello.lanes.filter((/** @type {Lane} */ lane) => where === "all" || lane.label === where);
   try {
     if (fault === "kill") {
-      const servers = new Set(lanes.map((/** @type {Lane} */ lane) => lane.transport));
-      await Promise.all([...servers].map((server) => live.ask("kill", { server, for_s: 2 })));
+      const servers = [...new Set(lanes.map((/** @type {Lane} */ lane) => lane.transport))];
+      await live.ask("kill", { servers, for_s: 2 });
     } else {
       const for_s = fault === "stall" ? 2 : fault === "lid" ? 5 : 0;
       await live.ask("fault", { fault, lanes: lanes.map((/** @type {Lane} */ lane) => lane.label), for_s });
@@ -307,7 +313,13 @@ const FAULT_WORDS = { cut: "cut", stall: "stalled", lid: "lid closed", kill: "se
 function show_fault(message) {
   const what = `${FAULT_WORDS[message.fault]}: ${message.lanes.length === hello.lanes.length ? "all lanes" : message.lanes.join(", ")}`;
   by_id("broken").textContent = message.on ? what : `${what} – over`;
-  if (message.on) announce(what);
+  if (message.on) {
+    announce(what);
+    faults.push({ fault: message.fault, lanes: message.lanes, from_ms: now_ms(), to_ms: Infinity });
+  } else {
+    const ended = faults.findLast((each) => each.fault === message.fault && each.to_ms === Infinity);
+    if (ended) ended.to_ms = now_ms();
+  }
 }
 
 // views

@@ -101,9 +101,11 @@ export class PongView {
       if (by_id("pong-beside").value) other.set("pong-beside", by_id("pong-beside").value);
       parts.push("The other player opens ", h("a", { href: `#${other}`, target: "_blank", rel: "noopener" }, "this address"), ". ");
     }
-    if (lane.transport === "mqtt" && this.settings().broker === "embedded") {
-      const port = new URL(lane.subscribe).port;
-      parts.push("Every message, in a terminal: ", h("code", {}, `mosquitto_sub -h ${location.hostname} -p ${port} -t 'pong/#' -v`));
+    if (lane.plain_port) {
+      const { username, password } = this.hello.login;
+      const login = this.settings().broker === "embedded" ? "" : ` -u ${username} -P ${password}`;
+      const command = `mosquitto_sub -h ${location.hostname} -p ${lane.plain_port}${login} -t 'pong/#' -v`;
+      parts.push("Every message, in a terminal: ", h("code", {}, command));
     }
     by_id("pong-links").replaceChildren(...parts);
   }
@@ -197,6 +199,21 @@ export class PongView {
   /** What is known well enough to be shown. */
   get known() {
     return [...this.felt.values()].filter(({ feeling }) => feeling.distance.total >= LEAST_FRAMES).sort((a, b) => a.rtt_ms - b.rtt_ms);
+  }
+
+  /** The same, as it is saved. */
+  get saved() {
+    return this.known.map(({ lane, rtt_ms, jitter_ms, interval_ms, feeling: { distance, age } }) => ({
+      lane,
+      rtt_ms,
+      jitter_ms,
+      interval_ms,
+      frames: distance.total,
+      distance_p50_px: distance.percentile(0.5),
+      distance_p90_px: distance.percentile(0.9),
+      age_p50_ms: age.percentile(0.5),
+      age_p90_ms: age.percentile(0.9),
+    }));
   }
 
   show_felt() {

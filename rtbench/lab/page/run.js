@@ -1,5 +1,6 @@
 // A run: the Workers of the lanes and of the source, and the ledger of each lane.
 
+import { now_ms } from "./clock.js";
 import { Ledger } from "./ledger.js";
 import { subscribers_of } from "./settings.js";
 
@@ -34,8 +35,10 @@ export class Run {
     /** @type {Worker[]} */
     this.workers = [];
     this.source = worker("source-worker.js");
-    this.started_ms = 0;
+    this.started_ms = 0; // by the calendar
+    this.origin_ms = 0; // by the clock
     this.stopped_ms = 0;
+    this.settled = false; // nothing more comes
     /** @type {[number, number][]} */
     this.hidden = []; // when the page was hidden
     for (const lane of lanes) {
@@ -102,6 +105,7 @@ export class Run {
     const publishers = Object.fromEntries(this.lanes.map((lane) => [lane.label, this.publisher(lane)]));
     const { rate, payload } = this.settings;
     this.started_ms = Date.now();
+    this.origin_ms = now_ms();
     this.source.postMessage({ do: "start", publishers, rate_hz: Number(rate), payload_bytes: Number(payload) });
   }
 

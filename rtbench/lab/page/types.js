@@ -11,6 +11,7 @@
  * @property {{light: string, dark: string}} text_colours
  * @property {string} subscribe the origin at which the page subscribes
  * @property {string} publish the origin at which it publishes
+ * @property {number | null} plain_port where a client of MQTT without WebSocket comes
  */
 
 /**

@@ -6,6 +6,7 @@
 import { bytes_text, by_id, count_text, h, ms_text } from "./dom.js";
 import { now_ms } from "./clock.js";
 import { KEPT } from "./ledger.js";
+import { Replay } from "./replay.js";
 
 const SCALES_MS = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000];
 const FADE_MS = 1500;
@@ -60,7 +61,7 @@ export class LanesView {
     this.scale_ms = 1000;
     this.frames = 0;
     this.drawn_scale = "";
-    /** @type {import("./run.js").Run | null} */
+    /** @type {import("./run.js").Run | Replay | null} */
     this.run = null;
     /** @type {any} */
     this.counts = null;
@@ -86,10 +87,10 @@ export class LanesView {
     }
   }
 
-  /** @param {import("./run.js").Run} run */
+  /** @param {import("./run.js").Run | Replay} run */
   show(run) {
     this.run = run;
-    this.counts_before = this.counts;
+    this.counts_before = this.counts; // before its connections were opened
     for (const [label, { row }] of this.rows) row.hidden = !run.ledgers.has(label);
   }
 
@@ -105,7 +106,7 @@ export class LanesView {
 
   /** The figures, four times a second. */
   write() {
-    const run = /** @type {import("./run.js").Run} */ (this.run);
+    const run = /** @type {import("./run.js").Run | Replay} */ (this.run);
     let most_ms = 0;
     for (const lane of run.lanes) {
       const ledger = run.ledger(lane);
@@ -115,7 +116,7 @@ export class LanesView {
       set(cells.last, ms_text(ledger.last_ms));
       set(cells.p50, ms_text(ledger.percentile(0.5)));
       set(cells.p99, ms_text(p99));
-      const lost = ledger.lost(now_ms() - run.grace_ms);
+      const lost = ledger.lost(run.settled ? Infinity : now_ms() - run.grace_ms);
       set(cells.lost, count_text(lost));
       cells.lost.classList.toggle("bad", lost > 0);
       set(cells.twice, count_text(ledger.duplicated));
@@ -132,16 +133,28 @@ export class LanesView {
 
   /** How many messages of this run the server of a lane says that it relayed; null where it does not say. @param {Lane} lane */
   relayed(lane) {
+    if (this.run instanceof Replay) return this.run.saved(lane).relayed;
     if (this.counts?.page !== this.run?.page || this.counts?.servers[lane.transport]?.server !== "embedded") return null;
     return this.counts.relayed[lane.label];
   }
 
   /** Bytes on the wire of a lane since Start; null where the kernel does not tell. @param {Lane} lane */
   wire_bytes(lane) {
+    const wire = this.wire_of(lane);
+    return wire && wire.up + wire.down;
+  }
+
+  /** The same, by direction. @param {Lane} lane @returns {{up: number, down: number} | null} */
+  wire_of(lane) {
+    if (this.run instanceof Replay) {
+      const { wire_up_bytes: up, wire_down_bytes: down } = this.run.saved(lane);
+      return up === null ? null : { up, down };
+    }
     const now = this.counts?.lanes[lane.label];
     const before = this.counts_before?.lanes[lane.label];
     if (!now || now.up.wire_bytes === null) return null;
-    return now.up.wire_bytes + now.down.wire_bytes - (before ? before.up.wire_bytes + before.down.wire_bytes : 0);
+    const since = (/** @type {"up" | "down"} */ way) => now[way].wire_bytes - (before ? before[way].wire_bytes : 0);
+    return { up: since("up"), down: since("down") };
   }
 
   draw_axis() {
@@ -164,7 +177,7 @@ export class LanesView {
    */
   draw(lane, at_ms) {
     const { to, width, height } = prepared(/** @type {any} */ (this.rows.get(lane.label)).canvas);
-    const ledger = /** @type {import("./run.js").Run} */ (this.run).ledger(lane);
+    const ledger = /** @type {import("./run.js").Run | Replay} */ (this.run).ledger(lane);
     const place = (/** @type {number} */ age_ms) => MARK_PX + (width - 2 * MARK_PX) * Math.min(1, age_ms / this.scale_ms);
     to.fillStyle = ink("--grid");
     for (let tick = 0; tick <= 5; tick += 1) to.fillRect(Math.round(place((this.scale_ms * tick) / 5)), 0, 1, height);
