@@ -10,6 +10,7 @@ import pytest
 
 PACKAGES = {  # program: the package of Debian that has it
     "bash": "bash",
+    "chromium": "chromium",
     "curl": "curl",
     "ip": "iproute2",
     "mosquitto": "mosquitto",
@@ -18,6 +19,7 @@ PACKAGES = {  # program: the package of Debian that has it
     "nchan": "libnginx-mod-nchan",
     "nft": "nftables",
     "nginx": "nginx-light",
+    "npm": "npm",
     "openssl": "openssl",
     "tcpdump": "tcpdump",
     "unshare": "util-linux",
