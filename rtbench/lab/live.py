@@ -71,7 +71,7 @@ class Live:
         self._pages.add(page)
         try:
             await page.tell(self._hello(page, request.headers["Host"].rpartition(":")[0]))
-            if self._counting is None and self._lab is not None:
+            if (self._counting is None or self._counting.done()) and self._lab is not None:
                 self._counting = asyncio.create_task(self._count())
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
@@ -132,7 +132,7 @@ class Live:
 
     async def _count(self) -> None:
         assert self._lab is not None
-        while True:
+        while self._pages:
             await asyncio.sleep(COUNT_EVERY_S)
             await self._lab.count()
             passed = await self._lab.passed()

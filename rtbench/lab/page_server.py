@@ -1,7 +1,8 @@
 """The server of the page: its files, the headers that guard it, and who may ask.
 
 Every answer has a Content-Security-Policy that allows the page itself and its lanes, and nothing else (CSP Level 3), and
-the two headers that isolate the page from others (HTML, section 7.1.3), which make its clock fine. `Host` must be a name
+on this machine the two headers that isolate the page from others (HTML, section 7.1.3), which make its clock fine; a
+browser takes them over https or from loopback only. `Host` must be a name
 of this server (no page can choose it, so DNS rebinding fails), and what changes something must come from the page
 itself (`Origin`). From another machine, only a class is let in, with the cookie that its token is exchanged for.
 """
@@ -31,9 +32,9 @@ LIBRARIES = ("mqtt.esm.js", "uPlot.esm.js", "uPlot.min.css")
 MOST_SESSION_BYTES = 64 * 2**20
 COOKIE = "rtbench-class"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+_ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 _GUARD = {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -63,7 +64,7 @@ class PageServer:
     @property
     def names(self) -> set[str]:
         """What may stand in `Host`."""
-        return {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", self.host)}
+        return {f"{name}:{self.port}" for name in (*_LOOPBACK_NAMES, self.host)}
 
     def policy(self, name: str) -> str:
         """Return the Content-Security-Policy for a page that was asked for under a name."""
@@ -116,6 +117,8 @@ class PageServer:
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(_GUARD)
         host = request.headers.get("Host", "")
+        if host.rpartition(":")[0] in _LOOPBACK_NAMES:
+            response.headers.update(_ISOLATION)
         response.headers["Content-Security-Policy"] = self.policy(host if host in self.names else "127.0.0.1:1")
 
     async def _file(self, request: web.Request) -> web.StreamResponse:

@@ -1,12 +1,12 @@
 // The Worker of a lane: it subscribes, and stamps what arrives. It shares its thread with no other lane.
 //
 // The page sends {do: "open", lane, topic, subscribers, options} and {do: "close"}; the Worker answers with rows
-// {rows: [subscriber, sequence, at_ms, ...], bytes, requests, missed, open, lost}, at most once in 16 ms.
+// {rows: [subscriber, sequence, at_ms, ...], bytes, requests, missed, open, lost}, at most once in 33 ms.
 
 import { transport } from "./lanes/index.js";
 import { parse } from "./payload.js";
 
-const REPORT_EVERY_MS = 16;
+const REPORT_EVERY_MS = 33;
 
 /** @type {import("./types.js").Subscription[]} */
 let subscriptions = [];

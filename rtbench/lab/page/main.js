@@ -68,6 +68,7 @@ function greet(message) {
   else apply_to_lab();
   show_view();
   document.documentElement.dataset.ready = "yes";
+  if (settings.start === "now" && !hello.replay) begin();
 }
 
 async function start_replay() {

@@ -125,7 +125,7 @@ export class Run {
     for (const each of [...this.workers, this.source]) each.postMessage({ do: "close" });
     setTimeout(() => {
       for (const each of [...this.workers, this.source]) each.terminate();
-    }, 500);
+    }, 1000 + 8 * Number(this.settings.rtt)); // MQTT ends its sessions meanwhile
   }
 
   /** @param {Lane} lane */

@@ -27,12 +27,12 @@ export const FIELDS = {
 export const VIEWS = ["lanes", "streams", "pong", "class"];
 const MOST_HTTP_SUBSCRIBERS = 6; // connections that a browser opens to one origin
 
-/** @typedef {Record<string, number | string>} Settings with `view`, and `lanes`: labels with commas, or "all" */
+/** @typedef {Record<string, number | string>} Settings with `view`, `lanes` (labels with commas, or "all") and `start` ("now": at once) */
 
 /** @returns {Settings} */
 export function usual() {
   const fields = Object.entries(FIELDS).map(([name, field]) => [name, field.usual]);
-  return { ...Object.fromEntries(fields), view: "lanes", lanes: "all" };
+  return { ...Object.fromEntries(fields), view: "lanes", lanes: "all", start: "" };
 }
 
 /**

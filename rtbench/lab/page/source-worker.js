@@ -1,4 +1,4 @@
-// The source: one event goes to all lanes, in an order that is shuffled for each message, so that no lane is always first.
+// The source: one event goes to all lanes, in an order that is shuffled for each event, so that no lane is always first.
 //
 // The page sends {do: "open", lanes, topics, options}, then {do: "start", publishers, rate_hz, payload_bytes}, {do: "stop"},
 // {do: "one", label} and {do: "close"}. The Worker answers {ready} and rows {sent: [lane, sequence, due_ms, sent_ms, ...],
@@ -6,16 +6,16 @@
 
 import { now_ms } from "./clock.js";
 import { transport } from "./lanes/index.js";
+import { due_ms } from "./pace.js";
 import { build } from "./payload.js";
 
-const REPORT_EVERY_MS = 16;
+const REPORT_EVERY_MS = 33;
 
-/** @typedef {{lane: import("./types.js").Lane, publisher: import("./types.js").Publisher, number: number}} Way */
+/** @typedef {{lane: import("./types.js").Lane, publisher: import("./types.js").Publisher, number: number, next: number}} Way */
 
 /** @type {Way[]} */
 let ways = [];
 let payload_bytes = 100;
-let sequence = 0;
 /** @type {number[]} */
 let sent = [];
 /** @type {number[]} */
@@ -31,7 +31,7 @@ addEventListener("message", async (event) => {
   if (asked.do === "open") await open(asked.lanes, asked.topics, asked.options);
   else if (asked.do === "start") start(asked);
   else if (asked.do === "stop") stop_ticking();
-  else if (asked.do === "one") await one(asked.label);
+  else if (asked.do === "one") one(asked.label);
   else if (asked.do === "close") {
     stop_ticking();
     for (const way of ways) way.publisher.close();
@@ -47,7 +47,7 @@ addEventListener("message", async (event) => {
 async function open(lanes, topics, options) {
   for (const lane of lanes) {
     const { publisher } = await transport(lane.transport);
-    ways.push({ lane, publisher: publisher(lane, topics[lane.label], options[lane.label]), number: 0 });
+    ways.push({ lane, publisher: publisher(lane, topics[lane.label], options[lane.label]), number: 0, next: 0 });
   }
   await Promise.allSettled(ways.map((way) => way.publisher.ready));
   postMessage({ ready: true });
@@ -55,27 +55,30 @@ async function open(lanes, topics, options) {
 
 /** @param {{publishers: Record<string, number>, rate_hz: number, payload_bytes: number}} asked */
 function start(asked) {
-  sequence = 0;
   payload_bytes = asked.payload_bytes;
   for (const way of ways) way.number = asked.publishers[way.lane.label];
-  const period_ms = 1000 / asked.rate_hz;
-  const start_ms = now_ms() + 50;
+  const times = { start_ms: now_ms() + 50, period_ms: 1000 / asked.rate_hz, lanes: ways.length };
+  let order = ways;
   /** @param {number} number */
-  const due = (number) => publish(ways, start_ms + number * period_ms);
-  stop_ticking = self.crossOriginIsolated ? tick_apart(start_ms, period_ms, due) : tick_here(start_ms, period_ms, due);
+  const due = (number) => {
+    const place = number % ways.length;
+    if (place === 0) order = shuffled(ways);
+    send(order[place], Math.floor(number / ways.length), due_ms(times, number));
+    report();
+  };
+  stop_ticking = self.crossOriginIsolated ? tick_apart(times, due) : tick_here(times, due);
 }
 
 /**
- * @param {number} start_ms
- * @param {number} period_ms
+ * @param {import("./pace.js").Times} times
  * @param {(number: number) => void} due
  */
-function tick_apart(start_ms, period_ms, due) {
+function tick_apart(times, due) {
   const stop = new SharedArrayBuffer(4);
   const { port1, port2 } = new MessageChannel();
   const ticker = new Worker(new URL("ticker-worker.js", import.meta.url), { type: "module" });
   port1.onmessage = (event) => due(event.data);
-  ticker.postMessage({ stop, port: port2, start_ms, period_ms }, [port2]);
+  ticker.postMessage({ stop, port: port2, times }, [port2]);
   return () => {
     Atomics.store(new Int32Array(stop), 0, 1);
     Atomics.notify(new Int32Array(stop), 0);
@@ -84,46 +87,38 @@ function tick_apart(start_ms, period_ms, due) {
 }
 
 /**
- * @param {number} start_ms
- * @param {number} period_ms
+ * @param {import("./pace.js").Times} times
  * @param {(number: number) => void} due
  */
-function tick_here(start_ms, period_ms, due) {
+function tick_here(times, due) {
   let number = 0;
   let timeout = /** @type {ReturnType<typeof setTimeout> | 0} */ (0);
   wait();
   return () => clearTimeout(timeout);
 
   function wait() {
-    while (start_ms + number * period_ms <= now_ms()) due(number++);
-    timeout = setTimeout(wait, start_ms + number * period_ms - now_ms());
+    while (due_ms(times, number) <= now_ms()) due(number++);
+    timeout = setTimeout(wait, due_ms(times, number) - now_ms());
   }
 }
 
-/**
- * @param {Way[]} to
- * @param {number} due_ms
- */
-function publish(to, due_ms) {
-  const number = sequence++;
-  for (const way of shuffled(to)) send(way, number, due_ms);
+/** Sends one message more, on one lane. @param {string} label */
+function one(label) {
+  const way = ways.find((each) => each.lane.label === label);
+  if (way) send(way, way.next, now_ms());
   report();
-}
-
-/** @param {string} label */
-async function one(label) {
-  publish(ways.filter((way) => way.lane.label === label), now_ms());
 }
 
 /**
  * @param {Way} way
  * @param {number} number
- * @param {number} due_ms
+ * @param {number} at_ms when it is due
  */
-function send(way, number, due_ms) {
+function send(way, number, at_ms) {
   const lane = way.lane.number;
-  const content = build(way.number, number, due_ms, payload_bytes);
-  sent.push(lane, number, due_ms, now_ms());
+  way.next = number + 1;
+  const content = build(way.number, number, at_ms, payload_bytes);
+  sent.push(lane, number, at_ms, now_ms());
   way.publisher.publish(content).then(
     (is_acked) => {
       if (is_acked) acked.push(lane, number, now_ms());

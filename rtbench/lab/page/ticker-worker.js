@@ -1,15 +1,16 @@
 // Wakes the source when a message is due. It sleeps with Atomics.wait, which is more punctual than a timer: a timer that
 // sets itself again waits for 4 ms at least (HTML, section 8.6).
 //
-// It gets {stop, port, start_ms, period_ms}: `stop` is shared memory that becomes 1, `port` leads to the source.
+// It gets {stop, port, times}: `stop` is shared memory that becomes 1, `port` leads to the source, `times` says when.
 
 import { now_ms } from "./clock.js";
+import { due_ms } from "./pace.js";
 
 addEventListener("message", (event) => {
-  const { stop, port, start_ms, period_ms } = event.data;
+  const { stop, port, times } = event.data;
   const word = new Int32Array(stop);
   for (let number = 0; Atomics.load(word, 0) === 0; number += 1) {
-    const wait_ms = start_ms + number * period_ms - now_ms();
+    const wait_ms = due_ms(times, number) - now_ms();
     if (wait_ms > 0 && Atomics.wait(word, 0, 0, wait_ms) !== "timed-out") break;
     port.postMessage(number);
   }

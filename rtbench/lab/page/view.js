@@ -9,7 +9,8 @@ import { KEPT } from "./ledger.js";
 import { Replay } from "./replay.js";
 
 const SCALES_MS = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000];
-const FADE_MS = 1500;
+const FADE_MS = 1500; // less where many come
+const MOST_FADING = 30;
 const MARK_PX = 6;
 const COLUMNS = ["last", "p50", "p99", "lost", "twice", "requests", "bytes", "sent"];
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -60,6 +61,8 @@ export class LanesView {
     this.rows = new Map();
     this.scale_ms = 1000;
     this.frames = 0;
+    this.frames_before = 0;
+    this.ink = inks();
     this.drawn_scale = "";
     /** @type {import("./run.js").Run | Replay | null} */
     this.run = null;
@@ -69,6 +72,14 @@ export class LanesView {
     this.counts_before = null;
     this.make();
     requestAnimationFrame(() => this.frame());
+    setInterval(() => this.tell_rate(), 1000);
+  }
+
+  /** Says how many frames a second the page draws, and that it is behind. */
+  tell_rate() {
+    const drawn = this.frames - this.frames_before;
+    this.frames_before = this.frames;
+    if (!document.hidden) by_id("frames").textContent = `${drawn} frames/s`;
   }
 
   make() {
@@ -98,7 +109,10 @@ export class LanesView {
     requestAnimationFrame(() => this.frame());
     this.frames += 1;
     if (!this.run || document.hidden || by_id("view-lanes").hidden) return;
-    if (this.frames % 15 === 0) this.write();
+    if (this.frames % 15 === 0) {
+      this.ink = inks();
+      this.write();
+    }
     if (calm.matches && this.frames % 30) return;
     this.draw_axis();
     for (const lane of this.run.lanes) this.draw(lane, now_ms());
@@ -179,11 +193,12 @@ export class LanesView {
     const { to, width, height } = prepared(/** @type {any} */ (this.rows.get(lane.label)).canvas);
     const ledger = /** @type {import("./run.js").Run | Replay} */ (this.run).ledger(lane);
     const place = (/** @type {number} */ age_ms) => MARK_PX + (width - 2 * MARK_PX) * Math.min(1, age_ms / this.scale_ms);
-    to.fillStyle = ink("--grid");
+    to.fillStyle = this.ink.grid;
     for (let tick = 0; tick <= 5; tick += 1) to.fillRect(Math.round(place((this.scale_ms * tick) / 5)), 0, 1, height);
     to.fillRect(0, height - 1, width, 1);
     to.fillStyle = colour(lane);
-    const oldest_ms = at_ms - 2 * this.scale_ms - FADE_MS;
+    const fade_ms = Math.min(FADE_MS, (1000 * MOST_FADING) / Number(this.run?.settings.rate));
+    const oldest_ms = at_ms - 2 * this.scale_ms - fade_ms;
     for (let sequence = ledger.published - 1; sequence >= Math.max(0, ledger.published - KEPT); sequence -= 1) {
       const at = sequence % KEPT;
       const due_ms = ledger.due_ms[at];
@@ -191,9 +206,9 @@ export class LanesView {
       for (let subscriber = 0; subscriber < ledger.subscribers; subscriber += 1) {
         const got_ms = ledger.got_ms[subscriber][at];
         const came = !Number.isNaN(got_ms);
-        if (came && at_ms - got_ms > FADE_MS) continue;
+        if (came && at_ms - got_ms > fade_ms) continue;
         if (!came && calm.matches) continue;
-        to.globalAlpha = came ? 1 - (at_ms - got_ms) / FADE_MS : 0.55;
+        to.globalAlpha = came ? 1 - (at_ms - got_ms) / fade_ms : 0.55;
         const y = ((subscriber + 1) * height) / (ledger.subscribers + 1);
         draw_marker(to, lane.marker, place(came ? got_ms - due_ms : at_ms - due_ms), y, came ? MARK_PX : MARK_PX * 0.7);
       }
@@ -205,6 +220,11 @@ export class LanesView {
 /** @param {HTMLElement} element @param {string} text */
 function set(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** The colours of the page now. */
+function inks() {
+  return { grid: ink("--grid"), faint: ink("--faint") };
 }
 
 /** @param {string} name */

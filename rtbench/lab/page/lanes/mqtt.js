@@ -24,6 +24,20 @@ function client_of(url, name, options) {
 }
 
 /**
+ * Ends a client, and the session that the broker would keep for it: a clean connection ends it (3.1.1, section 3.1.2.4).
+ * @param {mqtt.MqttClient} client
+ */
+function end(client) {
+  client.removeAllListeners("connect");
+  client.end(true, {}, () => {
+    if (client.options.clean) return;
+    client.options.clean = true;
+    client.once("connect", () => client.end());
+    client.reconnect();
+  });
+}
+
+/**
  * @param {import("../types.js").Lane} lane
  * @param {string} topic
  * @param {import("../types.js").LaneOptions} options
@@ -50,7 +64,7 @@ export function subscribe(lane, topic, options, events) {
   });
   client.on("close", () => events.state("lost"));
   client.on("error", () => undefined); // it tries again
-  return { close: () => void client.unsubscribe(topic, () => client.end(true)) }; // or its session would gather messages
+  return { close: () => end(client) };
 }
 
 /**
@@ -70,6 +84,6 @@ export function publisher(lane, topic, options) {
       await client.publishAsync(topic, payload, { qos });
       return qos > 0;
     },
-    close: () => void client.end(true),
+    close: () => end(client),
   };
 }
