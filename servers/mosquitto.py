@@ -11,9 +11,9 @@ There are three configurations:
                  mosquitto writes all that waits: what a message costs grows with that.
 
 In all three, TCP_NODELAY is on: it changes no guarantee, and otherwise the measurement would show Nagle's algorithm.
-`websocket=yes` has clients speak MQTT over WebSocket; `plain_port` is a second port, for those without it. `users` and `access_list` become mosquitto's own `password_file`
-(hashed here, by the program `mosquitto_passwd`) and `acl_file`. mosquitto confirms a subscription and a publish that
-the list forbids, and delivers nothing.
+`websocket=yes` has clients speak MQTT over WebSocket; `plain_port` is a second port, for those without it. `users` and
+`access_list` become mosquitto's own `password_file` (hashed here, by the program `mosquitto_passwd`) and `acl_file`.
+mosquitto confirms a subscription and a publish that the list forbids, and delivers nothing.
 Errors and warnings are the only log. mosquitto keeps the user that starts it, because Linux clears the signal that ends
 a process with its parent when the process changes its user (prctl(2), PR_SET_PDEATHSIG).
 """
@@ -70,7 +70,8 @@ _DEFAULTS = {"max_queued_messages": "1000", "max_inflight_messages": "20", "sys_
 
 Durable = Annotated[bool, Option("write sessions to disk after every change", metavar="yes|no")]
 PlainPort = Annotated[
-    int | None, Option("with websocket=yes: a second port, for MQTT without WebSocket", metavar="PORT", above=0, most=65_535)
+    int | None,
+    Option("with websocket=yes: a second port, for MQTT without WebSocket", metavar="PORT", above=0, most=65_535),
 ]
 Stock = Annotated[bool, Option("the configuration of Debian's package, with TCP_NODELAY", metavar="yes|no")]
 
@@ -101,7 +102,8 @@ def configured(
     users: str | None = None,
     access_list: str | None = None,
 ) -> dict[str, str]:
-    """Return the settings that are not mosquitto's own defaults, by its own names."""
+    """Return the settings that are not mosquitto's own defaults, by its own names; where it listens is none of them."""
+    del plain_port
     text = _configuration(durable, stock)
     text += _USERS * (users is not None) + _ACCESS_LIST * (access_list is not None) + _WEBSOCKET * websocket
     text += _ANONYMOUS * (users is None)

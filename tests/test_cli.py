@@ -84,6 +84,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
             "idle",
             "guarantees",
             "security",
+            "lab",
             "sweep",
             "capacity",
             "forecast",

@@ -82,7 +82,9 @@ def test_a_hostile_page_in_the_same_browser_gets_nothing_and_publishes_nothing(b
         opened = {name for name, result in found.items() if "open" in result or "read" in result}
         silent = {name for name, result in found.items() if "silent" in result}
         assert opened == set()
-        assert not silent or broker == "mosquitto", "it takes every origin, and wants the password that only the page knows"
+        assert not silent or broker == "mosquitto", (
+            "it takes every origin, and wants the password that only the page knows"
+        )
         for transport in ("polling", "long-polling"):
             (url,) = {lane["subscribe"] for lane in described["lanes"] if lane["transport"] == transport}
             assert page.evaluate("(url) => fetch(url + '/hostile').then((answer) => answer.status)", url) == 204

@@ -166,7 +166,9 @@ def test_axe_finds_nothing_that_shuts_somebody_out(lab: Pages, view: str, scheme
         page.click("#why-websocket")
         page.wait_for_selector("#ladder:visible")
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run().then((result) => result.violations.map((each) => [each.id, each.nodes.map((n) => n.html.slice(0, 90))]))")
+    found = page.evaluate(
+        "axe.run().then((result) => result.violations.map((each) => [each.id, each.nodes.map((n) => n.html.slice(0, 90))]))"
+    )
     assert found == []
     page.context.close()
 

@@ -45,8 +45,8 @@ class LaneTrial:
     """A lane of a session. The samples are of the last messages: the page keeps no more.
 
     `times_ms` has `due_ms`, `sent_ms` and `acked_ms`, each of shape (messages,), and `got_ms` of shape
-    (subscribers, messages), in ms of the page's clock since the session began; NaN: it did not happen. `was_hidden` has the
-    same shape as `got_ms`, and is 1 where the page was hidden.
+    (subscribers, messages), in ms of the page's clock since the session began; NaN: it did not happen. `was_hidden` has
+    the same shape as `got_ms`, and is 1 where the page was hidden.
     """
 
     counts: LaneCounts
@@ -58,7 +58,7 @@ class LaneTrial:
         """`got - due` of all deliveries that are kept and were not hidden, shape (deliveries,)."""
         latency = self.times_ms["got_ms"] - self.times_ms["due_ms"][None, :]
         shown = self.times_ms["was_hidden"] == 0
-        return latency[~np.isnan(latency) & shown]
+        return np.asarray(latency[~np.isnan(latency) & shown], dtype=np.float64)
 
     def percentile_ms(self, percent: float) -> float | None:
         """Return a percentile of the latency, None without deliveries."""
@@ -75,11 +75,18 @@ METRICS: tuple[Metric, ...] = (
     *IDENTITY,
     _count("subscribers", "subscriptions of the page"),
     _count("published", "messages that the page published"),
-    Metric("expected", "integer", "deliveries that there should be", lambda t: t.counts.published * t.counts.subscribers),
+    Metric(
+        "expected", "integer", "deliveries that there should be", lambda t: t.counts.published * t.counts.subscribers
+    ),
     _count("delivered", "deliveries, without further copies"),
     _count("lost", "deliveries that did not come"),
     _count("duplicated", "further copies"),
-    Metric("latency_p50_ms", "number", "median of `received - due`, of the messages that the page kept", lambda t: t.percentile_ms(50)),
+    Metric(
+        "latency_p50_ms",
+        "number",
+        "median of `received - due`, of the messages that the page kept",
+        lambda t: t.percentile_ms(50),
+    ),
     Metric("latency_p90_ms", "number", "90th percentile of it", lambda t: t.percentile_ms(90)),
     Metric("latency_p99_ms", "number", "99th percentile of it", lambda t: t.percentile_ms(99)),
     _count("requests", "requests and connections of the subscribers"),
@@ -87,7 +94,12 @@ METRICS: tuple[Metric, ...] = (
     _count("relayed", "messages that the server says it relayed"),
     _count("wire_up_bytes", "bytes at the IP layer to the server, publishing and subscribing"),
     _count("wire_down_bytes", "bytes at the IP layer to the page"),
-    Metric("verdict", "text", "`suspect`: a session shows and teaches; figures to cite come from `rtbench compare`", lambda _: "suspect"),
+    Metric(
+        "verdict",
+        "text",
+        "`suspect`: a session shows and teaches; figures to cite come from `rtbench compare`",
+        lambda _: "suspect",
+    ),
     Metric("reasons", "text", "why", lambda _: "a session of the lab: one trial, whose conditions a person changed"),
 )
 

@@ -64,13 +64,22 @@ def lab_pong(result: Session, preset: Preset) -> Chart:
         )
         for felt in points:
             page.axes.plot(
-                [felt.rtt_ms] * 2, [felt.distance_p50_px, felt.distance_p90_px], color=look.colour, linewidth=preset.line_pt / 3
+                [felt.rtt_ms] * 2,
+                [felt.distance_p50_px, felt.distance_p90_px],
+                color=look.colour,
+                linewidth=preset.line_pt / 3,
             )
     page.axes.set_ylim(bottom=0)
     page.axes.margins(x=0.15)
     page.grid("both")
     page.name_axes("round-trip time, ms", "distance, px of 600")
-    page.frame("What Pong feels like", ["How far the ball on the screen was from the real one. Marks: median of all frames. Thin lines: up to the 90th percentile."])
+    page.frame(
+        "What Pong feels like",
+        [
+            "How far the ball on the screen was from the real one. Marks: median of all frames.",
+            "Thin lines: up to the 90th percentile.",
+        ],
+    )
     page.label_ends(
         {
             name: page.to_pixels(np.array([points[-1].rtt_ms]), np.array([points[-1].distance_p50_px]))[0]
@@ -81,5 +90,7 @@ def lab_pong(result: Session, preset: Preset) -> Chart:
         f"{name} " + ", ".join(f"{significant(f.distance_p50_px)} px at {plain(f.rtt_ms)} ms" for f in points)
         for name, points in of_lanes.items()
     )
-    what = "Line chart: median distance of the drawn ball from the real one against the round-trip time, one line a lane."
+    what = (
+        "Line chart: median distance of the drawn ball from the real one against the round-trip time, one line a lane."
+    )
     return page.chart("lab-pong", words.alternative(result, what, f"{said}."))

@@ -131,6 +131,7 @@ def _reciprocal(percent: float) -> float:
 
 
 def lines(page: Page, curves: dict[str, Curve], drawstyle: str = "default", thin: bool = False) -> None:
+    """Draw the lines of variants, in their looks."""
     for variant in page.result.variants:
         if variant.name not in curves:
             continue
@@ -163,6 +164,7 @@ def at_shares(curve: Curve) -> Curve:
 def for_label(
     page: Page, curve: Curve, anchors: Curve
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return a line as `Page.label` takes it: in pixels, with where its label may be; the middle is best."""
     x, y = (np.repeat(values, 2) for values in curve)
     return page.to_pixels(x[1:], y[:-1]), page.to_pixels(*anchors), 8 * np.abs(anchors[1] - 0.5)
 

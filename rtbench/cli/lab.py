@@ -37,9 +37,9 @@ def command(
 ) -> None:
     """Start the servers of all lanes and a page that uses them; print its address; end all with Ctrl-C.
 
-    The page sends every message on all lanes at once and shows when it comes: polling, long-polling, SSE, WebSocket, and
-    MQTT at QoS 0, 1 and 2. Its network can be slowed down and broken, its servers killed, and Pong played over it.
-    It is for this machine alone, unless --class lets others in, and loads nothing from elsewhere.
+    The page sends every message on all lanes and shows when it comes: polling, long-polling, SSE, WebSocket, and MQTT
+    at QoS 0, 1 and 2. Its network can be slowed down and broken, its servers killed, and Pong played over it. It is for
+    this machine alone, unless --class lets others in, and loads nothing from elsewhere.
 
     With RESULT, a session that the page saved, it shows that session again, without servers.
     """

@@ -1,5 +1,6 @@
 """The lab: one page in a browser on which each lane is a real transport, spoken by the browser itself.
 
+    command.py    runs it until Ctrl-C; `opened` serves it in Python
     lab.py        the lab: the servers, the links, the page, and what can be done to them while it runs
     lanes.py      the lanes: which there are, the server and the link of each
     relayed.py    how many messages of which page the servers say they relayed

@@ -106,7 +106,9 @@ def _told(packet: mqtt.Packet) -> str:
         value = getattr(packet, each.name)
         if each.name == "password" or value is None or value is False:
             continue
-        lines.append(f"{each.name.replace('_', ' ')}: {value.decode('utf-8', 'replace') if isinstance(value, bytes) else value}")
+        lines.append(
+            f"{each.name.replace('_', ' ')}: {value.decode('utf-8', 'replace') if isinstance(value, bytes) else value}"
+        )
     return "\n".join(lines)
 
 

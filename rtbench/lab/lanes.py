@@ -1,4 +1,4 @@
-"""The lanes: the ways on which the page sends the same messages, each with the server and the link that belong to it."""
+"""The lanes: the ways on which the page sends the same messages, each with its server and its link."""
 
 from __future__ import annotations
 
@@ -127,9 +127,9 @@ def request_of(
 async def lane_of(kind: LaneKind, server: Server, network: Network, listens: str) -> AsyncIterator[Lane]:
     """Open the link of a lane to its server; end it on leaving."""
     async with stream_link(network, f"lab {kind.label}", listens) as link:
-        ports = [urlsplit(await link.reach(server.url)).port or 0 for _ in range(2)]
+        subscribe, publish = [urlsplit(await link.reach(server.url)).port or 0 for _ in range(2)]
         plain = urlsplit(await link.reach(server.plain_url)).port if kind.transport == MQTT else None
-        yield Lane(kind, link, *ports, plain)
+        yield Lane(kind, link, subscribe, publish, plain)
 
 
 def free_port() -> int:

@@ -1,8 +1,8 @@
 """The connection between a page and the lab: a WebSocket with messages of JSON.
 
-The page asks `{"id": N, "do": NAME, ...}`, and the lab answers `{"id": N, ...}`, with `error` where it could not. By itself
-the lab says `hello` first, `counts` four times a second, `network`, `fault` and `server` when one changes, and `class`.
-What changes the lab is for the lecturer: who comes from this machine.
+The page asks `{"id": N, "do": NAME, ...}`, and the lab answers `{"id": N, ...}`, with `error` where it could not. By
+itself the lab says `hello` first, `counts` four times a second, `network`, `fault` and `server` when one changes, and
+`class`. What changes the lab is for the lecturer: who comes from this machine.
 """
 
 from __future__ import annotations
@@ -139,7 +139,13 @@ class Live:
             for page in list(self._pages):
                 relayed = {label: self._lab.relayed.of(page.number, number) for label, number in NUMBERS.items()}
                 await page.tell(
-                    {"type": "counts", "page": page.number, "lanes": passed, "relayed": relayed, "servers": self._servers()}
+                    {
+                        "type": "counts",
+                        "page": page.number,
+                        "lanes": passed,
+                        "relayed": relayed,
+                        "servers": self._servers(),
+                    }
                 )
                 if self._room is not None and page.lecturer:
                     room = {"pages": len(self._room.pages), "most_clients": self._room.most_clients}

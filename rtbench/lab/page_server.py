@@ -1,10 +1,10 @@
 """The server of the page: its files, the headers that guard it, and who may ask.
 
-Every answer has a Content-Security-Policy that allows the page itself and its lanes, and nothing else (CSP Level 3), and
-on this machine the two headers that isolate the page from others (HTML, section 7.1.3), which make its clock fine; a
-browser takes them over https or from loopback only. `Host` must be a name
-of this server (no page can choose it, so DNS rebinding fails), and what changes something must come from the page
-itself (`Origin`). From another machine, only a class is let in, with the cookie that its token is exchanged for.
+Every answer has a Content-Security-Policy that allows the page itself and its lanes, and nothing else (CSP Level 3),
+and on this machine the two headers that isolate the page from others (HTML, section 7.1.3), which make its clock fine;
+a browser takes them over https or from loopback only. `Host` must be a name of this server (no page can choose it, so
+DNS rebinding fails), and what changes something must come from the page itself (`Origin`). From another machine, only a
+class is let in, with the cookie that its token is exchanged for.
 """
 
 from __future__ import annotations

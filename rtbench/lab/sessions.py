@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtbench.analysis.lab import OF_DELIVERIES, OF_MESSAGES, LaneCounts, LaneTrial
+from rtbench.analysis.lab import OF_DELIVERIES, OF_MESSAGES, LaneCounts, LaneTrial, felt_of
 from rtbench.errors import UsageError
 from rtbench.experiments import load
 from rtbench.lab.lanes import LANES, MQTT, NUMBERS
@@ -59,9 +59,12 @@ def _result_of(content: Mapping[str, Any]) -> tuple[LabResult, list[LaneTrial]]:
             continue
         variant = _variant(kind.variant, broker if kind.transport == MQTT else DEFAULT_SERVER, session["browser"])
         row = content["lanes"][kind.label]
-        counted = {name: None if row[name] is None else int(row[name]) for name in _COUNTED}
+        counted: dict[str, Any] = {name: None if row[name] is None else int(row[name]) for name in _COUNTED}
         counts = LaneCounts(index=len(trials), variant=variant.name, error=None, **counted)
         trials.append(LaneTrial(counts, variant, _times(row, counts.subscribers)))
+    if not trials:
+        raise ValueError("it has no lane")
+    felt_of(session["pong"])
     return LabResult.start(KIND, {}, [trial.variant for trial in trials], len(trials), session=session), trials
 
 

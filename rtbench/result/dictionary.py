@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rtbench.analysis import guarantees, idle, law_check, security
+from rtbench.analysis import guarantees, idle, lab, law_check, security
 from rtbench.analysis.metric import Column
 from rtbench.analysis.metrics import rate_columns, summary_columns, trial_columns
 from rtbench.result.exports import DELIVERY_COLUMNS
@@ -34,6 +34,7 @@ def tables() -> dict[str, dict[str, str]]:
             "summary.csv": _table(security.columns()),
             "attempts.csv": _table(security.attempt_columns()),
         },
+        "lab.md": {"summary.csv": _table(lab.columns())},
         "guarantees.md": {"summary.csv": _table(guarantees.columns())},
         "laws.md": {"summary.csv": _table(law_check.COLUMNS)},
     }

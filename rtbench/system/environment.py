@@ -36,6 +36,7 @@ LIBRARIES = (
     "jsonschema",
     "matplotlib",
     "psutil",
+    "segno",
     "trustme",
     "yarl",
 )
