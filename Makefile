@@ -21,7 +21,7 @@ test: .venv/ready-dev
 	$(BIN)/python -m pytest -m "not alone and not statistics and not long" $(TOGETHER)
 
 # everything; the second part measures, and needs the machine to itself
-test-all: .venv/ready-dev
+test-all: .venv/ready-dev $(if $(shell command -v npm),rtbench/lab/page/vendor/ready)
 	$(BIN)/python -m pytest -m "not alone" $(TOGETHER)
 	$(BIN)/python -m pytest -m alone
 
@@ -58,7 +58,7 @@ types: rtbench/lab/page/vendor/ready
 
 # a wheel with the libraries of the page in it
 wheel: .venv/ready-dev rtbench/lab/page/vendor/ready
-	$(BIN)/python -m build --wheel
+	$(BIN)/python -m build
 
 # writes the columns of every CSV into docs/, from the code that computes them
 dictionary: .venv/ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -22,8 +23,10 @@ IN_A_BROWSER = [needs("chromium", "npm"), pytest.mark.long]
 
 
 def page_libraries() -> None:
-    """Fetch the libraries of the page, unless they are here."""
-    subprocess.run(["make", "rtbench/lab/page/vendor/ready"], cwd=REPOSITORY, check=True, capture_output=True)
+    """Fetch the libraries of the page, unless they are here; one process at a time."""
+    with (REPOSITORY / "rtbench/lab/package-lock.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["make", "rtbench/lab/page/vendor/ready"], cwd=REPOSITORY, check=True, capture_output=True)
 
 
 @contextmanager

@@ -7,11 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.lab_page import page_libraries
+from tests.programs import needs
 from tests.sharing import made_once
 
 ROOT = Path(__file__).parent.parent
@@ -78,3 +81,32 @@ def test_the_installed_wheel_tests_the_contract_without_pytest(site: Path, tmp_p
     main = "from rtbench.cli import main; main()"
     said = _call(sys.executable, "-c", main, "contract", "tcp", cwd=tmp_path, PYTHONPATH=path)
     assert re.search(r"^\d+ passed, 0 failed", said, re.MULTILINE)
+
+
+@pytest.mark.long
+@needs("npm")
+def test_a_wheel_that_is_built_with_the_libraries_of_the_page_serves_the_lab(tmp_path: Path) -> None:
+    page_libraries()
+    _call(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(ROOT), cwd=tmp_path)
+    site = tmp_path / "site"
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    _call(*pip, "--target", str(site), str(next(tmp_path.glob("*.whl"))), cwd=tmp_path)
+    assert not list(site.rglob("node_modules")), "what the page does not load stays out"
+    command = [sys.executable, "-c", "from rtbench.cli import main; main()", "lab", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)}, stdout=subprocess.PIPE, text=True
+    ) as lab:
+        assert lab.stdout is not None
+        address = lab.stdout.readline().strip()
+        for name in (
+            "",
+            "main.js",
+            "lanes/mqtt.js",
+            "vendor/mqtt.esm.js",
+            "vendor/uPlot.esm.js",
+            "vendor/uPlot.min.css",
+        ):
+            with urllib.request.urlopen(address + name) as answer:
+                assert answer.status == 200
+        lab.terminate()
+    assert lab.returncode == 0
