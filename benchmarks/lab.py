@@ -3,8 +3,8 @@
     python benchmarks/lab.py                 first paint, frames a second, CPU, p50 of each lane
     python benchmarks/lab.py --minutes 60    memory of the page and of the lab, once a minute
 
-Needs Chromium, and the libraries of the page (`make lab`). The browser is started without any tool attached to it, since such a
-tool costs as much as the page; its figures are read at the end.
+Needs Chromium, and the libraries of the page (`make lab`). The browser is started without any tool attached to it, since
+such a tool costs as much as the page; its figures are read at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from playwright.sync_api import sync_playwright
 
 BROWSER = "chromium"
 DEBUGGING_PORT = 9333
-QUIET = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync".split()
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+    *("--disable-background-networking", "--disable-sync"),
+)
 SECONDS = 10.0
 
 
@@ -92,7 +95,7 @@ def main() -> None:
             busy = psutil.cpu_percent()
             paint_ms, about, p50 = read()
             print(
-                f"{each:g} messages a second on each lane: first paint {paint_ms:.0f} ms, {about}, {busy:.0f} % of all cores"
+                f"{each:g} messages a second a lane: first paint {paint_ms:.0f} ms, {about}, {busy:.0f} % of all cores"
             )
             print("   p50 in ms:", ", ".join(f"{name} {value}" for name, value in p50.items()))
 
