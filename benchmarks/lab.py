@@ -3,8 +3,8 @@
     python benchmarks/lab.py                 first paint, frames a second, CPU, p50 of each lane
     python benchmarks/lab.py --minutes 60    memory of the page and of the lab, once a minute
 
-Needs Chromium, and the libraries of the page (`make lab`). The browser is started without any tool attached to it, since
-such a tool costs as much as the page; its figures are read at the end.
+Needs Chromium, and the libraries of the page (`make lab`). The browser is started without any tool attached to it,
+since such a tool costs as much as the page; its figures are read at the end.
 """
 
 from __future__ import annotations
