@@ -191,11 +191,13 @@ async def laboratory(
     `listens` is the address at which the links take clients; the servers listen on loopback.
 
     Raises:
-        UsageError: no such broker, or its program is not installed.
+        UsageError: no such broker, its program is not installed, or the network loses packets.
         TrialError: a server or a link did not start.
     """
     if broker not in MQTT_SERVERS:
         raise UsageError(f"no broker {broker!r}; the brokers are {', '.join(MQTT_SERVERS)}")
+    if network is not None and network.loss:
+        raise UsageError(f"the lab is over stream links, which cannot lose packets, and {network} does")
     registry.server(MQTT, broker)  # which raises where the program is missing
     login = Login("lab", secrets.token_urlsafe(16))
     async with AsyncExitStack() as stack:

@@ -3,6 +3,8 @@
 import uPlot from "./vendor/uPlot.esm.js";
 import { colour, draw_marker, ink } from "./view.js";
 
+const LEAST_PX = 280;
+
 /** @typedef {import("./types.js").Lane} Lane */
 /** @typedef {{lane: Lane, x: number[], y: (number | null)[]}} Series */
 
@@ -18,7 +20,7 @@ export function draw_chart(into, series, how) {
   const data = tables.length ? uPlot.join(tables) : /** @type {uPlot.AlignedData} */ ([[], []]);
   const axis = { stroke: () => ink("--ink"), grid: { stroke: () => ink("--grid") }, ticks: { stroke: () => ink("--grid") } };
   const options = {
-    width: Math.max(280, into.clientWidth),
+    width: Math.max(LEAST_PX, into.clientWidth),
     height: how.height ?? 320,
     scales: { x: { time: false, ...(how.log ? { distr: /** @type {3} */ (3) } : {}) } },
     axes: [{ ...axis, label: how.x }, { ...axis, label: how.y, size: 60 }],
@@ -37,8 +39,24 @@ export function draw_chart(into, series, how) {
       })),
     ],
   };
-  return new uPlot(/** @type {any} */ (options), data, into);
+  const chart = new uPlot(/** @type {any} */ (options), data, into);
+  drawn.set(into, chart);
+  watcher.observe(into);
+  return chart;
 }
+
+/** @type {Map<Element, uPlot>} */
+const drawn = new Map(); // the chart in each element
+const watcher = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const chart = drawn.get(target);
+    const width = Math.max(LEAST_PX, target.clientWidth);
+    if (chart && width !== chart.width) chart.setSize({ width, height: chart.height });
+  }
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const chart of drawn.values()) chart.redraw();
+});
 
 /** The marks of a lane, for uPlot: it asks for a path. @param {Lane} lane */
 function marks(lane) {

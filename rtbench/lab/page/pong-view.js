@@ -4,7 +4,7 @@ import { Board, Feeling } from "./board.js";
 import { draw_chart } from "./charts.js";
 import { by_id, count_text, h, ms_text, notice } from "./dom.js";
 import { HEIGHT, WIDTH } from "./pong.js";
-import { text_colour } from "./view.js";
+import { coloured } from "./view.js";
 
 /** @typedef {import("./types.js").Lane} Lane */
 /** @typedef {{lane: string, rtt_ms: number, jitter_ms: number, interval_ms: number, feeling: Feeling}} Felt */
@@ -127,7 +127,7 @@ export class PongView {
       canvas.style.aspectRatio = `${WIDTH} / ${HEIGHT}`;
       const words = h("p", { className: "faint", role: "status" });
       const title = h("h2", {}, label);
-      title.style.color = text_colour(lane);
+      coloured(title, lane);
       games.append(h("section", {}, title, canvas, words));
       const sample = (/** @type {number} */ px, /** @type {number} */ ms) => this.feel(label, px, ms);
       const board = new Board(canvas, words, lane, by_id("pong-role").value, at ? `${id}x${at + 1}` : id, this.settings, this.hello.login, sample);

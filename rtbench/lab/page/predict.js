@@ -1,7 +1,7 @@
 // Predict, then measure: the order of the lanes and a median for each, written down before Start; both side by side after.
 
 import { announce, by_id, h, ms_text } from "./dom.js";
-import { text_colour } from "./view.js";
+import { coloured } from "./view.js";
 
 /** @typedef {import("./types.js").Lane} Lane */
 /** @typedef {{order: string[], p50_ms: Record<string, number | null>}} Prediction */
@@ -31,7 +31,7 @@ export class Predict {
    */
   line(lane, at) {
     const name = h("span", { className: "name" }, lane.label);
-    name.style.color = text_colour(lane);
+    coloured(name, lane);
     const guess = h("input", { type: "number", min: "0", max: "60000", step: "any", value: this.guesses[lane.label] ?? "" });
     guess.setAttribute("aria-label", `median of ${lane.label}, in ms`);
     guess.oninput = () => (this.guesses[lane.label] = guess.value);
@@ -78,7 +78,7 @@ export function reveal(lanes, prediction, p50_of, why) {
   const ranked = [...lanes].sort((a, b) => (p50_of(a) ?? Infinity) - (p50_of(b) ?? Infinity));
   const rows = ranked.map((lane, at) => {
     const name = h("th", { scope: "row" }, lane.label);
-    name.style.color = text_colour(lane);
+    coloured(name, lane);
     const said = prediction ? prediction.order.indexOf(lane.label) + 1 : 0;
     const guess = prediction?.p50_ms[lane.label];
     let button = null;

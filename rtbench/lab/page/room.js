@@ -2,7 +2,7 @@
 
 import { draw_chart } from "./charts.js";
 import { by_id, count_text, h, ms_text } from "./dom.js";
-import { text_colour } from "./view.js";
+import { coloured } from "./view.js";
 
 /** @typedef {import("./types.js").Lane} Lane */
 /** @typedef {{p50_ms: number, p99_ms: number, delivered: number, lost: number}} Figures */
@@ -45,7 +45,7 @@ export function show_class(lanes, told) {
       .filter(([, y]) => y !== undefined);
     series.push({ lane, x: numbered.map(([x]) => x), y: numbered.map(([, y]) => y ?? null) });
     const name = h("th", { scope: "row" }, lane.label);
-    name.style.color = text_colour(lane);
+    coloured(name, lane);
     const sum = (/** @type {"delivered" | "lost"} */ what) => mine.reduce((total, each) => total + each[what], 0);
     rows.push(h("tr", {}, name, ...[count_text(p50.length), ms_text(p50[0]), ms_text(p50[Math.floor(p50.length / 2)]),
       ms_text(p50[p50.length - 1]), count_text(sum("delivered")), count_text(sum("lost"))].map((text) => h("td", {}, text))));

@@ -23,9 +23,16 @@ export function colour(lane) {
   return dark.matches ? lane.colours.dark : lane.colours.light;
 }
 
-/** @param {Lane} lane */
-export function text_colour(lane) {
-  return dark.matches ? lane.text_colours.dark : lane.text_colours.light;
+/**
+ * Writes an element in the colour of a lane, in light and dark.
+ * @param {HTMLElement} element
+ * @param {Lane} lane
+ */
+export function coloured(element, lane) {
+  element.classList.add("of-lane");
+  element.style.setProperty("--light", lane.text_colours.light);
+  element.style.setProperty("--dark", lane.text_colours.dark);
+  return element;
 }
 
 /**
@@ -91,7 +98,7 @@ export class LanesView {
       /** @type {Record<string, HTMLElement>} */
       const cells = Object.fromEntries(COLUMNS.map((name) => [name, h("td", { "data-name": name }, "–")]));
       const name = h("th", { scope: "row" }, lane.label);
-      name.style.color = text_colour(lane);
+      coloured(name, lane);
       const row = h("tr", { id: `lane-${lane.label}` }, name, h("td", { className: "track" }, canvas), ...Object.values(cells));
       this.rows.set(lane.label, { row, canvas, cells });
       body.append(row);
