@@ -19,7 +19,7 @@ from tests.programs import needs, path_of
 
 REPOSITORY = Path(__file__).parents[1]
 WITHIN_MS = 20_000
-IN_A_BROWSER = [needs("chromium", "npm"), pytest.mark.long]
+IN_A_BROWSER = [needs("chromium", "npm"), pytest.mark.alone]
 
 
 def page_libraries() -> None:

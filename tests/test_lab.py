@@ -7,6 +7,7 @@ import base64
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,7 +32,6 @@ from rtbench.lab.room import Room, is_lecturer
 from rtbench.lab.sessions import save, session_of
 from rtbench.plan import payload
 from rtbench.wire import mqtt, websocket
-from tests.conftest import RTBENCH
 
 HTTP = ("polling", "long-polling", "sse")
 
@@ -85,7 +85,7 @@ def test_nothing_is_left_when_the_lab_ends(how: signal.Signals, tmp_path: Path) 
         "from rtbench.lab import page_server; page_server.LIBRARIES = ();"
         "from rtbench.lab.command import Wanted, run; run(Wanted())"
     )
-    command = [RTBENCH[0].replace("rtbench", "python"), "-c", program]
+    command = [sys.executable, "-c", program]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("http://127.0.0.1:")

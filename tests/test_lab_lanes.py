@@ -253,7 +253,7 @@ def test_the_keyboard_alone_predicts_starts_and_stops(lab: Pages) -> None:
 
 
 def test_a_page_that_was_hidden_says_so_and_drops_its_times(lab: Pages) -> None:
-    page = lab.open("#rate=10&lanes=websocket")
+    page = lab.open("#rate=20&lanes=websocket")
     start(page)
     published(page, 5)
     hide = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s}); document.dispatchEvent(new Event('visibilitychange'))"

@@ -10,7 +10,6 @@ class is let in, with the cookie that its token is exchanged for.
 from __future__ import annotations
 
 import asyncio
-import json
 import mimetypes
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -169,7 +168,3 @@ async def serving(page: PageServer, sock: socket.socket) -> AsyncIterator[None]:
         await page.live.close()
         await runner.cleanup()
 
-
-def text_of(content: Mapping[str, Any]) -> str:
-    """Return a message of the live connection."""
-    return json.dumps(content, separators=(",", ":"))
