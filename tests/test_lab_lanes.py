@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import rtbench
 from rtbench.lab.lanes import LANES
+from tests.capture import packets
+from tests.capture import start as start_capture
 from tests.lab_page import IN_A_BROWSER, WITHIN_MS, Pages, figures, pages, running_lab, start, stop
 from tests.programs import needs
 
@@ -270,4 +273,38 @@ def test_a_page_that_was_hidden_says_so_and_drops_its_times(lab: Pages) -> None:
     assert 10 <= row["hidden"] < row["delivered"]
     (trial,) = rtbench.load(saved).trials
     assert len(trial.latency_ms) == row["delivered"] - row["hidden"]
+    page.context.close()
+
+
+@needs("tcpdump")
+def test_the_bytes_are_those_of_a_packet_capture(lab: Pages, tmp_path: Path) -> None:
+    page = lab.open("#rtt=20&rate=10&interval=200")
+    lanes = page.evaluate(
+        """() => new Promise((resolve) => {
+            const socket = new WebSocket(`ws://${location.host}/live`);
+            socket.onmessage = (event) => { const told = JSON.parse(event.data); if (told.type === "hello") resolve(told.lanes); };
+        })"""
+    )
+    ports = {lane["label"]: [urlsplit(lane[way]).port for way in ("subscribe", "publish")] for lane in lanes}
+    capture = tmp_path / "lo.pcap"
+    try:
+        tcpdump = start_capture(capture, "tcp")
+    except PermissionError as error:
+        pytest.skip(str(error))
+    start(page)
+    published(page, 20)
+    stop(page)
+    page.click("#save")
+    page.wait_for_selector("#notice:has-text('Saved:')")
+    page.wait_for_timeout(500)  # tcpdump writes what is on its way
+    tcpdump.terminate()
+    tcpdump.communicate()
+    saved = page.inner_text("#notice").split()[1].rstrip(".")
+    found = packets(capture)
+    for row in json.loads((Path(saved) / "result.json").read_text())["trials"]:
+        own = [packet for packet in found if {packet.source, packet.destination} & set(ports[row["variant"]])]
+        seen = sum(packet.ip_bytes for packet in own)
+        counted = row["wire_up_bytes"] + row["wire_down_bytes"]
+        # polls and keep-alives go on between the last count of the lab and the end of the capture
+        assert 0.93 * seen <= counted <= seen, row["variant"]
     page.context.close()
