@@ -37,12 +37,13 @@ ATTACK = """async ({lanes, lab, login}) => {
     found.live = await socket(lab.replace("http", "ws") + "live");
     found.save = await fetch(lab + "sessions", {method: "POST", body: "{}"}).then(() => "read", () => "refused");
     await fetch(lab + "sessions", {method: "POST", body: "{}", mode: "no-cors"}).catch(() => 0);
-    for (const lane of lanes) {
+    await Promise.all(lanes.map(async (lane) => {
         const http = lane.replace("ws:", "http:"), ws = lane.replace("http:", "ws:");
-        found[lane] = [await read(http + "/lab/1/sse"), await stream(http + "/lab/1/sse"), await socket(ws + "/lab/1/sse"),
-            await socket(ws + "/mqtt", "mqtt")];
-        await fetch(http + "/hostile", {method: "POST", body: "hostile", mode: "no-cors"}).catch(() => 0);
-    }
+        const post = fetch(http + "/hostile", {method: "POST", body: "hostile", mode: "no-cors"}).catch(() => 0);
+        found[lane] = await Promise.all([read(http + "/lab/1/sse"), stream(http + "/lab/1/sse"), socket(ws + "/lab/1/sse"),
+            socket(ws + "/mqtt", "mqtt")]);
+        await post;
+    }));
     return found;
 }"""
 
