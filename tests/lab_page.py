@@ -19,7 +19,7 @@ from tests.programs import needs, path_of
 
 REPOSITORY = Path(__file__).parents[1]
 WITHIN_MS = 20_000
-IN_A_BROWSER = [needs("chromium", "npm"), pytest.mark.alone]
+IN_A_BROWSER = [needs("chromium", "npm"), pytest.mark.long]
 
 
 def page_libraries() -> None:
@@ -68,7 +68,8 @@ class Pages:
 
     def open(self, fragment: str = "", address: str = "", ready: bool = True, **context: Any) -> Any:
         """Open a page in a browser profile of its own."""
-        made = self.browser.new_context(**{"viewport": {"width": 1024, "height": 768}, **context})
+        calm = {"viewport": {"width": 1024, "height": 768}, "reduced_motion": "reduce"}  # other tests run meanwhile
+        made = self.browser.new_context(**{**calm, **context})
         return self.beside(made, fragment, address, ready)
 
     def beside(self, context: Any, fragment: str = "", address: str = "", ready: bool = True) -> Any:

@@ -309,3 +309,20 @@ def test_the_bytes_are_those_of_a_packet_capture(lab: Pages, tmp_path: Path) -> 
         if row["variant"] != "polling":  # its polls go on between the last count of the lab and the end of the capture
             assert 0.93 * seen <= counted, row["variant"]
     page.context.close()
+
+
+def test_a_mark_moves_while_its_message_is_under_way_unless_motion_is_unwanted(lab: Pages) -> None:
+    drawn = {}
+    for motion in ("no-preference", "reduce"):
+        page = lab.open("#rtt=1000&rate=1&lanes=websocket", reduced_motion=motion)
+        start(page)
+        canvas = page.locator("#lane-websocket canvas")
+        page.wait_for_timeout(300)
+        pictures = set()
+        for _ in range(5):
+            page.wait_for_timeout(60)
+            pictures.add(canvas.screenshot())
+        drawn[motion] = len(pictures)
+        page.context.close()
+    assert drawn["no-preference"] > 3
+    assert drawn["reduce"] <= 2

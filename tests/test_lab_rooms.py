@@ -100,8 +100,7 @@ def class_address(lab: Pages) -> str:
 def test_a_class_of_ten_shares_the_lanes_and_the_lecturer_sees_everyone(lab: Pages) -> None:
     address = class_address(lab)
     lecturer = lab.open("#view=class&rtt=20")
-    calm = {"address": address, "reduced_motion": "reduce"}  # ten pages that draw are more than two cores can take
-    students = [lab.open("#rate=2&lanes=websocket,mqtt-qos1", **calm) for _ in range(STUDENTS)]
+    students = [lab.open("#rate=2&lanes=websocket,mqtt-qos1", address=address) for _ in range(STUDENTS)]
     full = lab.open(address=address, ready=False)
     full.wait_for_selector("#notice:has-text('The class is full: 10 pages are open.')")
     full.context.close()

@@ -25,7 +25,7 @@ from rtbench.lab.page_server import PageServer, missing_libraries, serving
 from rtbench.lab.room import Room
 from rtbench.plan.network import network_of
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104: a class comes from other machines
+EVERYWHERE = "0.0.0.0"  # a class comes from other machines
 
 
 @dataclass(frozen=True)

@@ -167,4 +167,3 @@ async def serving(page: PageServer, sock: socket.socket) -> AsyncIterator[None]:
     finally:
         await page.live.close()
         await runner.cleanup()
-
