@@ -32,14 +32,6 @@ def lab(out: Path) -> Iterator[Pages]:
         yield made
 
 
-@pytest.fixture
-def said(lab: Pages) -> Iterator[list[str]]:
-    """What a page says while a server is down belongs to the test: the browser itself reports lost requests."""
-    yield lab.said
-    lost = ("net::ERR_", "WebSocket connection to", "Failed to load resource", "has been blocked by CORS policy")
-    lab.said[:] = [line for line in lab.said if not any(word in line for word in lost)]
-
-
 def published(page: Any, count: int) -> None:
     """Wait until every lane has published so many messages."""
     for label in LABELS:
@@ -110,7 +102,7 @@ def test_why_opens_the_packets_of_one_message(lab: Pages) -> None:
     page.context.close()
 
 
-def test_a_cut_is_survived_by_who_continues_where_it_was(lab: Pages, said: list[str]) -> None:
+def test_a_cut_is_survived_by_who_continues_where_it_was(lab: Pages) -> None:
     page = lab.open("#rtt=20&rate=10&interval=100")
     start(page)
     published(page, 5)
@@ -138,7 +130,7 @@ def test_a_stall_delays_and_loses_nothing(lab: Pages) -> None:
     page.context.close()
 
 
-def test_a_broker_that_is_killed_loses_what_qos_1_delivers(lab: Pages, said: list[str]) -> None:
+def test_a_broker_that_is_killed_loses_what_qos_1_delivers(lab: Pages) -> None:
     page = lab.open("#rtt=20&rate=10&lanes=mqtt-qos0,mqtt-qos1")
     start(page)
     published(page, 5)
@@ -153,7 +145,7 @@ def test_a_broker_that_is_killed_loses_what_qos_1_delivers(lab: Pages, said: lis
     page.context.close()
 
 
-def test_a_closed_lid_and_faults_of_one_lane(lab: Pages, said: list[str]) -> None:
+def test_a_closed_lid_and_faults_of_one_lane(lab: Pages) -> None:
     page = lab.open("#rtt=20&rate=5&lanes=websocket,sse")
     start(page)
     published(page, 3)
@@ -316,13 +308,12 @@ def test_a_mark_moves_while_its_message_is_under_way_unless_motion_is_unwanted(l
     for motion in ("no-preference", "reduce"):
         page = lab.open("#rtt=1000&rate=1&lanes=websocket", reduced_motion=motion)
         start(page)
-        canvas = page.locator("#lane-websocket canvas")
-        page.wait_for_timeout(300)
+        until_at_least(page.locator("#lane-websocket td[data-name=sent]"), 3)
         pictures = set()
-        for _ in range(5):
+        for _ in range(10):
             page.wait_for_timeout(60)
-            pictures.add(canvas.screenshot())
+            pictures.add(page.evaluate("document.querySelector('#lane-websocket canvas').toDataURL()"))
         drawn[motion] = len(pictures)
         page.context.close()
-    assert drawn["no-preference"] > 3
-    assert drawn["reduce"] <= 2
+    assert drawn["reduce"] <= 3, "twice a second"
+    assert drawn["no-preference"] > 2 * drawn["reduce"]
