@@ -10,7 +10,7 @@ import { Replay } from "./replay.js";
 
 const SCALES_MS = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000];
 const FADE_MS = 1500; // less where many come
-const MOST_FADING = 30;
+const MOST_FADING = 12;
 const MARK_PX = 6;
 const COLUMNS = ["last", "p50", "p99", "lost", "twice", "requests", "bytes", "sent"];
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
