@@ -25,13 +25,15 @@ import rtbench
 from rtbench.errors import UsageError
 from rtbench.lab import ladder, page_server
 from rtbench.lab.command import Wanted, opened, run
-from rtbench.lab.lab import Lab, laboratory
-from rtbench.lab.lanes import LANES
+from rtbench.lab.lab import Lab, address_of_this_machine, laboratory
+from rtbench.lab.lanes import LANES, LOOPBACK
 from rtbench.lab.relayed import Relayed, publisher_of
 from rtbench.lab.room import Room, is_lecturer
 from rtbench.lab.sessions import save, session_of
 from rtbench.plan import payload
 from rtbench.wire import mqtt, websocket
+from tests.lab_page import page_libraries
+from tests.programs import needs
 
 HTTP = ("polling", "long-polling", "sse")
 
@@ -60,6 +62,9 @@ def test_without_its_libraries_the_page_is_not_served_and_the_line_says_what_to_
         (["--mqtt-server", "hivemq"], "no broker 'hivemq'; the brokers are embedded, mosquitto"),
         (["--network", "rtt=10ms,loss=1%"], "which cannot lose packets"),
         (["no-such-result"], "no-such-result"),
+        (["--max-clients", "3"], "--max-clients is for --class"),
+        (["no-such-result", "--class"], "--class is for a lab that runs"),
+        (["no-such-result", "--network", "3g"], "--network is for a lab that runs"),
         (["--port", "99999"], "99999"),
     ],
 )
@@ -192,6 +197,32 @@ def test_what_a_page_asks_wrongly_is_answered_in_a_sentence(libraries: None) -> 
                     while "error" not in (answer := json.loads(await live.recv())):
                         pass
                     assert sentence in answer["error"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.process
+@pytest.mark.skipif(address_of_this_machine() == LOOPBACK, reason="this machine has no address beside loopback")
+def test_the_lanes_of_a_class_are_for_machines_that_showed_the_token(libraries: None) -> None:
+    async def main() -> None:
+        async with opened(Wanted(is_class=True)) as made, aiohttp.ClientSession() as session:
+            (lane, *_) = (await told(made.address))["lanes"]
+            url = f"http://{address_of_this_machine()}:{lane['subscribe'].rpartition(':')[2]}/"
+
+            async def is_let_in() -> bool:
+                try:
+                    async with session.get(url) as answer:
+                        return answer.status == 200
+                except aiohttp.ClientConnectionError:
+                    return False
+
+            assert not await is_let_in()
+            async with session.get(made.class_address + "x", allow_redirects=False) as answer:
+                assert answer.status == 403
+            assert not await is_let_in()
+            async with session.get(made.class_address, allow_redirects=False) as answer:
+                assert answer.status == 303
+            assert await is_let_in()
 
     asyncio.run(main())
 
@@ -452,3 +483,13 @@ def test_the_page_names_every_file_it_has() -> None:
     )
     loaded += (page_server.PAGE / "index.html").read_text(encoding="utf-8")
     assert [name for name in names if name not in loaded] == []
+
+
+@pytest.mark.long
+@needs("npm")
+def test_the_types_in_the_page_are_right() -> None:
+    page_libraries()
+    done = subprocess.run(
+        ["make", "types"], cwd=page_server.PAGE.parents[2], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout

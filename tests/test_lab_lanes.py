@@ -64,6 +64,7 @@ def test_every_lane_delivers_every_message_and_the_servers_count_the_same(lab: P
     assert p50["polling"] > p50["websocket"]
     requests = {label: int(row["requests"]) for label, row in found.items()}
     assert requests["sse"] == requests["websocket"] == 2, "one for each subscriber"
+    assert requests["mqtt-qos0"] == 4, "a connection and a subscription each"
     assert requests["long-polling"] > 60
     page.context.close()
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rtbench.lab.lab import LOOPBACK, address_of_this_machine
-from rtbench.lab.lanes import LANES
+from rtbench.lab.lab import address_of_this_machine
+from rtbench.lab.lanes import LANES, LOOPBACK
 from tests.lab_page import IN_A_BROWSER, REPOSITORY, Pages, figures, pages, start, stop
 from tests.programs import needs
 
@@ -108,7 +108,7 @@ def test_a_class_of_ten_shares_the_lanes_and_the_lecturer_sees_everyone(lab: Pag
         assert page.is_disabled("[data-fault=cut]")
         assert urlsplit(page.url).path == "/", "the token is out of sight"
         page.click("#start")
-    lecturer.wait_for_selector("#class-table tbody tr td:has-text('10')")
+    lecturer.wait_for_selector("#class-table tbody tr:first-child td:nth-child(2):text-is('10')")
     row = lecturer.inner_text("#class-table tbody tr:first-child").split("\t")
     assert row[:2] == ["websocket", "10"]
     assert lecturer.inner_text("#class-pages") == "10 of at most 10 pages are open"

@@ -1,4 +1,9 @@
-"""Runs the lab until it is told to stop."""
+"""What `rtbench lab` does: it puts the parts together, prints the address, and serves until it is told to stop.
+
+from rtbench.lab.command import Wanted, run
+
+run(Wanted(network="rtt=100ms"))       # as the command; `opened` is the same for asyncio code of one's own
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,6 @@ import asyncio
 import contextlib
 import io
 import signal
-import socket
 import webbrowser
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,11 +23,15 @@ import click
 
 from rtbench.errors import UsageError
 from rtbench.lab import sessions
-from rtbench.lab.lab import LOOPBACK, Lab, address_of_this_machine, laboratory
+from rtbench.lab.lab import Lab, address_of_this_machine, laboratory
+from rtbench.lab.lanes import LOOPBACK
 from rtbench.lab.live import Live
 from rtbench.lab.page_server import PageServer, missing_libraries, serving
-from rtbench.lab.room import Room
+from rtbench.lab.room import DEFAULT_MOST_CLIENTS, Room
+from rtbench.plan.network import LOOPBACK as NO_NETWORK
 from rtbench.plan.network import network_of
+from rtbench.plan.variant import DEFAULT_SERVER
+from rtbench.transports.serving import listen
 
 EVERYWHERE = "0.0.0.0"  # a class comes from other machines
 
@@ -37,9 +45,9 @@ class Wanted:
     port: int = 0
     is_class: bool = False
     host: str | None = None
-    most_clients: int = 40
-    broker: str = "embedded"
-    network: str = "loopback"
+    most_clients: int = DEFAULT_MOST_CLIENTS
+    broker: str = DEFAULT_SERVER
+    network: str = NO_NETWORK
     out: Path = Path("results")
 
 
@@ -88,7 +96,7 @@ async def opened(wanted: Wanted, session: Mapping[str, Any] | None = None) -> As
     is_class = wanted.is_class and session is None
     host = (wanted.host or address_of_this_machine()) if is_class else LOOPBACK
     async with AsyncExitStack() as stack:
-        sock = stack.enter_context(_listen(EVERYWHERE if is_class else LOOPBACK, wanted.port))
+        sock = stack.enter_context(listen(EVERYWHERE if is_class else LOOPBACK, wanted.port))
         port = sock.getsockname()[1]
         address = f"http://{LOOPBACK}:{port}/"
         room = Room(wanted.most_clients) if is_class else None
@@ -110,20 +118,6 @@ def _laboratory(wanted: Wanted, host: str, port: int) -> contextlib.AbstractAsyn
     listens = EVERYWHERE if host != LOOPBACK else LOOPBACK
     network = network_of(wanted.network)
     return laboratory(origins, host=host, listens=listens, network=network, broker=wanted.broker)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    sock = socket.socket(proto=socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen()
-    except OSError as error:
-        sock.close()
-        raise UsageError(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port, or 0 for any free one"
-        ) from None
-    return sock
 
 
 def _qr_code(text: str) -> str:

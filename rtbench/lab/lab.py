@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rtbench.errors import TrialError, UsageError
-from rtbench.lab.lanes import LANES, MQTT, MQTT_SERVERS, TRANSPORTS, Lane, Login, Server, lane_of, request_of
+from rtbench.lab.lanes import LANES, LOOPBACK, MQTT, MQTT_SERVERS, TRANSPORTS, Lane, Login, Server, lane_of, request_of
 from rtbench.lab.relayed import Relayed
 from rtbench.plan.faults import Fault
 from rtbench.plan.network import Network
@@ -24,7 +24,6 @@ from rtbench.trial.lives import Lives, living
 
 FAULTS = {"cut": "cut", "stall": "stall", "lid": "discard"}  # what the page calls them, and the link
 MOST_RTT_MS, MOST_JITTER_MS, MOST_FAULT_S = 2_000.0, 1_000.0, 60.0
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass
@@ -44,14 +43,14 @@ class Lab:
 
     async def start(self, stack: AsyncExitStack, broker: str) -> None:
         """Start the servers, then the links to them; `stack` ends them."""
-        stack.push_async_callback(self._close_broker)
+        stack.push_async_callback(lambda: self._broker.aclose())  # of the broker that there is by then
         started = await asyncio.gather(
             *(stack.enter_async_context(living(self._request(name, DEFAULT_SERVER), 1)) for name in TRANSPORTS[:-1]),
             self._start_broker(broker),
         )
         for transport, lives in zip(TRANSPORTS, started, strict=True):
             implementation = broker if transport == MQTT else DEFAULT_SERVER
-            self.servers[transport] = Server(transport, implementation, lives)
+            self.servers[transport] = Server(implementation, lives)
         links = (lane_of(kind, self.servers[kind.transport], self.network, self.listens) for kind in LANES)
         for lane in await asyncio.gather(*(stack.enter_async_context(link) for link in links)):
             self.lanes[lane.kind.label] = lane
@@ -61,14 +60,6 @@ class Lab:
 
     async def _start_broker(self, implementation: str) -> Lives:
         return await self._broker.enter_async_context(living(self._request(MQTT, implementation), 1))
-
-    async def _close_broker(self) -> None:
-        await self._broker.aclose()
-
-    @property
-    def lanes_of_broker(self) -> list[Lane]:
-        """The lanes that share the broker."""
-        return [lane for lane in self.lanes.values() if lane.kind.transport == MQTT]
 
     async def change(self, rtt_ms: float, jitter_ms: float) -> None:
         """Give all links this round-trip time and jitter for what is sent from now on.
@@ -125,13 +116,11 @@ class Lab:
         server = self.servers[transport]
         async with server.changing:
             await self._count(server)
-            server.is_up = False
             try:
                 await server.lives.kill()
                 await asyncio.sleep(for_s)
             finally:
                 await server.lives.start()
-                server.is_up = True
 
     async def exchange_broker(self, implementation: str) -> None:
         """Put another broker behind the lanes of MQTT, at a new address behind the same links.
@@ -144,6 +133,8 @@ class Lab:
         registry.server(MQTT, implementation)  # which raises where the program is missing
         server, former = self.servers[MQTT], self._broker
         async with server.changing:
+            if implementation == server.implementation:
+                return
             await self._count(server)
             self._broker = AsyncExitStack()
             try:
@@ -152,8 +143,9 @@ class Lab:
                 self._broker = former
                 raise
             server.implementation, server.lives = implementation, lives
-            for lane in self.lanes_of_broker:
-                await lane.lead_to(server)
+            for lane in self.lanes.values():
+                if lane.kind.transport == MQTT:
+                    await lane.lead_to(server)
             await former.aclose()
 
     async def count(self) -> None:

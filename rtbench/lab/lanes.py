@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from urllib.parse import urlsplit
 from rtbench.links.stream_link import StreamLink, stream_link
 from rtbench.plan.network import Network
 from rtbench.plan.variant import BROWSER_CLIENT, DEFAULT_SERVER, Variant
-from rtbench.trial.lives import Lives
+from rtbench.trial.lives import Lives, reserved_port
 from rtbench.trial.server_process import Request
 
+LOOPBACK = "127.0.0.1"
 MQTT = "mqtt"
 PLAIN_PORT = "plain_port"  # an option of mosquitto
 MQTT_SERVERS = (DEFAULT_SERVER, "mosquitto")
@@ -62,10 +62,8 @@ class Login:
 class Server:
     """The server of a transport: a process that can be killed, started again, and exchanged for another."""
 
-    transport: str
     implementation: str
     lives: Lives
-    is_up: bool = True
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # it is asked, killed or exchanged, one at a time
 
     @property
@@ -77,7 +75,7 @@ class Server:
     def plain_url(self) -> str:
         """Where a broker takes clients without WebSocket: the embedded one at the same port, mosquitto at another."""
         port = self.lives.request.options.get(PLAIN_PORT)
-        return self.url if port is None else urlsplit(self.url)._replace(netloc=f"127.0.0.1:{port}").geturl()
+        return self.url if port is None else urlsplit(self.url)._replace(netloc=f"{LOOPBACK}:{port}").geturl()
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,8 @@ def request_of(
     else:
         users.write_text(f"{login.username}:{login.password}\n", encoding="utf-8")
         users.chmod(0o600)
-        options |= {"users": str(users), PLAIN_PORT: free_port()}
+        with reserved_port(LOOPBACK) as port:
+            options |= {"users": str(users), PLAIN_PORT: port}
     return Request(transport, implementation, options, keeps_log=False)
 
 
@@ -130,11 +129,3 @@ async def lane_of(kind: LaneKind, server: Server, network: Network, listens: str
         subscribe, publish = [urlsplit(await link.reach(server.url)).port or 0 for _ in range(2)]
         plain = urlsplit(await link.reach(server.plain_url)).port if kind.transport == MQTT else None
         yield Lane(kind, link, subscribe, publish, plain)
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody has now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

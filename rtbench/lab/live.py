@@ -21,8 +21,8 @@ from rtbench.charts.style import PRESETS, look
 from rtbench.errors import Error, UsageError
 from rtbench.lab import ladder
 from rtbench.lab.lab import Lab
-from rtbench.lab.lanes import LANES, MQTT, MQTT_SERVERS, NUMBERS
-from rtbench.lab.relayed import MOST_PAGES
+from rtbench.lab.lanes import LANES, MQTT, NUMBERS
+from rtbench.lab.relayed import publisher_of
 from rtbench.lab.room import Room, is_lecturer
 
 COUNT_EVERY_S = 0.25
@@ -35,6 +35,7 @@ class Page:
 
     def __init__(self, socket: web.WebSocketResponse, number: int, lecturer: bool) -> None:
         self.socket = socket
+        self.place = number  # in the class
         self.number = number  # of its current run: each run counts for itself
         self.lecturer = lecturer
 
@@ -48,7 +49,7 @@ class Live:
     """All pages that are connected to a lab."""
 
     def __init__(self, lab: Lab | None, room: Room | None, address: Mapping[str, str]) -> None:
-        """`address` has the addresses that a lecturer's page shows, and the QR code of that of the class."""
+        """`address` is what a lecturer's page shows: the address of the class, and its QR code."""
         self._lab, self._room, self._address = lab, room, address
         self._pages: set[Page] = set()
         self._numbers = count(1)
@@ -60,14 +61,13 @@ class Live:
         lecturer = is_lecturer(request.remote)
         socket = web.WebSocketResponse(heartbeat=20, max_msg_size=MOST_MESSAGE_BYTES)
         await socket.prepare(request)
-        page = Page(socket, next(self._numbers) % MOST_PAGES, lecturer)
+        page = Page(socket, next(self._numbers), lecturer)
         if self._room is not None and not lecturer:
             if self._room.is_full:
                 await page.tell({"type": "full", "most_clients": self._room.most_clients})
                 await socket.close()
                 return socket
-            self._room.pages.add(page.number)
-        student = page.number
+            self._room.pages.add(page.place)
         self._pages.add(page)
         try:
             await page.tell(self._hello(page, request.headers["Host"].rpartition(":")[0]))
@@ -75,11 +75,11 @@ class Live:
                 self._counting = asyncio.create_task(self._count())
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    self._start(self._answer(page, student, message.data))
+                    self._start(self._answer(page, message.data))
         finally:
             self._pages.discard(page)
             if self._room is not None:
-                self._room.leave(student)
+                self._room.leave(page.place)
             if self._lab is not None:
                 self._lab.relayed.forget(page.number)
         return socket
@@ -106,11 +106,9 @@ class Live:
         return {
             "type": "hello",
             "version": __version__,
-            "page": page.number,
             "lecturer": page.lecturer,
             "lanes": [lane_description(self._lab, name, number) for number in range(len(LANES))],
             "replay": self._lab is None,
-            "brokers": list(MQTT_SERVERS),
             "login": None if self._lab is None else vars(self._lab.login),
             "network": self._network(),
             "servers": self._servers(),
@@ -124,9 +122,9 @@ class Live:
         network = self._lab.network
         return {"rtt_ms": 1e3 * network.rtt_s, "jitter_ms": 1e3 * network.jitter_s}
 
-    def _servers(self) -> dict[str, Any]:
+    def _servers(self) -> dict[str, str]:
         servers = {} if self._lab is None else self._lab.servers
-        return {name: {"server": server.implementation, "up": server.is_up} for name, server in servers.items()}
+        return {transport: server.implementation for transport, server in servers.items()}
 
     # what the lab says by itself
 
@@ -153,7 +151,7 @@ class Live:
 
     # what a page asks for
 
-    async def _answer(self, page: Page, student: int, text: str) -> None:
+    async def _answer(self, page: Page, text: str) -> None:
         number = None
         try:
             asked = json.loads(text)
@@ -161,7 +159,7 @@ class Live:
             if do not in _OWN and not page.lecturer:
                 raise UsageError("in a class, only the lecturer changes the network and the servers")
             action: Callable[..., Awaitable[Mapping[str, Any]]] = getattr(self, f"_do_{do}")
-            await page.tell({"id": number, **await action(page, student, **asked)})
+            await page.tell({"id": number, **await action(page, **asked)})
         except Error as error:
             await page.tell({"id": number, "error": str(error)})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -178,18 +176,19 @@ class Live:
             raise UsageError("a session is replayed: no server runs")
         return self._lab
 
-    async def _do_begin(self, page: Page, _: int) -> Mapping[str, Any]:
-        """Give the page a new number, under which its next run is counted from 0."""
+    async def _do_begin(self, page: Page) -> Mapping[str, Any]:
+        """Give the page a new number, under which its next run is counted from 0, and say what passed until now."""
         self.lab.relayed.forget(page.number)
-        page.number = next(self._numbers) % MOST_PAGES
-        return {"page": page.number}
+        page.number = next(self._numbers)
+        publishers = {label: publisher_of(page.number, number) for label, number in NUMBERS.items()}
+        return {"page": page.number, "publishers": publishers, "lanes": await self.lab.passed()}
 
-    async def _do_network(self, _: Page, __: int, rtt_ms: float, jitter_ms: float) -> Mapping[str, Any]:
+    async def _do_network(self, _: Page, rtt_ms: float, jitter_ms: float) -> Mapping[str, Any]:
         await self.lab.change(float(rtt_ms), float(jitter_ms))
         await self.tell_all({"type": "network", **self._network()})
         return self._network()
 
-    async def _do_fault(self, _: Page, __: int, fault: str, lanes: list[str], for_s: float) -> Mapping[str, Any]:
+    async def _do_fault(self, _: Page, fault: str, lanes: list[str], for_s: float) -> Mapping[str, Any]:
         shown = {"type": "fault", "fault": fault, "lanes": lanes, "for_s": for_s}
         await self.tell_all({**shown, "on": True})
         try:
@@ -198,7 +197,7 @@ class Live:
             await self.tell_all({**shown, "on": False})
         return {}
 
-    async def _do_kill(self, _: Page, __: int, servers: list[str], for_s: float) -> Mapping[str, Any]:
+    async def _do_kill(self, _: Page, servers: list[str], for_s: float) -> Mapping[str, Any]:
         lanes = [lane.label for lane in LANES if lane.transport in servers]
         shown = {"type": "fault", "fault": "kill", "lanes": lanes, "for_s": for_s}
         await self.tell_all({**shown, "on": True})
@@ -208,21 +207,21 @@ class Live:
             await self.tell_all({**shown, "on": False})
         return {}
 
-    async def _do_broker(self, _: Page, __: int, server: str) -> Mapping[str, Any]:
+    async def _do_broker(self, _: Page, server: str) -> Mapping[str, Any]:
         await self.lab.exchange_broker(server)
         await self.tell_all({"type": "server", "servers": self._servers()})
         return {"server": self.lab.servers[MQTT].implementation}
 
-    async def _do_trace(self, _: Page, __: int, lane: str, on: bool) -> Mapping[str, Any]:
+    async def _do_trace(self, _: Page, lane: str, on: bool) -> Mapping[str, Any]:
         """Begin to note what passes on a lane, or end it and return the ladder."""
         running = self.lab.lane(lane)
         noted = await running.link.trace(on)
         return {} if on else {"steps": ladder.steps(running.kind.transport, running.publish_port, noted)}
 
-    async def _do_figures(self, page: Page, student: int, name: str, lanes: dict[str, Any]) -> Mapping[str, Any]:
+    async def _do_figures(self, page: Page, name: str, lanes: dict[str, Any]) -> Mapping[str, Any]:
         """Take the figures of a page for the chart of the class."""
-        if self._room is not None and (student in self._room.pages or page.lecturer):
-            self._room.figures[student] = {"name": str(name)[:40], "lanes": _figures(lanes)}
+        if self._room is not None:
+            self._room.figures[page.place] = {"name": str(name)[:40], "lanes": _figures(lanes)}
         return {}
 
 

@@ -10,7 +10,6 @@ class is let in, with the cookie that its token is exchanged for.
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from aiohttp import web
 
 from rtbench.errors import Error, UsageError
 from rtbench.lab.lab import Lab
+from rtbench.lab.lanes import LOOPBACK
 from rtbench.lab.live import Live
 from rtbench.lab.room import Room, is_lecturer
 
@@ -32,7 +32,7 @@ MOST_SESSION_BYTES = 64 * 2**20
 COOKIE = "rtbench-class"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 _ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+_LOOPBACK_NAMES = (LOOPBACK, "localhost")
 _GUARD = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -124,8 +124,7 @@ class PageServer:
         path = PAGE / request.match_info.get("name", "index.html")
         if not path.is_file():
             raise web.HTTPNotFound
-        kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return web.FileResponse(path, headers={"Content-Type": f"{kind}; charset=utf-8"})
+        return web.FileResponse(path, headers={"Content-Type": f"{_TYPES[path.suffix]}; charset=utf-8"})
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         return await self.live.serve(request)

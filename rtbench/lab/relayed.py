@@ -10,11 +10,10 @@ from collections import Counter
 import numpy as np
 
 from rtbench.plan import payload
-from rtbench.transports.relay_log import ROW_BYTES
+from rtbench.trial.merging import RELAY
 
 LANES_AT_MOST = 10
 MOST_PAGES = 10_000  # the number of a publisher has five digits
-_ROW = np.dtype([("relayed_ns", np.int64), ("header", np.uint8, payload.HEADER_BYTES)])
 
 
 def publisher_of(page: int, lane: int) -> int:
@@ -30,7 +29,7 @@ class Relayed:
 
     def add(self, rows: bytes) -> None:
         """Count the rows of a relay log."""
-        table = np.frombuffer(rows[: len(rows) // ROW_BYTES * ROW_BYTES], dtype=_ROW)
+        table = np.frombuffer(rows[: len(rows) // RELAY.itemsize * RELAY.itemsize], dtype=RELAY)
         publisher, sequence, _, good = payload.parse(table["header"])
         counted = publisher[good & (sequence != payload.PROBE)]
         for number, count in zip(*np.unique(counted, return_counts=True), strict=True):

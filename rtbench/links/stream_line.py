@@ -29,7 +29,7 @@ class Line:
     one_way_s: float
     jitter_s: float
     rate_bps: float | None
-    seed: str = ""
+    seed: str
     chunks: int = 0
     bytes: int = 0
     discarded: int = 0

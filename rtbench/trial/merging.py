@@ -26,7 +26,9 @@ _DELIVERY = np.dtype(  # a row of `SubscriberRecord`: rtbench.transports.records
         ("header", np.uint8, payload.HEADER_BYTES),
     ]
 )
-_RELAY = np.dtype([("relayed_ns", np.int64), ("header", np.uint8, payload.HEADER_BYTES)])  # transports/relay_log.py
+RELAY = np.dtype(
+    [("relayed_ns", np.int64), ("header", np.uint8, payload.HEADER_BYTES)]
+)  # a row of rtbench.transports.relay_log
 
 
 def merged(
@@ -95,7 +97,7 @@ def _publishes(record: PublisherRecord, clock: ClockOffset) -> Publishes:
 
 def _relayed_ns(p: Publishes, relay_log: bytes) -> NDArray[np.int64]:
     """Return when the server first relayed each message; 0 for those that are not in its log."""
-    rows = np.frombuffer(relay_log, dtype=_RELAY)
+    rows = np.frombuffer(relay_log, dtype=RELAY)
     publisher, sequence, _, well_formed = payload.parse(rows["header"])
     stride = payload.PROBE + 1
     in_log, first = np.unique((publisher * stride + sequence)[well_formed], return_index=True)

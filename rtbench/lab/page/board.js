@@ -5,7 +5,6 @@
 
 import { now_ms } from "./clock.js";
 import { transport } from "./lanes/index.js";
-import { Histogram } from "./ledger.js";
 import { BALL, Game, HEIGHT, PADDLE, WIDTH, follow, within } from "./pong.js";
 import { prepared } from "./view.js";
 
@@ -47,9 +46,7 @@ export class Board {
     this.truth = null;
     this.heard_ms = now_ms();
     this.number = 0;
-    this.skipped = 0;
-    this.sent = 0;
-    this.pauses = 0;
+    this.was_open = false; // all connections, at some time
     this.paused = "connecting";
     /** @type {Map<string, boolean>} */
     this.is_open = new Map();
@@ -165,10 +162,9 @@ export class Board {
     const asked = this.settings();
     const silence_ms = SILENCE_MS + 2 * Number(asked.rtt) + (this.lane.transport === "polling" ? 2 * Number(asked.interval) : 0);
     const away = [...this.is_open.values()].some((open) => !open) || !this.is_open.size;
-    const before = this.paused;
-    if (away) this.paused = this.ball || this.sent ? "connection lost: connecting again" : "connecting";
+    if (!away) this.was_open = true;
+    if (away) this.paused = this.was_open ? "connection lost: connecting again" : "connecting";
     else this.paused = at_ms - this.heard_ms > silence_ms ? "waiting for the other player" : "";
-    if (this.paused && !before) this.pauses += 1;
   }
 
   /**
@@ -194,12 +190,8 @@ export class Board {
     const publisher = this.publishers[topic];
     if (!publisher || at_ms - (this.told_ms[topic] ?? 0) < every_ms - 2) return false;
     this.told_ms[topic] = at_ms;
-    if (this.under_way[topic] >= MOST_UNDER_WAY) {
-      this.skipped += 1;
-      return false;
-    }
+    if (this.under_way[topic] >= MOST_UNDER_WAY) return false;
     this.under_way[topic] += 1;
-    this.sent += 1;
     const done = () => (this.under_way[topic] -= 1);
     publisher.publish(JSON.stringify(content())).then(done, done);
     return true;
@@ -265,21 +257,4 @@ function circle(to, at, style, filled) {
   to.lineWidth = 2;
   if (filled) to.fill();
   else to.stroke();
-}
-
-/** What a game felt like over a lane at a round-trip time. */
-export class Feeling {
-  constructor() {
-    this.distance = new Histogram();
-    this.age = new Histogram();
-  }
-
-  /**
-   * @param {number} distance_px
-   * @param {number} age_ms
-   */
-  add(distance_px, age_ms) {
-    this.distance.add(distance_px);
-    this.age.add(age_ms);
-  }
 }

@@ -1,7 +1,7 @@
 // The charts of the page, by uPlot, in the colours and with the markers of the lanes.
 
 import uPlot from "./vendor/uPlot.esm.js";
-import { colour, draw_marker, ink } from "./view.js";
+import { add_marker, colour, ink } from "./view.js";
 
 const LEAST_PX = 280;
 
@@ -72,29 +72,6 @@ function marks(lane) {
     }
     return { stroke: path, fill: path, flags: 0 };
   };
-}
-
-/**
- * @param {Path2D} path
- * @param {string} marker
- * @param {number} x
- * @param {number} y
- * @param {number} r
- */
-function add_marker(path, marker, x, y, r) {
-  /** @type {any} */
-  const recorder = {
-    beginPath() {},
-    fill() {},
-    moveTo: (/** @type {number} */ px, /** @type {number} */ py) => path.moveTo(px, py),
-    lineTo: (/** @type {number} */ px, /** @type {number} */ py) => path.lineTo(px, py),
-    closePath: () => path.closePath(),
-    arc(/** @type {number} */ px, /** @type {number} */ py, /** @type {number} */ radius, /** @type {number} */ a, /** @type {number} */ b) {
-      path.moveTo(px + radius, py);
-      path.arc(px, py, radius, a, b);
-    },
-  };
-  draw_marker(recorder, marker, x, y, r);
 }
 
 /**

@@ -1,7 +1,7 @@
 // The Worker of a lane: it subscribes, and stamps what arrives. It shares its thread with no other lane.
 //
 // The page sends {do: "open", lane, topic, subscribers, options} and {do: "close"}; the Worker answers with rows
-// {rows: [subscriber, sequence, at_ms, ...], bytes, requests, missed, open, lost}, at most once in 33 ms.
+// {rows: [subscriber, sequence, at_ms, ...], requests, missed, open, lost}, at most once in 33 ms.
 
 import { transport } from "./lanes/index.js";
 import { parse } from "./payload.js";
@@ -18,7 +18,6 @@ let rows = [];
 let requests = 0;
 let missed = 0;
 let lost = 0; // connections
-let foreign = 0; // messages that are not of this run
 let timer = /** @type {ReturnType<typeof setTimeout> | 0} */ (0);
 
 addEventListener("message", async (event) => {
@@ -47,8 +46,8 @@ async function open(lane, topic, subscribers, options) {
       subscribe(lane, topic, { ...options, name: `${options.name}-${number}` }, {
         got(payload, at_ms) {
           const found = parse(payload);
-          if (found && found.publisher === publisher_number) rows.push(number, found.sequence, at_ms);
-          else foreign += 1;
+          if (found?.publisher !== publisher_number) return; // it is not of this run
+          rows.push(number, found.sequence, at_ms);
           report();
         },
         asked(count) {
@@ -72,7 +71,7 @@ async function open(lane, topic, subscribers, options) {
 function report() {
   timer ||= setTimeout(() => {
     timer = 0;
-    postMessage({ rows, requests, missed, lost, foreign, open: is_open.filter(Boolean).length });
+    postMessage({ rows, requests, missed, lost, open: is_open.filter(Boolean).length });
     rows = [];
   }, REPORT_EVERY_MS);
 }

@@ -139,6 +139,7 @@ function keep_address() {
 /** Lets the lab have the settings that the address, or a field, asks for. @param {string} [only] */
 async function apply_to_lab(only) {
   if (!hello.lecturer) return;
+  const { broker } = settings; // as it is wanted: what the lab says meanwhile is how it is
   try {
     const asks_network = only ? ["rtt", "jitter"].includes(only) : given.has("rtt") || given.has("jitter");
     if (asks_network) {
@@ -147,7 +148,7 @@ async function apply_to_lab(only) {
     } else if (!only) take_network(hello.network);
     if (only === "broker" || (!only && given.has("broker"))) {
       by_id("state").textContent = "starting the other broker ...";
-      await live.ask("broker", { server: settings.broker });
+      await live.ask("broker", { server: broker });
       by_id("state").textContent = "";
     }
   } catch (error) {
@@ -166,10 +167,10 @@ function take_network(network) {
   keep_address();
 }
 
-/** @param {Record<string, {server: string, up: boolean}>} servers */
+/** @param {Record<string, string>} servers by transport */
 function show_servers(servers) {
-  if (!servers.mqtt || settings.broker === servers.mqtt.server) return;
-  settings.broker = servers.mqtt.server;
+  if (settings.broker === servers.mqtt) return;
+  settings.broker = servers.mqtt;
   by_id("set-broker").value = settings.broker;
   keep_address();
 }
@@ -184,8 +185,7 @@ async function begin() {
   for (const name of ["reveal", "ladder"]) by_id(name).hidden = true;
   by_id("state").textContent = "connecting ...";
   try {
-    const { page } = await live.ask("begin");
-    run = new Run(chosen(), settings, page, hello.login);
+    run = new Run(chosen(), settings, /** @type {any} */ (await live.ask("begin")), hello.login);
     view.show(run);
     await run.open();
     const missing = run.lanes.filter((lane) => run && run.ledger(lane).open < run.ledger(lane).subscribers);
@@ -378,14 +378,13 @@ document.addEventListener("visibilitychange", () => {
 
 setInterval(() => {
   if (!run || !hello.class || run.stopped_ms) return;
-  const lanes = run.lanes.map((lane) => {
-    const ledger = /** @type {Run} */ (run).ledger(lane);
-    return [lane.label, {
-      p50_ms: ledger.percentile(0.5) ?? 0,
-      p99_ms: ledger.percentile(0.99) ?? 0,
-      delivered: ledger.delivered,
-      lost: ledger.lost(now_ms() - /** @type {Run} */ (run).grace_ms),
-    }];
-  });
-  live.ask("figures", { name: `page ${run.page}`, lanes: Object.fromEntries(lanes) }).catch(() => undefined);
+  const { page, grace_ms, ledgers } = run;
+  const known = [...ledgers].filter(([, ledger]) => ledger.last_ms !== null);
+  const lanes = known.map(([label, ledger]) => [label, {
+    p50_ms: ledger.percentile(0.5),
+    p99_ms: ledger.percentile(0.99),
+    delivered: ledger.delivered,
+    lost: ledger.lost(now_ms() - grace_ms),
+  }]);
+  live.ask("figures", { name: `page ${page}`, lanes: Object.fromEntries(lanes) }).catch(() => undefined);
 }, FIGURES_EVERY_MS);

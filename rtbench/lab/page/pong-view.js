@@ -1,8 +1,9 @@
 // The view of Pong: who plays, over which lanes, and what the game felt like.
 
-import { Board, Feeling } from "./board.js";
+import { Board } from "./board.js";
 import { draw_chart } from "./charts.js";
 import { by_id, count_text, h, ms_text, notice } from "./dom.js";
+import { Histogram } from "./ledger.js";
 import { HEIGHT, WIDTH } from "./pong.js";
 import { coloured } from "./view.js";
 
@@ -11,6 +12,23 @@ import { coloured } from "./view.js";
 
 const KEY_PX = 14; // for each frame in which a key is down
 const LEAST_FRAMES = 120; // two seconds, before a figure is shown
+
+/** What a game felt like over a lane at a round-trip time. */
+class Feeling {
+  constructor() {
+    this.distance = new Histogram();
+    this.age = new Histogram();
+  }
+
+  /**
+   * @param {number} distance_px
+   * @param {number} age_ms
+   */
+  add(distance_px, age_ms) {
+    this.distance.add(distance_px);
+    this.age.add(age_ms);
+  }
+}
 
 export class PongView {
   /**

@@ -2,6 +2,7 @@
 
 import { now_ms } from "./clock.js";
 import { Ledger } from "./ledger.js";
+import { grace_ms } from "./settings.js";
 
 /** @typedef {import("./types.js").Lane} Lane */
 
@@ -33,7 +34,7 @@ export class Replay {
   }
 
   get grace_ms() {
-    return 3000 + 4 * Number(this.settings.rtt) + Number(this.settings.interval);
+    return grace_ms(this.settings);
   }
 
   /** Plays it from the beginning. @param {() => void} done is called at its end */
@@ -75,7 +76,10 @@ export class Replay {
   finish() {
     for (const [, play] of this.events.splice(0)) play();
     this.settled = true;
-    for (const lane of this.lanes) this.ledger(lane).duplicated = this.session.lanes[lane.label].duplicated;
+    for (const lane of this.lanes) {
+      const { published, delivered, duplicated } = this.saved(lane);
+      Object.assign(this.ledger(lane), { published, delivered, duplicated });
+    }
     this.done();
   }
 }

@@ -2,9 +2,7 @@
 
 import { now_ms } from "./clock.js";
 import { Ledger } from "./ledger.js";
-import { subscribers_of } from "./settings.js";
-
-const GRACE_MS = 3000; // a message that is older, beside the way and the interval, and has not come is lost
+import { grace_ms, subscribers_of } from "./settings.js";
 
 /** @typedef {import("./types.js").Lane} Lane */
 
@@ -20,13 +18,16 @@ export class Run {
   /**
    * @param {Lane[]} lanes
    * @param {import("./settings.js").Settings} settings
-   * @param {number} page its number, under which the lab counts
+   * @param {{page: number, publishers: Record<string, number>, lanes: any}} begun what the lab answered: the number of this
+   *   run, the publisher that each lane names in its payloads, and what had passed the links until then
    * @param {{username: string, password: string} | null} login
    */
-  constructor(lanes, settings, page, login) {
+  constructor(lanes, settings, begun, login) {
     this.lanes = lanes;
     this.settings = { ...settings };
-    this.page = page;
+    this.page = begun.page;
+    this.publishers = begun.publishers;
+    this.passed_before = begun.lanes;
     this.login = login;
     /** @type {Map<string, Ledger>} */
     this.ledgers = new Map();
@@ -40,7 +41,7 @@ export class Run {
     this.stopped_ms = 0;
     this.settled = false; // nothing more comes
     /** @type {[number, number][]} */
-    this.hidden = []; // when the page was hidden
+    this.hidden = document.hidden ? [[now_ms(), Infinity]] : []; // when the page was hidden
     for (const lane of lanes) {
       const ledger = new Ledger(subscribers_of(lane.transport, Number(settings.subscribers)));
       this.ledgers.set(lane.label, ledger);
@@ -63,11 +64,6 @@ export class Run {
     return `lab/${this.page}/${lane.label}`;
   }
 
-  /** @param {Lane} lane */
-  publisher(lane) {
-    return (this.page % 10_000) * 10 + lane.number; // as the lab reads it
-  }
-
   /** Opens all connections; resolves when every subscription is there, or after a while. */
   async open() {
     for (const lane of this.lanes) {
@@ -78,7 +74,7 @@ export class Run {
         do: "open",
         lane,
         topic: this.topic(lane),
-        publisher: this.publisher(lane),
+        publisher: this.publishers[lane.label],
         subscribers: ledger.subscribers,
         options: this.options(lane),
       });
@@ -102,11 +98,10 @@ export class Run {
   }
 
   start() {
-    const publishers = Object.fromEntries(this.lanes.map((lane) => [lane.label, this.publisher(lane)]));
     const { rate, payload } = this.settings;
     this.started_ms = Date.now();
     this.origin_ms = now_ms();
-    this.source.postMessage({ do: "start", publishers, rate_hz: Number(rate), payload_bytes: Number(payload) });
+    this.source.postMessage({ do: "start", publishers: this.publishers, rate_hz: Number(rate), payload_bytes: Number(payload) });
   }
 
   /** Publishes nothing more; what is under way may still come. */
@@ -135,7 +130,7 @@ export class Run {
 
   /** How old a message is, in ms, that must have come. */
   get grace_ms() {
-    return GRACE_MS + 4 * Number(this.settings.rtt) + Number(this.settings.interval);
+    return grace_ms(this.settings);
   }
 
   /** @param {{sent: number[], acked: number[], failed: number[]}} rows */

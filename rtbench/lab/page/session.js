@@ -46,7 +46,7 @@ function of_lane(run, lane, view, origin_ms) {
     duplicated: ledger.duplicated,
     lost: ledger.lost(Infinity),
     hidden: ledger.hidden,
-    was_hidden: places.length ? ledger.got_ms.map((got) => places.map((at) => Number(run.was_hidden(got[at])))) : ledger.got_ms.map(() => []),
+    was_hidden: ledger.got_ms.map((got) => places.map((at) => Number(run.was_hidden(got[at])))),
     requests: ledger.requests,
     missed_told: ledger.missed,
     disconnections: ledger.disconnections,

@@ -7,24 +7,24 @@
  * @property {string} unit
  * @property {number} [least]
  * @property {number} [most]
- * @property {number} [step]
  * @property {string[]} [choices]
  * @property {boolean} [of_lab] it changes the lab for everyone, not this page alone
  */
 
 /** @type {Record<string, Field>} */
 export const FIELDS = {
-  rate: { label: "Messages a second", usual: 5, unit: "", least: 0.1, most: 50, step: 0.1 },
-  interval: { label: "Polling interval", usual: 1000, unit: "ms", least: 20, most: 10000, step: 1 },
-  rtt: { label: "Round-trip time", usual: 0, unit: "ms", least: 0, most: 2000, step: 1, of_lab: true },
-  jitter: { label: "Jitter", usual: 0, unit: "ms", least: 0, most: 1000, step: 1, of_lab: true },
-  payload: { label: "Payload", usual: 100, unit: "bytes", least: 39, most: 10000, step: 1 },
-  subscribers: { label: "Subscribers a lane", usual: 1, unit: "", least: 1, most: 30, step: 1 },
-  seconds: { label: "Stop after", usual: 0, unit: "s (0: never)", least: 0, most: 3600, step: 1 },
+  rate: { label: "Messages a second", usual: 5, unit: "", least: 0.1, most: 50 },
+  interval: { label: "Polling interval", usual: 1000, unit: "ms", least: 20, most: 10000 },
+  rtt: { label: "Round-trip time", usual: 0, unit: "ms", least: 0, most: 2000, of_lab: true },
+  jitter: { label: "Jitter", usual: 0, unit: "ms", least: 0, most: 1000, of_lab: true },
+  payload: { label: "Payload", usual: 100, unit: "bytes", least: 39, most: 10000 },
+  subscribers: { label: "Subscribers a lane", usual: 1, unit: "", least: 1, most: 30 },
+  seconds: { label: "Stop after", usual: 0, unit: "s (0: never)", least: 0, most: 3600 },
   reconnect: { label: "Lost connection", usual: "robust", unit: "", choices: ["none", "naive", "robust"] },
   broker: { label: "MQTT broker", usual: "embedded", unit: "", choices: ["embedded", "mosquitto"], of_lab: true },
 };
 export const VIEWS = ["lanes", "streams", "pong", "class"];
+const GRACE_MS = 3000;
 const MOST_HTTP_SUBSCRIBERS = 6; // connections that a browser opens to one origin
 
 /** @typedef {Record<string, number | string>} Settings with `view`, `lanes` (labels with commas, or "all") and `start` ("now": at once) */
@@ -90,4 +90,13 @@ export function written(settings) {
 export function subscribers_of(transport, wanted) {
   const shares = transport === "sse" || transport === "long-polling" || transport === "polling";
   return shares ? Math.min(wanted, MOST_HTTP_SUBSCRIBERS) : wanted;
+}
+
+/**
+ * How old a message is, in ms, that has not come and is lost: beside the time that anything may take, four round trips and
+ * a polling interval.
+ * @param {Settings} settings
+ */
+export function grace_ms(settings) {
+  return GRACE_MS + 4 * Number(settings.rtt) + Number(settings.interval);
 }

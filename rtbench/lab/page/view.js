@@ -35,29 +35,30 @@ export function coloured(element, lane) {
   return element;
 }
 
+/** @type {Record<string, number[][]>} the corners of the markers, by their name in matplotlib; any other is a circle */
+const CORNERS = {
+  s: [[-1, -1], [1, -1], [1, 1], [-1, 1]],
+  "^": [[0, -1.2], [1.1, 0.9], [-1.1, 0.9]],
+  D: [[0, -1.3], [1.3, 0], [0, 1.3], [-1.3, 0]],
+  v: [[0, 1.2], [1.1, -0.9], [-1.1, -0.9]],
+  P: [[-0.4, -1.2], [0.4, -1.2], [0.4, -0.4], [1.2, -0.4], [1.2, 0.4], [0.4, 0.4], [0.4, 1.2], [-0.4, 1.2], [-0.4, 0.4], [-1.2, 0.4], [-1.2, -0.4], [-0.4, -0.4]],
+  X: [[-1.1, -1.1], [-0.4, -1.1], [0, -0.6], [0.4, -1.1], [1.1, -1.1], [0.6, 0], [1.1, 1.1], [0.4, 1.1], [0, 0.6], [-0.4, 1.1], [-1.1, 1.1], [-0.6, 0]],
+};
+
 /**
- * Draws the marker of a lane, as the charts have it.
- * @param {CanvasRenderingContext2D} to
+ * Adds the marker of a lane to a path, as the charts have it.
+ * @param {CanvasPath} path
  * @param {string} marker
  * @param {number} x
  * @param {number} y
  * @param {number} r
  */
-export function draw_marker(to, marker, x, y, r) {
-  /** @type {Record<string, number[][]>} */
-  const shapes = {
-    s: [[-1, -1], [1, -1], [1, 1], [-1, 1]],
-    "^": [[0, -1.2], [1.1, 0.9], [-1.1, 0.9]],
-    D: [[0, -1.3], [1.3, 0], [0, 1.3], [-1.3, 0]],
-    v: [[0, 1.2], [1.1, -0.9], [-1.1, -0.9]],
-    P: [[-0.4, -1.2], [0.4, -1.2], [0.4, -0.4], [1.2, -0.4], [1.2, 0.4], [0.4, 0.4], [0.4, 1.2], [-0.4, 1.2], [-0.4, 0.4], [-1.2, 0.4], [-1.2, -0.4], [-0.4, -0.4]],
-    X: [[-1.1, -1.1], [-0.4, -1.1], [0, -0.6], [0.4, -1.1], [1.1, -1.1], [0.6, 0], [1.1, 1.1], [0.4, 1.1], [0, 0.6], [-0.4, 1.1], [-1.1, 1.1], [-0.6, 0]],
-  };
-  to.beginPath();
-  if (shapes[marker]) shapes[marker].forEach(([dx, dy], i) => (i ? to.lineTo(x + r * dx, y + r * dy) : to.moveTo(x + r * dx, y + r * dy)));
-  else to.arc(x, y, r, 0, 2 * Math.PI);
-  to.closePath();
-  to.fill();
+export function add_marker(path, marker, x, y, r) {
+  const corners = CORNERS[marker] ?? [[1, 0]];
+  path.moveTo(x + r * corners[0][0], y + r * corners[0][1]);
+  for (const [dx, dy] of corners.slice(1)) path.lineTo(x + r * dx, y + r * dy);
+  if (corners.length === 1) path.arc(x, y, r, 0, 2 * Math.PI);
+  path.closePath();
 }
 
 export class LanesView {
@@ -75,14 +76,12 @@ export class LanesView {
     this.run = null;
     /** @type {any} */
     this.counts = null;
-    /** @type {any} */
-    this.counts_before = null;
     this.make();
     requestAnimationFrame(() => this.frame());
     setInterval(() => this.tell_rate(), 1000);
   }
 
-  /** Says how many frames a second the page draws, and that it is behind. */
+  /** Says how many frames a second the page draws. */
   tell_rate() {
     const drawn = this.frames - this.frames_before;
     this.frames_before = this.frames;
@@ -108,7 +107,6 @@ export class LanesView {
   /** @param {import("./run.js").Run | Replay} run */
   show(run) {
     this.run = run;
-    this.counts_before = this.counts; // before its connections were opened
     for (const [label, { row }] of this.rows) row.hidden = !run.ledgers.has(label);
   }
 
@@ -155,7 +153,7 @@ export class LanesView {
   /** How many messages of this run the server of a lane says that it relayed; null where it does not say. @param {Lane} lane */
   relayed(lane) {
     if (this.run instanceof Replay) return this.run.saved(lane).relayed;
-    if (this.counts?.page !== this.run?.page || this.counts?.servers[lane.transport]?.server !== "embedded") return null;
+    if (this.counts?.page !== this.run?.page || this.counts?.servers[lane.transport] !== "embedded") return null;
     return this.counts.relayed[lane.label];
   }
 
@@ -172,9 +170,9 @@ export class LanesView {
       return up === null ? null : { up, down };
     }
     const now = this.counts?.lanes[lane.label];
-    const before = this.counts_before?.lanes[lane.label];
-    if (!now || now.up.wire_bytes === null) return null;
-    const since = (/** @type {"up" | "down"} */ way) => now[way].wire_bytes - (before ? before[way].wire_bytes : 0);
+    const before = this.run?.passed_before[lane.label];
+    if (!now || !before || now.up.wire_bytes === null) return null;
+    const since = (/** @type {"up" | "down"} */ way) => Math.max(0, now[way].wire_bytes - before[way].wire_bytes);
     return { up: since("up"), down: since("down") };
   }
 
@@ -183,7 +181,7 @@ export class LanesView {
     if (key === this.drawn_scale) return;
     this.drawn_scale = key;
     const { to, width, height } = prepared(by_id("axis"));
-    to.fillStyle = ink("--faint");
+    to.fillStyle = this.ink.faint;
     to.font = "12px system-ui, sans-serif";
     for (let tick = 0; tick <= 5; tick += 1) {
       const x = MARK_PX + ((width - 2 * MARK_PX) * tick) / 5;
@@ -217,7 +215,9 @@ export class LanesView {
         if (!came && calm.matches) continue;
         to.globalAlpha = came ? 1 - (at_ms - got_ms) / fade_ms : 0.55;
         const y = ((subscriber + 1) * height) / (ledger.subscribers + 1);
-        draw_marker(to, lane.marker, place(came ? got_ms - due_ms : at_ms - due_ms), y, came ? MARK_PX : MARK_PX * 0.7);
+        to.beginPath();
+        add_marker(to, lane.marker, place(came ? got_ms - due_ms : at_ms - due_ms), y, came ? MARK_PX : MARK_PX * 0.7);
+        to.fill();
       }
     }
     to.globalAlpha = 1;

@@ -48,15 +48,13 @@ export function subscribe(lane, topic, options, events) {
   const decoder = new TextDecoder();
   const client = client_of(lane.subscribe, `${options.name}-sub`, options);
   const qos = /** @type {0 | 1 | 2} */ (lane.qos ?? 0);
-  client.on("connect", (connack) => {
-    if (connack.sessionPresent) events.state("open");
-  });
-  client.subscribe(topic, { qos }, (error) => {
-    if (!error) events.state("open");
-  });
+  client.subscribe(topic, { qos }); // and again by itself, where a new connection finds no session
   client.on("packetsend", (packet) => {
-    if (packet.cmd === "connect" || packet.cmd === "subscribe") events.asked(1);
-    if (packet.cmd === "subscribe") events.state("open"); // a new session after a lost one: it subscribed again
+    if (packet.cmd === "subscribe") events.asked(1);
+  });
+  client.on("packetreceive", (packet) => {
+    if (packet.cmd === "connack") events.asked(1);
+    if (packet.cmd === "suback" || (packet.cmd === "connack" && packet.sessionPresent)) events.state("open");
   });
   client.on("message", (_, payload) => {
     const at_ms = now_ms();
