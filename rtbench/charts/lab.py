@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtbench.charts import words
-from rtbench.charts.latency import at_shares, ecdf, for_label, lines, mark, with_room_on_the_left
+from rtbench.charts.latency import at_shares, ecdf, for_label, linear_room, lines, mark, with_room_on_the_left
 from rtbench.charts.page import Page
 from rtbench.charts.scale import plain_log
 from rtbench.table import significant
@@ -70,7 +70,7 @@ def lab_pong(result: Session, preset: Preset) -> Chart:
                 linewidth=preset.line_pt / 3,
             )
     page.axes.set_ylim(bottom=0)
-    page.axes.margins(x=0.15)
+    times_ms = [felt.rtt_ms for points in of_lanes.values() for felt in points]
     page.grid("both")
     page.name_axes("round-trip time, ms", "distance, px of 600")
     page.frame(
@@ -80,6 +80,7 @@ def lab_pong(result: Session, preset: Preset) -> Chart:
             "Thin lines: up to the 90th percentile.",
         ],
     )
+    linear_room(page, min(times_ms), max(times_ms), list(of_lanes))
     page.label_ends(
         {
             name: page.to_pixels(np.array([points[-1].rtt_ms]), np.array([points[-1].distance_p50_px]))[0]

@@ -203,10 +203,21 @@ def with_room_on_the_left(page: Page, curves: dict[str, Curve], others: dict[str
 
 def room_on_the_right(page: Page, low: float, high: float, names: list[str]) -> None:
     """Lengthen a logarithmic axis from `low` to `high` so that names fit beyond `high`; the ticks do not change."""
+    page.axes.set_xlim(low, low * (high / low) ** (1 / (1 - _share_of_names(page, names))))
+
+
+def linear_room(page: Page, low: float, high: float, names: list[str]) -> None:
+    """Lengthen a linear axis from `low` to `high` so that marks at its ends are whole and names fit beyond `high`."""
+    length = high - low or 1.0
+    start = low - 0.04 * length
+    page.axes.set_xlim(start, start + (high - start) / (1 - _share_of_names(page, names)))
+
+
+def _share_of_names(page: Page, names: list[str]) -> float:
+    """Return which share of the axes the names at the ends of lines take, with the space before them."""
     size = page.preset.text_pt
     room = max(page.text_width(name, size) for name in names) + page.pixels(size * 2)
-    width = float(page.axes.get_window_extent().width)
-    page.axes.set_xlim(low, low * (high / low) ** (1 / (1 - min(room / width, 0.5))))
+    return min(room / float(page.axes.get_window_extent().width), 0.5)
 
 
 def _alt(result: Comparison, what: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtbench.analysis.verdict import INVALID
 from rtbench.charts import words
-from rtbench.charts.latency import room_on_the_right
+from rtbench.charts.latency import linear_room, room_on_the_right
 from rtbench.charts.page import Page
 from rtbench.charts.scale import plain_log, span
 from rtbench.table import significant
@@ -167,9 +167,7 @@ def _axes(page: Page, x: Sequence[float], y: Sequence[float], names: list[str]) 
     page.grid("y")
     low, high = min(x), max(x)
     if low <= 0 or high / low < _LOG_FROM:
-        room = 0.04 * (high - low)
-        widest = max(page.text_width(name, page.preset.text_pt) for name in names) / page.width
-        page.axes.set_xlim(low - room, high + room + (high - low) * widest / (1 - min(widest, 0.5)))
+        linear_room(page, low, high, names)
         return False
     low, high = span(x, 0.03)
     plain_log(page.axes, "x", low, high)
