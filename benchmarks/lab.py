@@ -1,16 +1,17 @@
 """What does the page of the lab cost, and how close are its figures to those of `rtbench run`?
 
     python benchmarks/lab.py                 first paint, frames a second, CPU, p50 of each lane
-    python benchmarks/lab.py --minutes 60    memory of the page and of the lab, once a minute
+    python benchmarks/lab.py --minutes 60    memory of the page and of the lab, once a minute, and what was lost
 
-Needs Chromium, and the libraries of the page (`make lab`). The browser is started without any tool attached to it,
-since such a tool costs as much as the page; its figures are read at the end.
+Needs Chromium, and the libraries of the page (`make lab`). Two expressions are evaluated in the page, before and after
+the measurement; no tool stays attached to the browser meanwhile, since it would cost as much as the page.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
-from playwright.sync_api import sync_playwright
+from websockets.sync.client import connect
 
 BROWSER = "chromium"
 DEBUGGING_PORT = 9333
@@ -29,6 +31,18 @@ QUIET = (
     *("--disable-background-networking", "--disable-sync"),
 )
 SECONDS = 10.0
+COUNT_FRAMES = """{
+  window.times = [];
+  const seen = (at_ms) => { times.push(at_ms); requestAnimationFrame(seen); };
+  requestAnimationFrame(seen);
+}"""
+READ = """({
+  paint_ms: performance.getEntriesByName("first-contentful-paint")[0].startTime,
+  frames_hz: (1000 * (times.length - 1)) / (times.at(-1) - times[0]),
+  lanes: [...document.querySelectorAll("#lanes tbody tr")].map((row) =>
+    [row.querySelector("th"), ...["p50", "lost", "requests"].map((name) => row.querySelector(`[data-name=${name}]`))]
+      .map((cell) => cell.innerText)),
+})"""
 
 
 @contextlib.contextmanager
@@ -52,18 +66,14 @@ def open_page(fragment: str) -> Iterator[psutil.Process]:
         lab.terminate()
 
 
-def read() -> tuple[float, str, dict[str, str]]:
-    """Return the first paint in ms, what stands at the top of the page, and the p50 of each lane."""
-    with sync_playwright() as playwright:
-        page = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{DEBUGGING_PORT}").contexts[0].pages[0]
-        about = page.inner_text(".about")
-        rows = page.query_selector_all("#lanes tbody tr")
-        cells: list[tuple[Any, Any]] = [
-            (row.query_selector("th"), row.query_selector("[data-name=p50]")) for row in rows
-        ]
-        p50 = {name.inner_text(): value.inner_text() for name, value in cells}
-        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-        return float(paint), about, p50
+def evaluate(expression: str) -> Any:
+    """Return the value of an expression in the page (Chrome DevTools Protocol, Runtime.evaluate)."""
+    with urlopen(f"http://127.0.0.1:{DEBUGGING_PORT}/json/list") as answer:
+        address = next(each["webSocketDebuggerUrl"] for each in json.load(answer) if each["type"] == "page")
+    with connect(address, max_size=None) as devtools:
+        asked = {"expression": expression, "returnByValue": True}
+        devtools.send(json.dumps({"id": 1, "method": "Runtime.evaluate", "params": asked}))
+        return json.loads(devtools.recv())["result"]["result"].get("value")
 
 
 def memory_mb(owner: psutil.Process) -> tuple[float, float]:
@@ -90,14 +100,15 @@ def main() -> None:
                     flush=True,
                 )
                 time.sleep(60)
+            evaluate(COUNT_FRAMES)
             psutil.cpu_percent()
             time.sleep(SECONDS)
             busy = psutil.cpu_percent()
-            paint_ms, about, p50 = read()
-            print(
-                f"{each:g} messages a second a lane: first paint {paint_ms:.0f} ms, {about}, {busy:.0f} % of all cores"
-            )
-            print("   p50 in ms:", ", ".join(f"{name} {value}" for name, value in p50.items()))
+            read = evaluate(READ)
+            print(f"{each:g} messages a second a lane: first paint {read['paint_ms']:.0f} ms, ", end="")
+            print(f"{read['frames_hz']:.1f} frames a second, {busy:.0f} % of all cores")
+            for name, p50_ms, lost, requests in read["lanes"]:
+                print(f"    {name:14} p50 {p50_ms:>5} ms, {lost} lost, {requests} requests")
 
 
 if __name__ == "__main__":

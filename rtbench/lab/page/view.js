@@ -69,7 +69,7 @@ export class LanesView {
     this.rows = new Map();
     this.scale_ms = 1000;
     this.frames = 0;
-    this.frames_before = 0;
+    this.told = { frames: 0, at_ms: now_ms() };
     this.ink = inks();
     this.drawn_scale = "";
     /** @type {import("./run.js").Run | Replay | null} */
@@ -83,9 +83,10 @@ export class LanesView {
 
   /** Says how many frames a second the page draws. */
   tell_rate() {
-    const drawn = this.frames - this.frames_before;
-    this.frames_before = this.frames;
-    if (!document.hidden) by_id("frames").textContent = `${drawn} frames/s`;
+    const { frames, at_ms } = this.told; // a timer comes late when there is much to do, and then it counts more frames
+    this.told = { frames: this.frames, at_ms: now_ms() };
+    const rate_hz = (1000 * (this.frames - frames)) / (this.told.at_ms - at_ms);
+    if (!document.hidden) by_id("frames").textContent = `${rate_hz.toFixed(0)} frames/s`;
   }
 
   make() {
