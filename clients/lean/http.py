@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlsplit
@@ -130,7 +131,7 @@ class Requests:
         start = self.request("GET", topic, fields).removesuffix(b"\r\n")
 
         def request(changing: Mapping[str, str]) -> bytes:
-            return start + "".join([f"{name}: {value}\r\n" for name, value in changing.items()]).encode() + b"\r\n"
+            return start + _lines(*changing.items())
 
         return request
 
@@ -235,7 +236,7 @@ class Position:
 
     def __init__(self) -> None:
         self.more = False  # whether to ask again at once
-        self.validators: dict[str, str] = {}
+        self.validators: Mapping[str, str] = {}
         self.cursor: bytes | None = None  # of an event stream: the last event id
         self.inbox = Inbox()
 
@@ -387,7 +388,14 @@ class HttpClient:
 _GAP, _MORE = http.GAP_HEADER.lower(), http.MORE_HEADER.lower()
 
 
-def conditional(head: http.Head) -> dict[str, str]:
+@lru_cache(maxsize=16)
+def _lines(*fields: tuple[str, str]) -> bytes:
+    """Return the last lines of a request; all subscribers of a topic send the same."""
+    return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode() + b"\r\n"
+
+
+@lru_cache(maxsize=16)
+def conditional(head: http.Head) -> Mapping[str, str]:
     """Return the request headers that echo both validators of a response."""
     return {ask: head.fields[told] for told, ask in _VALIDATORS.items() if told in head.fields}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 
 from rtbench.transports import Deliver, Ended, Meter, Session, refuse_wildcards
 from rtbench.wire import http, sse
@@ -21,7 +21,7 @@ __all__ = ["DIRECT", "SLOT", "connect", "observation", "predict", "software", "s
 
 DIRECT = True
 predict = partial(http_sizes.event_stream, usual=FIELDS)
-_DATA, _END = b"\ndata: ", b"\n\n\r\n"  # in a chunk with one event, and at its end
+_ID, _DATA, _END = b"id: ", b"\ndata: ", b"\n\n\r\n"
 
 
 class EventStream(HttpClient):
@@ -73,7 +73,7 @@ class Reading:
         self._counting = ChunkCount(meter)
         self._meter = meter
         self._missed = 0
-        self._size, self._start = 0, b""  # see `_learn`
+        self._is_between = False  # the next byte is the first of a chunk, and of an event
         self._heard = False  # since the last look
         self.ended: Ended | None = None
 
@@ -112,17 +112,15 @@ class Reading:
         asyncio.get_running_loop().call_later(within_s, self._look, within_s)
 
     def take(self, data: bytes, arrived_ns: int) -> None:
-        """Hand over the events that end in this piece; nearly all pieces are one chunk with one event, as the last."""
+        """Hand over the events that end in this piece; nearly all pieces are one chunk with one event."""
         self._heard = True
-        if len(data) == self._size and data.startswith(self._start) and not self._missed and _is_one_event(data):
-            at = data.find(_DATA)
-            self._position.cursor = data[len(self._start) : at]
+        if self._is_between and (whole := _one_event(data)) is not None and not self._missed:
+            self._position.cursor, content = whole
             self._meter.batches[1] += 1
-            self._deliver(self._topic, data[at + 7 : -4], 0, arrived_ns)
+            self._deliver(self._topic, content, 0, arrived_ns)
             return
         chunks = self._channel.chunks
-        self._learn(data, chunks)
-        if self._position.cursor is not None:
+        if self._is_between and self._position.cursor is not None:
             self._decoder.continue_after(self._position.cursor.decode(errors="replace"))
         for part, ends_chunk in chunks.feed(data) if chunks is not None else ((data, True),):
             events = 0
@@ -135,24 +133,27 @@ class Reading:
                 self._deliver(self._topic, event.data, self._missed, arrived_ns)
                 self._missed = 0
             self._counting.add(events, ends_chunk)
+        self._is_between = chunks is not None and chunks.is_between and self._decoder.is_between
         if chunks is not None and chunks.is_complete:
             self._channel.end(ConnectionError("the event stream ended"))
-
-    def _learn(self, data: bytes, chunks: http.Chunks | None) -> None:
-        """Remember the form of a piece that is one whole chunk with one event: its size, and how it begins."""
-        line, _, chunk = data.partition(b"\r\n")
-        is_whole = chunks is not None and chunks.is_between and self._decoder.is_between and _is_one_event(data)
-        is_whole = is_whole and chunk.startswith(b"id: ") and line == b"%x" % (len(chunk) - 2)
-        self._size, self._start = (len(data), line + b"\r\nid: ") if is_whole else (0, b"")
 
     def _end(self, error: Exception) -> None:
         if self.ended is not None:
             self.ended(error)
 
 
-def _is_one_event(chunk: bytes) -> bool:
-    """Whether a chunk has three lines, as an event with an id and one line of data, and no other end of a line."""
-    return chunk.endswith(_END) and chunk.count(b"\n") == 5 and chunk.count(b"\r") == 2 and chunk.find(_DATA) > 0
+@lru_cache(maxsize=16)
+def _one_event(chunk: bytes) -> tuple[bytes, bytes] | None:
+    """Return id and data of an event, if these bytes are one chunk with an event of two lines, `id` and `data`.
+
+    The last chunks are kept: all subscribers of a topic get the same.
+    """
+    size, _, event = chunk.partition(b"\r\n")
+    at = event.find(_DATA)
+    is_whole = size == b"%x" % (len(event) - 2) and event.startswith(_ID) and event.endswith(_END) and at > 0
+    if not is_whole or event.count(b"\n") != 4 or event.count(b"\r") != 1 or b"\0" in event[:at]:
+        return None
+    return event[len(_ID) : at], event[at + len(_DATA) : -len(_END)]
 
 
 @asynccontextmanager

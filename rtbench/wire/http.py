@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 MORE_HEADER = "RTBench-More"  # the answer has one message of perhaps several: ask again at once
 GAP_HEADER = "RTBench-Missed"  # how many messages the feed dropped before the first one of this response
@@ -63,13 +64,13 @@ def request(method: str, target: str, fields: Mapping[str, str]) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Head:
     """The head of an answer. The names of `fields` are in small letters."""
 
     status: int
     reason: str
-    fields: dict[str, str]
+    fields: Mapping[str, str]
 
     def body_bytes(self, to_head: bool = False) -> int | None:
         """Return the size of the body; None where only chunks, or the end of the connection, tell it.
@@ -87,8 +88,11 @@ class Head:
         return None if length is None else int(length)
 
 
+@lru_cache(maxsize=16)
 def parse_head(data: bytes) -> Head:
     """Return the head in the bytes before the empty line that ends it.
+
+    The last heads are kept: all subscribers of a topic get the same.
 
     Raises:
         ValueError: it is none.
