@@ -7,12 +7,13 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtbench.transports import registry
 from rtbench.wire import http, sse
 
+client: Any = inspect.getmodule(registry.client("sse", "lean").connect)
 EVENTS = st.lists(
     st.sampled_from([b"hello", b"", b"two\nlines", b"data: id: \n\ndata: ", b"same", b"same"]), max_size=8
 )
@@ -20,7 +21,6 @@ EVENTS = st.lists(
 
 def read(pieces: list[bytes]) -> tuple[list[bytes], bytes | None]:
     """Return the messages in the pieces of a body in chunks, and the cursor after them."""
-    client: Any = inspect.getmodule(registry.client("sse", "lean").connect)
     got: list[bytes] = []
     position = client.Position()
     channel, meter = SimpleNamespace(chunks=http.Chunks()), SimpleNamespace(batches=dict.fromkeys(range(99), 0))
@@ -36,6 +36,7 @@ def chunk(content: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(content), content)
 
 
+@settings(deadline=None)
 @given(EVENTS, st.lists(st.integers(0, 400)), st.data())
 def test_pieces_of_any_size_give_the_same_messages(events: list[bytes], cuts: list[int], data: Any) -> None:
     written = [sse.encode(event, f"ab-{number}") for number, event in enumerate(events, start=1)]
