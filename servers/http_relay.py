@@ -111,6 +111,7 @@ def _application(feeds: Feeds, get: Answer, check: Check, access: Access, connec
         except ValueError as error:
             return web.Response(status=422, text=f"{error}\n")
         feeds[topic].append(payload)
+        await asyncio.sleep(0)  # those who wait are served first, then the publisher is answered
         return web.Response(status=204)
 
     async def head_topic(request: web.Request) -> web.Response:

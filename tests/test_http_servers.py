@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage, Message
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -396,3 +397,21 @@ def test_a_server_ends_while_event_streams_are_open() -> None:
                 assert await stream.read() == b""
 
     asyncio.run(main())
+
+
+@pytest.mark.process
+def test_subscribers_are_served_before_the_publisher_is_answered() -> None:
+    async def scenario(url: str) -> None:
+        place, loop = urlsplit(url), asyncio.get_running_loop()
+        request = f"POST /room HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 1\r\n\r\nm".encode()
+        async with connect("sse", url, Meter()) as connection:
+            messages = await connection.subscribe("room")
+            publisher = await Meter().connect(str(place.hostname), int(place.port or 0))
+            with publisher:
+                for _ in range(10):
+                    await loop.sock_sendall(publisher, request)
+                    _, _, _, arrived_ns = await anext(messages)
+                    assert (await loop.sock_recv(publisher, 2**16)).startswith(b"HTTP/1.1 204")
+                    assert 0 < arrived_ns < publisher.arrived_ns
+
+    run("sse", scenario)
