@@ -144,11 +144,11 @@ def _application(feeds: Feeds, get: Answer, check: Check, access: Access, connec
 
     app = web.Application(client_max_size=feed.MAX_PAYLOAD_BYTES, middlewares=[guard])
     app.on_response_prepare.append(allow_origin)
-    app.router.add_options("/{topic:.*}", _preflight)
-    app.router.add_get("/", _front_page, allow_head=False)
-    app.router.add_post("/{topic:.+}", post_topic)
+    app.router.add_post("/{topic:.+}", post_topic)  # aiohttp tries them in this order
     app.router.add_head("/{topic:.+}", head_topic)
     app.router.add_get("/{topic:.+}", get_topic, allow_head=False)
+    app.router.add_get("/", _front_page, allow_head=False)
+    app.router.add_options("/{topic:.*}", _preflight)
     return app
 
 

@@ -224,6 +224,15 @@ def _close_all(sockets: list[socket.socket]) -> None:
         sockets.pop().close()
 
 
+async def _address(host: str, port: int) -> tuple[Any, ...]:
+    """Return the first address of a host; a number needs no thread that asks for it."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return found[0]
+
+
 class Meter:
     """Opens the connections of one client process and counts what goes over them.
 
@@ -263,7 +272,7 @@ class Meter:
             OSError: the connection failed.
         """
         loop = asyncio.get_running_loop()
-        address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+        address = await _address(host, port)
         while True:
             sock = self.socket(*address[:3])
             try:
