@@ -30,7 +30,7 @@ import aiomqtt
 import websockets
 
 from rtbench.plan import payload
-from rtbench.system import malloc
+from rtbench.system import memory
 from rtbench.system.meter import Meter, MeteredSocket
 from rtbench.transports import Connection, registry
 from rtbench.transports.records import SubscriberPlan, SubscriberRecord
@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=20_000, help="a turn")
     parser.add_argument("--turns", type=int, default=7)
     given = parser.parse_args()
-    malloc.keep_freed()
+    memory.prepare()
     turns = [
         (read_us(socket.socket, given.messages), read_us(MeteredSocket, given.messages)) for _ in range(given.turns)
     ]

@@ -30,8 +30,8 @@ from rtbench.links.link import Done
 from rtbench.links.stream_line import Line
 from rtbench.links.timeline import Timeline, until
 from rtbench.links.trace import Trace
+from rtbench.system import memory
 from rtbench.system.answering import answer_all
-from rtbench.system.malloc import keep_freed
 from rtbench.system.meter import read_wire
 from rtbench.system.room import all_open_files
 from rtbench.wire.tcp import Wire
@@ -359,5 +359,5 @@ async def _serve() -> None:
 
 if __name__ == "__main__":
     all_open_files()
-    keep_freed()
+    memory.prepare()
     asyncio.run(_serve())

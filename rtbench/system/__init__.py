@@ -14,7 +14,7 @@ clock.py        the offset between the two clocks of a host
 alarm.py        calls a function at a time, more punctually than an event loop does
 helper.py       a process that answers JSON lines and ends with its owner; answering.py is the side that answers
 direct.py       an event loop on which thousands of sockets cost little
-malloc.py       the same cost of a read in every process
+memory.py       memory of a process that relays or measures, at the same cost in all
 environment.py  the machine and the software of a measurement
 doctor.py       conditions of this machine that disturb a measurement
 """

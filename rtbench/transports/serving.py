@@ -12,7 +12,7 @@ from typing import Any
 
 from rtbench.errors import UsageError
 from rtbench.plan.variant import DEFAULT_SERVER
-from rtbench.system import malloc
+from rtbench.system import memory
 from rtbench.system.tls import ServerContext
 from rtbench.transports import registry
 from rtbench.transports.options import STATE, TLS, refuse_unknown
@@ -90,7 +90,7 @@ async def serve(
         given[TLS] = tls
     if state is not None and implementation.state:
         given[STATE] = state
-    malloc.keep_freed()
+    memory.prepare()
     asyncio.get_running_loop().set_exception_handler(_without_late_accepts)
     with listen(host, port) as listener:
         async with implementation.serve(listener, **given) as url:

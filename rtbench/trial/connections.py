@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from rtbench.errors import TrialError
 from rtbench.plan.login import Login
-from rtbench.system import kernel, malloc
+from rtbench.system import kernel, memory
 from rtbench.system.clock import realtime_offset_ns
 from rtbench.system.direct import new_loop
 from rtbench.system.meter import Meter
@@ -46,7 +46,7 @@ async def open_connections(
 ) -> AsyncIterator[tuple[Meter, list[Connection]]]:
     """Open a connection for each topic once the server is up; note in the record what closing them takes."""
     usage = record.usage
-    malloc.keep_freed()
+    memory.prepare()
     server = await channel.step("connect")
     url, login = server["url"], Login(**server["login"])
     meter = Meter(context_for(url, server["ca"], login), login)

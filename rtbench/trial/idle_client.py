@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 from rtbench.errors import TrialError, UsageError
 from rtbench.plan.login import Login
-from rtbench.system import malloc
+from rtbench.system import memory
 from rtbench.system.meter import Meter
 from rtbench.system.tls import context_for
 from rtbench.transports import registry
@@ -48,7 +48,7 @@ async def _hold(plan: IdlePlan) -> IdleRecord:
     async with joined(plan) as channel, AsyncExitStack() as stack:
         stack.push_async_callback(end, readers)
         with uncaught_in(record.errors):
-            malloc.keep_freed()
+            memory.prepare()
             server = await channel.step("connect")
             url, login = server["url"], Login(**server["login"])
             tls = context_for(url, server["ca"], login)

@@ -14,7 +14,7 @@ from functools import partial
 from rtbench.errors import TrialError
 from rtbench.plan import payload
 from rtbench.plan.login import Login
-from rtbench.system import malloc
+from rtbench.system import memory
 from rtbench.system.meter import Meter
 from rtbench.system.tls import ResumingContext, context_for
 from rtbench.transports import registry
@@ -40,7 +40,7 @@ async def _connect_and_hear(plan: ProtectedPlan) -> ProtectedRecord:
     async with joined(plan) as channel, AsyncExitStack() as stack:
         stack.push_async_callback(end, readers)
         with uncaught_in(record.errors):
-            malloc.keep_freed()
+            memory.prepare()
             server = await channel.step("connect")
             url, login = server["url"], Login(**server["login"])
             tls = context_for(url, server["ca"], login, resuming=plan.resuming)

@@ -1,4 +1,4 @@
-"""That reading costs no memory of the kernel's: seen from outside, by the page faults of real processes."""
+"""That reading costs no memory of the kernel's, and that cycles are looked for rarely: seen in real processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allo
 READ_BYTES = 2**18  # as asyncio reads
 FAULTS_OF_100_READS = f"""
 import resource, socket
-from rtbench.system import malloc
+from rtbench.system import memory
 KEEP
 here, there = socket.socketpair()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -35,7 +35,26 @@ def faults(first: str) -> int:
 @pytest.mark.process
 def test_a_read_into_a_new_buffer_faults_no_page() -> None:
     assert faults("") >= 100  # what it is for: without it this test would say nothing
-    assert faults("malloc.keep_freed()") < 10
+    assert faults("memory.prepare()") < 10
+
+
+LOOKS_FOR_CYCLES = """
+import gc
+from rtbench.system import memory
+memory.prepare()
+before = gc.get_stats()[0]["collections"]
+kept = [[] for _ in range(100_000)]
+print(gc.get_stats()[0]["collections"] - before)
+"""
+
+
+@pytest.mark.process
+def test_a_process_looks_for_cycles_once_in_ten_thousand_objects() -> None:
+    def looks(program: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+
+    assert looks(LOOKS_FOR_CYCLES.replace("memory.prepare()", "")) > 50  # what it is for
+    assert 1 <= looks(LOOKS_FOR_CYCLES) <= 10
 
 
 @glibc
