@@ -294,3 +294,31 @@ def test_an_answer_that_is_not_one_is_no_log(answer: str) -> None:
         return found
 
     assert asyncio.run(ask()) is None
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("keeps_log", "rows"), [(True, b"BB"), (False, b"AABB")], ids=["whole life", "since the last"])
+def test_an_answer_that_comes_too_late_is_part_of_the_next(
+    keeps_log: bool, rows: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> tuple[bytes | None, bytes | None]:
+        pipe = asyncio.subprocess.PIPE
+        program = """if True:
+            import os
+            os.read(0, 1)
+            os.write(1, b'{"bytes": 2}\\nA')
+            os.read(0, 1)
+            os.write(1, b'A{"bytes": 2}\\nBB')
+            os.read(0, 1)
+        """
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
+        request = server_process.Request("tcp", "embedded", keeps_log=keeps_log)
+        asked = server_process.ServerProcess(request, process)
+        with monkeypatch.context() as few:
+            few.setattr(server_process, "ANSWER_WITHIN_S", 0.5)
+            first = await asked.relay_log()
+        second = await asked.relay_log()
+        await asked.end()
+        return first, second
+
+    assert asyncio.run(ask()) == (None, rows)

@@ -60,6 +60,9 @@ class ServerProcess:
     errors: list[str] = field(default_factory=list)
     url: str = ""
     _asked: asyncio.Lock = field(default_factory=asyncio.Lock)  # one question at a time
+    _awaited: int = 0  # answers; more than one where an earlier one did not come in time
+    _coming_bytes: int | None = None  # of the answer whose rows come next
+    _rows: bytes = b""  # of answers that came too late
 
     @classmethod
     async def prepared(cls, request: Request, errors: list[str]) -> ServerProcess:
@@ -114,7 +117,8 @@ class ServerProcess:
     async def relay_log(self, ask: Callable[[], object] | None = None) -> bytes | None:
         """Return the rows of the server's `relay_log`; None if it does not answer in time, or something else.
 
-        What else it has said until then is in `errors`, also if it has ended.
+        An answer that comes too late is waited for by the next one who asks, and no row of it is lost. What else the
+        process has said until then is in `errors`, also if it has ended.
         """
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
@@ -122,9 +126,22 @@ class ServerProcess:
         try:
             async with self._asked, asyncio.timeout(ANSWER_WITHIN_S):
                 (ask or partial(stdin.write, b"\n"))()
-                return await stdout.readexactly((await _answer_of(stdout, self.errors))["bytes"])
+                self._awaited += 1
+                while self._awaited:
+                    self._rows = (b"" if self.request.keeps_log else self._rows) + await self._next_rows(stdout)
+                rows, self._rows = self._rows, b""
+                return rows
         except (OSError, TimeoutError, EOFError, ValueError, TypeError, KeyError):
             return None
+
+    async def _next_rows(self, stdout: asyncio.StreamReader) -> bytes:
+        """Return the rows of the next answer; all of them are still to come if this is cancelled."""
+        if self._coming_bytes is None:
+            self._coming_bytes = (await _answer_of(stdout, self.errors))["bytes"]
+        rows = await stdout.readexactly(self._coming_bytes)
+        self._coming_bytes = None
+        self._awaited -= 1
+        return rows
 
     async def last_relay_log(self) -> bytes | None:
         """Ask the server to end (SIGTERM); return the rows of its whole life, as `relay_log`."""
