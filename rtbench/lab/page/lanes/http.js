@@ -41,11 +41,26 @@ export async function end_of(url, signal) {
 export async function ask(url, cursor, headers, signal) {
   const answer = await fetch(url, { headers: { "If-None-Match": cursor, ...headers }, signal });
   if (answer.status !== 200 && answer.status !== 304) throw new Error(`the server answered ${answer.status}`);
-  const body = answer.status === 200 ? await answer.text() : "";
-  const at_ms = now_ms();
+  const { body, at_ms } = answer.status === 200 ? await read(answer) : { body: "", at_ms: now_ms() };
   const messages = answer.status === 200 ? split(answer.headers.get("Content-Type") ?? "", body) : [];
   const missed = Number(answer.headers.get("RTBench-Missed") ?? 0);
   return { messages, at_ms, missed, cursor: answer.headers.get("ETag") ?? cursor };
+}
+
+/**
+ * The body of an answer, and when the last of it came: the end of the stream is told a moment later.
+ * @param {Response} answer
+ */
+async function read(answer) {
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).getReader();
+  const decoder = new TextDecoder();
+  let [body, at_ms] = ["", now_ms()];
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return { body: body + decoder.decode(), at_ms };
+    at_ms = now_ms();
+    body += decoder.decode(value, { stream: true });
+  }
 }
 
 /**
