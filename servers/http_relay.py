@@ -1,6 +1,6 @@
 """What the three HTTP servers share: publishing, where a subscriber starts, who may ask. They differ in what GET does.
 
-POST /topic     204 No Content        the body is appended to the topic's feed
+POST /topic     204 No Content        the body is appended to the topic's feed, and sent to those who wait
 HEAD /topic     ETag: "cursor"        where the feed ends now: a subscriber starts here
 GET  /topic                           the messages: see polling.py, long_polling.py and sse.py
 """

@@ -390,7 +390,7 @@ _GAP, _MORE = http.GAP_HEADER.lower(), http.MORE_HEADER.lower()
 
 @lru_cache(maxsize=16)
 def _lines(*fields: tuple[str, str]) -> bytes:
-    """Return the last lines of a request; all subscribers of a topic send the same."""
+    """Return the last lines of a request, and the empty one; all subscribers of a topic send the same."""
     return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode() + b"\r\n"
 
 

@@ -21,7 +21,6 @@ __all__ = ["DIRECT", "SLOT", "connect", "observation", "predict", "software", "s
 
 DIRECT = True
 predict = partial(http_sizes.event_stream, usual=FIELDS)
-_ID, _DATA, _END = b"id: ", b"\ndata: ", b"\n\n\r\n"
 
 
 class EventStream(HttpClient):
@@ -114,10 +113,10 @@ class Reading:
     def take(self, data: bytes, arrived_ns: int) -> None:
         """Hand over the events that end in this piece; nearly all pieces are one chunk with one event."""
         self._heard = True
-        if self._is_between and (whole := _one_event(data)) is not None and not self._missed:
-            self._position.cursor, content = whole
+        if self._is_between and not self._missed and (only := _only_event(data)) is not None:
+            self._position.cursor = only.id.encode()
             self._meter.batches[1] += 1
-            self._deliver(self._topic, content, 0, arrived_ns)
+            self._deliver(self._topic, only.data, 0, arrived_ns)
             return
         chunks = self._channel.chunks
         if self._is_between and self._position.cursor is not None:
@@ -143,17 +142,10 @@ class Reading:
 
 
 @lru_cache(maxsize=16)
-def _one_event(chunk: bytes) -> tuple[bytes, bytes] | None:
-    """Return id and data of an event, if these bytes are one chunk with an event of two lines, `id` and `data`.
-
-    The last chunks are kept: all subscribers of a topic get the same.
-    """
-    size, _, event = chunk.partition(b"\r\n")
-    at = event.find(_DATA)
-    is_whole = size == b"%x" % (len(event) - 2) and event.startswith(_ID) and event.endswith(_END) and at > 0
-    if not is_whole or event.count(b"\n") != 4 or event.count(b"\r") != 1 or b"\0" in event[:at]:
-        return None
-    return event[len(_ID) : at], event[at + len(_DATA) : -len(_END)]
+def _only_event(piece: bytes) -> sse.Event | None:
+    """Return the event if these bytes are one chunk with one event; all subscribers of a topic get the same bytes."""
+    content = http.only_chunk(piece)
+    return None if content is None else sse.only_event(content)
 
 
 @asynccontextmanager

@@ -5,9 +5,9 @@ freed a block of that size once (mallopt(3), M_MMAP_THRESHOLD). For each read, a
 and then shrinks it to the size of the data (selector_events.py, `max_size`). So each read makes three more system calls
 and two page faults, unless the process has freed such a block before. A measurement must not depend on that chance.
 
-Python looks for cycles among its objects whenever there are 700 more of them, and now and then among all. For a process
-that opens ten thousand connections that was 18 % of its CPU time, and each look among all is a pause for every message.
-With 10,000 it is 8 %; with more, cycles would hold more memory before they are found.
+Python searches its new objects for cycles whenever there are 700 more of them, and now and then all objects. A process
+that opened ten thousand connections spent 18 % of its CPU time on this, and each search of all objects delays messages.
+With 10,000 instead of 700 it is 8 %. With more, cycles would hold more memory before they are found.
 """
 
 from __future__ import annotations
@@ -19,6 +19,6 @@ _NEW_OBJECTS = 10_000
 
 
 def prepare() -> None:
-    """Have malloc keep freed blocks for the next read, and Python look for cycles rarely, in this process."""
+    """Have malloc keep freed blocks for the next read, and Python search for cycles rarely, in this process."""
     bytes(_BLOCK_BYTES)  # allocated and freed
     gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])

@@ -225,7 +225,7 @@ def _close_all(sockets: list[socket.socket]) -> None:
 
 
 async def _address(host: str, port: int) -> tuple[Any, ...]:
-    """Return the first address of a host; a number needs no thread that asks for it."""
+    """Return the first address of a host. Only a name is looked up, in a thread."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:

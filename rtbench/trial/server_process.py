@@ -28,7 +28,8 @@ class Request:
 
     `namespaces` are where the process serves, None: here. `state` is a directory for what must outlive the process; the
     process deletes it when its standard input ends. `cores` are those that it stays on, any if there are none. With
-    `keeps_log`, each answer to `relay_log` has the rows of the server's whole life; without, those since the last one.
+    `keeps_log`, each answer to `relay_log` has the rows of the server's whole life, and the exceptions of tasks that
+    nobody awaits; without, the rows since the last answer.
     """
 
     transport: str

@@ -100,7 +100,7 @@ def _answer(answers: BinaryIO, content: Mapping[str, Any], rows: bytes = b"") ->
 
 def _tell_relay_log(answers: BinaryIO, take: Take, keep: bool) -> None:
     with suppress(OSError):  # nobody reads any more
-        if keep:  # the last word on a trial; who takes the rows often would stop the server for 10 ms each time
+        if keep:  # it looks at all objects of the process, too long for a server that is asked several times a second
             take_from_tasks(take)
         rows = relay_log.rows(keep=keep)
         _answer(answers, {"bytes": len(rows)}, rows)

@@ -108,6 +108,18 @@ def parse_head(data: bytes) -> Head:
     return Head(int(rest[:3]), rest[4:], fields)
 
 
+def only_chunk(data: bytes) -> bytes | None:
+    """Return the content if these bytes are all of one chunk (RFC 9112 section 7.1).
+
+    Raises:
+        ValueError: it is no chunk.
+    """
+    start = data.find(b"\r\n") + 2
+    if 1 < start < len(data) - 2 and start + int(data[: start - 2].partition(b";")[0], 16) + 2 == len(data):
+        return data[start:-2]
+    return None
+
+
 class Chunks:
     """Cuts a body in chunks (RFC 9112 section 7.1); it may come in pieces of any size."""
 
@@ -130,9 +142,9 @@ class Chunks:
             ValueError: it is no chunk; also while they are read.
         """
         if self.is_between:
-            start = data.find(b"\r\n") + 2  # nearly all pieces are one whole chunk
-            if 1 < start < len(data) - 2 and start + int(data[: start - 2].partition(b";")[0], 16) + 2 == len(data):
-                return ((data[start:-2], True),)
+            content = only_chunk(data)  # nearly all pieces are one whole chunk
+            if content is not None:
+                return ((content, True),)
         return self._parts(data)
 
     def _parts(self, data: bytes) -> Iterator[tuple[bytes, bool]]:

@@ -54,10 +54,12 @@ def event_bytes(data_bytes: int, id_bytes: int) -> int:
 _ID, _DATA, _END = b"id: ", b"\ndata: ", b"\n\n"
 
 
-def _only_event(chunk: bytes) -> Event | None:
+def only_event(chunk: bytes) -> Event | None:
     """Return the event if these bytes are all of one, as `encode` writes it without a kind and without a newline."""
     at = chunk.find(_DATA)
     if at < 4 or not chunk.startswith(_ID) or not chunk.endswith(_END) or chunk.count(b"\n") != 3 or b"\r" in chunk:
+        return None
+    if b"\0" in chunk[:at]:
         return None
     return Event(chunk[at + 7 : -2], chunk[4:at].decode(errors="replace"))
 
@@ -78,8 +80,8 @@ class Decoder:
     def feed(self, chunk: bytes) -> Iterable[Event]:
         """Return the events that end in this piece; they must be read before the next piece."""
         if self.is_between:
-            event = _only_event(chunk)  # nearly all pieces are one whole event
-            if event is not None and "\0" not in event.id:
+            event = only_event(chunk)  # nearly all pieces are one whole event
+            if event is not None:
                 self.continue_after(event.id)
                 return (event,)
         return self._events(chunk)

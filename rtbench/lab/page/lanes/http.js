@@ -54,7 +54,8 @@ export async function ask(url, cursor, headers, signal) {
 async function read(answer) {
   const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).getReader();
   const decoder = new TextDecoder();
-  let [body, at_ms] = ["", now_ms()];
+  let body = "";
+  let at_ms = now_ms();
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return { body: body + decoder.decode(), at_ms };
