@@ -94,7 +94,8 @@ def pages(*options: str) -> Iterator[Pages]:
         address = stack.enter_context(running_lab(*options))
         made = Pages(stack.enter_context(chromium()), address)
         yield made
-        assert [line for line in made.said if not any(word in line for word in LOST)] == []
+        unexpected = [line for line in made.said if not any(word in line for word in LOST)]
+        assert unexpected == [], unexpected
 
 
 def start(page: Any) -> None:
