@@ -202,6 +202,33 @@ def test_what_a_page_asks_wrongly_is_answered_in_a_sentence(libraries: None) -> 
 
 
 @pytest.mark.process
+def test_who_asks_for_the_counts_gets_those_of_now_and_not_of_the_last_tick(
+    libraries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtbench.lab.live.COUNT_EVERY_S", 1e6)
+
+    async def main() -> None:
+        async with page() as address, aiohttp.ClientSession() as session:
+            origin = address.rstrip("/")
+            async with connect(address.replace("http", "ws") + "live", origin=origin) as live:  # type: ignore[arg-type]
+                hello = json.loads(await live.recv())
+
+                async def ask(do: str) -> Any:
+                    await live.send(json.dumps({"id": 1, "do": do}))
+                    return json.loads(await live.recv())
+
+                begun = await ask("begin")
+                url = next(lane["publish"] for lane in hello["lanes"] if lane["label"] == "sse")
+                for sequence in range(20):
+                    body = payload.build(begun["publishers"]["sse"], sequence, 0, 60)
+                    async with session.post(f"{url}/room", data=body, headers={"Origin": origin}) as answer:
+                        assert answer.status == 204
+                    assert (await ask("counts"))["relayed"]["sse"] == sequence + 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.process
 @pytest.mark.skipif(address_of_this_machine() == LOOPBACK, reason="this machine has no address beside loopback")
 def test_the_lanes_of_a_class_are_for_machines_that_showed_the_token(libraries: None) -> None:
     async def main() -> None:

@@ -148,9 +148,13 @@ class Lab:
                     await lane.lead_to(server)
             await former.aclose()
 
-    async def count(self) -> None:
-        """Ask all servers what they relayed since they were last asked."""
-        await asyncio.gather(*(self._ask(server) for server in self.servers.values() if not server.changing.locked()))
+    async def count(self, *, patiently: bool = False) -> None:
+        """Ask all servers what they relayed since they were last asked.
+
+        A server that is asked already, or is started again, is passed over; `patiently` waits for it.
+        """
+        asked = [server for server in self.servers.values() if patiently or not server.changing.locked()]
+        await asyncio.gather(*(self._ask(server) for server in asked))
 
     async def _ask(self, server: Server) -> None:
         async with server.changing:

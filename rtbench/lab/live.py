@@ -27,7 +27,7 @@ from rtbench.lab.room import Room, is_lecturer
 
 COUNT_EVERY_S = 0.25
 MOST_MESSAGE_BYTES = 2**20
-_OWN = ("begin", "figures")  # what every page may ask for
+_OWN = ("begin", "counts", "figures")  # what every page may ask for
 
 
 class Page:
@@ -135,19 +135,14 @@ class Live:
             await self._lab.count()
             passed = await self._lab.passed()
             for page in list(self._pages):
-                relayed = {label: self._lab.relayed.of(page.number, number) for label, number in NUMBERS.items()}
-                await page.tell(
-                    {
-                        "type": "counts",
-                        "page": page.number,
-                        "lanes": passed,
-                        "relayed": relayed,
-                        "servers": self._servers(),
-                    }
-                )
+                await page.tell({"type": "counts", **self._counts(page, passed)})
                 if self._room is not None and page.lecturer:
                     room = {"pages": len(self._room.pages), "most_clients": self._room.most_clients}
                     await page.tell({"type": "class", **room, "figures": self._room.figures})
+
+    def _counts(self, page: Page, passed: Mapping[str, Any]) -> dict[str, Any]:
+        relayed = {label: self.lab.relayed.of(page.number, number) for label, number in NUMBERS.items()}
+        return {"page": page.number, "lanes": passed, "relayed": relayed, "servers": self._servers()}
 
     # what a page asks for
 
@@ -182,6 +177,11 @@ class Live:
         page.number = next(self._numbers)
         publishers = {label: publisher_of(page.number, number) for label, number in NUMBERS.items()}
         return {"page": page.number, "publishers": publishers, "lanes": await self.lab.passed()}
+
+    async def _do_counts(self, page: Page) -> Mapping[str, Any]:
+        """Say what was relayed and what passed until now, and not at the last tick."""
+        await self.lab.count(patiently=True)
+        return self._counts(page, await self.lab.passed())
 
     async def _do_network(self, _: Page, rtt_ms: float, jitter_ms: float) -> Mapping[str, Any]:
         await self.lab.change(float(rtt_ms), float(jitter_ms))

@@ -131,7 +131,7 @@ export class Board {
     const by_s = Math.min(0.05, (at_ms - (this.last_ms || at_ms)) / 1000);
     this.last_ms = at_ms;
     this.look_for_pause(at_ms);
-    if (this.game && !this.paused) this.play(this.game, by_s);
+    if (this.game) this.play(this.game, by_s);
     const own = this.role === "p1" ? "p1/paddle" : "p2/paddle";
     this.tell_paddle(own, this.mine, at_ms);
     if (this.role === "computer") this.tell_paddle("p1/paddle", this.computer, at_ms);
@@ -145,10 +145,13 @@ export class Board {
    * @param {number} by_s
    */
   play(game, by_s) {
-    if (this.role === "computer") this.computer = follow(this.computer, game, by_s);
-    const first = this.role === "computer" ? this.computer : this.mine;
-    game.step(by_s, first, this.paddles.p2);
-    this.truth = { x: game.x, y: game.y };
+    if (this.paused) this.truth = null; // a ball that waits is nowhere late
+    else {
+      if (this.role === "computer") this.computer = follow(this.computer, game, by_s);
+      const first = this.role === "computer" ? this.computer : this.mine;
+      game.step(by_s, first, this.paddles.p2);
+      this.truth = { x: game.x, y: game.y };
+    }
     this.truths.postMessage(this.truth);
   }
 
@@ -221,7 +224,7 @@ export class Board {
       to.strokeStyle = "#8b93a1";
       to.strokeRect(WIDTH - PADDLE.margin - PADDLE.width, this.paddles.p2 - PADDLE.height / 2, PADDLE.width, PADDLE.height);
     }
-    const seen = this.role === "p1" ? this.truth : this.ball;
+    const seen = this.role === "p1" ? this.game : this.ball;
     if (seen) circle(to, seen, this.lane.colours.dark, true);
     if (this.truth && this.role !== "p1") circle(to, this.truth, "#ffffff", false);
     if (this.paused) {

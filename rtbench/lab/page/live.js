@@ -37,7 +37,10 @@ export class Live {
   ask(what, with_values = {}) {
     const id = ++this.number;
     return new Promise((resolve, reject) => {
-      if (this.socket.readyState !== WebSocket.OPEN) reject(new Error("the lab has ended"));
+      if (this.socket.readyState !== WebSocket.OPEN) {
+        reject(new Error("the lab has ended"));
+        return;
+      }
       this.waiting.set(id, { resolve, reject });
       this.socket.send(JSON.stringify({ id, do: what, ...with_values }));
     });

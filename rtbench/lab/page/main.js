@@ -215,7 +215,7 @@ async function end() {
   for (let waited_ms = 0; waited_ms < ended.grace_ms && !all_came(ended); waited_ms += 100) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  await new Promise((resolve) => setTimeout(resolve, 400)); // for the last counts of the lab
+  view.counts = await live.ask("counts").catch(() => view.counts);
   ended.settled = true;
   view.write();
   by_id("state").textContent = "";
