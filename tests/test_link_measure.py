@@ -195,8 +195,8 @@ class Taken(asyncio.DatagramProtocol):
     [
         (0.05, Network(loss=0.05), None),
         (0.05, Network(), "pings"),
-        (0.0, Network(down_bps=20e6), "Mbit/s down"),
-        pytest.param(0.0, Network(up_bps=20e6), "Mbit/s up", marks=pytest.mark.long),
+        pytest.param(0.0, Network(down_bps=20e6), "Mbit/s down", marks=pytest.mark.alone),
+        pytest.param(0.0, Network(up_bps=20e6), "Mbit/s up", marks=pytest.mark.alone),
         pytest.param(0.0, Network(loss=0.2), "lost 0 of 300 pings", marks=pytest.mark.long),
     ],
 )
@@ -220,35 +220,38 @@ async def watched(network: Network) -> AsyncIterator[tuple[StreamLink, Witness]]
         yield link, seen
 
 
-async def stalled_and_cut() -> tuple[Gap, Gap, int, int]:
-    """Let a witness see a stall of 120 ms and a cut; return its gaps, and when the two were planned."""
+STALL_MS, CUT_AFTER_MS = 400, 550
+CUT_MS = 20  # a new connection takes two round trips
+
+
+async def stalled_and_cut() -> tuple[list[Gap], int, int]:
+    """Let a witness see a stall and a cut; return its gaps, and when the two were planned."""
     async with watched(Network(rtt_s=0.01)) as (link, seen):
-        assert await seen.report() == []
         stall_ns = time.monotonic_ns() + 60 * MS
-        cut_ns = stall_ns + 250 * MS
-        await link.plan({stall_ns: parse_fault("stall@1s for 120ms"), cut_ns: parse_fault("cut@2s")})
-        while len(gaps := await seen.report()) < 2 or gaps[-1].after_ns is None:
+        cut_ns = stall_ns + CUT_AFTER_MS * MS
+        await link.plan({stall_ns: parse_fault(f"stall@1s for {STALL_MS}ms"), cut_ns: parse_fault("cut@2s")})
+        gaps: list[Gap] = []
+        while not any(gap.reset and gap.after_ns for gap in gaps):
             assert time.monotonic_ns() < cut_ns + 20_000 * MS
-        return gaps[0], gaps[1], stall_ns, cut_ns
+            gaps = await seen.report()
+        return gaps, stall_ns, cut_ns
 
 
 @pytest.mark.process
 def test_the_witness_sees_a_stall_and_a_cut() -> None:
-    stalled, was_cut, stall_ns, cut_ns = asyncio.run(stalled_and_cut())
-    assert stalled.after_ns is not None
-    assert was_cut.after_ns is not None
-    assert stalled.before_ns < stall_ns + 120 * MS <= stalled.after_ns
-    assert was_cut.before_ns < cut_ns + 20 * MS <= was_cut.after_ns, "a new connection takes two round trips"
-    assert (stalled.reset, was_cut.reset) == (False, True)
+    gaps, stall_ns, cut_ns = asyncio.run(stalled_and_cut())
+    over_ns = stall_ns + STALL_MS * MS
+    stalled = [gap for gap in gaps if gap.before_ns < over_ns <= (gap.after_ns or 0)]  # a busy machine makes others
+    assert [gap.reset for gap in stalled] == [False]
+    assert (gaps[-1].after_ns or 0) >= cut_ns + CUT_MS * MS
 
 
 @pytest.mark.alone
 def test_the_witness_is_right_to_20_ms() -> None:
-    stalled, was_cut, stall_ns, cut_ns = asyncio.run(stalled_and_cut())
-    assert abs(stalled.before_ns - stall_ns) < 20 * MS
-    assert abs((stalled.after_ns or 0) - (stall_ns + 120 * MS)) < 20 * MS
-    assert abs(was_cut.before_ns - cut_ns) < 20 * MS
-    assert abs((was_cut.after_ns or 0) - (cut_ns + 20 * MS)) < 20 * MS
+    gaps, stall_ns, cut_ns = asyncio.run(stalled_and_cut())
+    for (before_ns, after_ns, _), from_ns, lasts_ms in zip(gaps, (stall_ns, cut_ns), (STALL_MS, CUT_MS), strict=True):
+        assert abs(before_ns - from_ns) < 20 * MS
+        assert abs((after_ns or 0) - (from_ns + lasts_ms * MS)) < 20 * MS
 
 
 @pytest.mark.process
