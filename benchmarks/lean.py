@@ -3,7 +3,9 @@
     python benchmarks/lean.py                           our clients only
     python benchmarks/lean.py --tcpkali PATH            beside tcpkali, a load generator in C that records nothing
 
-Where they are installed, Tsung (Erlang) reads the same messages, and sockperf (C) measures the bare way over loopback.
+Where they are installed, Tsung (Erlang) reads the same messages, nginx with nchan serves SSE as mosquitto serves MQTT,
+and sockperf (C) measures the bare way over loopback. `epoll and recvmsg` is the least that a program in Python can do:
+it reads with the stamps of the kernel, and keeps nothing.
 
 The machine should be idle. Printed are medians over trials, each with fresh processes; every delivery is recorded.
 """
@@ -18,6 +20,7 @@ import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -55,6 +58,21 @@ TSUNG = """<?xml version="1.0"?>
 </tsung>
 """
 
+LEAST = """
+import select, socket, sys
+port, count, first = int(sys.argv[1]), int(sys.argv[2]), open(sys.argv[3], "rb").read()
+epoll, read = select.epoll(), {}
+for _ in range(count):
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+    sock.sendall(first)
+    epoll.register(sock, select.EPOLLIN)
+    read[sock.fileno()] = sock.recvmsg
+while True:
+    for descriptor, _ in epoll.poll(None, count):
+        read[descriptor](65536, 32)
+"""
+
 
 def cost_us(
     transport: str, client: str, subscribers: int = SUBSCRIBERS, rate_hz: float = RATE_HZ, **more: Any
@@ -75,14 +93,27 @@ def cost_us(
     return float(row["client_cpu_us_per_delivery"])
 
 
+def least_us() -> float:
+    """Return the same of the least program in Python, which reads from mosquitto."""
+
+    def command(directory: Path, port: int) -> list[str]:
+        return [sys.executable, "-c", LEAST, str(port), str(SUBSCRIBERS), str(_first_message(directory))]
+
+    return _of_another_us(command)
+
+
+def _first_message(directory: Path) -> Path:
+    file = directory / "first"
+    file.write_bytes(mqtt.encode(mqtt.Connect("", True, 600)) + mqtt.encode(mqtt.Subscribe(1, ((TOPIC, 0),))))
+    return file
+
+
 def tcpkali_us(program: str) -> float:
     """Return the same of tcpkali, which reads from mosquitto; its idle ticks are part of it, as ours are."""
-    subscribe = mqtt.encode(mqtt.Connect("", True, 600)) + mqtt.encode(mqtt.Subscribe(1, ((TOPIC, 0),)))
     much = ["-w", "1", "-c", str(SUBSCRIBERS), "--connect-rate", "2000", "--nagle", "off"]
 
     def command(directory: Path, port: int) -> list[str]:
-        (directory / "first").write_bytes(subscribe)
-        how = ["--first-message-file", str(directory / "first"), "-T", f"{SECONDS + 20}", f"127.0.0.1:{port}"]
+        how = ["--first-message-file", str(_first_message(directory)), "-T", f"{SECONDS + 20}", f"127.0.0.1:{port}"]
         return [program, *much, *how]
 
     return _of_another_us(command)
@@ -200,15 +231,18 @@ def main() -> None:
     print(f"  mqtt-qos0 (mosquitto, lean)     {base:5.1f} us")
     library = cost_us("mqtt", "library", qos=0, server="mosquitto")
     print(f"  mqtt-qos0 (mosquitto, library)  {library:5.1f} us: lean is {base / library:.2f} times that")
+    theirs = least_us()
+    print(f"  epoll and recvmsg in Python     {theirs:5.1f} us: lean is {base / theirs:.2f} times that")
     if program:
         theirs = tcpkali_us(program)
         print(f"  tcpkali                         {theirs:5.1f} us: lean is {base / theirs:.2f} times that")
     if tsung := shutil.which("tsung"):
         theirs = tsung_us(tsung)
         print(f"  Tsung                           {theirs:5.1f} us: lean is {base / theirs:.2f} times that")
-    for transport in ("websocket", "sse", "long-polling"):
-        cost = cost_us(transport, "lean")
-        print(f"  {transport + ' (lean)':31} {cost:5.1f} us: {cost / base:.2f} times MQTT")
+    servers = [("websocket", "embedded"), ("sse", "embedded"), ("sse", "nchan"), ("long-polling", "embedded")]
+    for transport, server in servers if shutil.which("nginx", path="/usr/sbin:/usr/bin") else servers[:2] + servers[3:]:
+        cost = cost_us(transport, "lean", server=server)
+        print(f"  {f'{transport} ({server}, lean)':31} {cost:5.1f} us: {cost / base:.2f} times MQTT")
     if sockperf := shutil.which("sockperf"):
         bare, one = one_way_us(sockperf), {"subscribers": 1, "repeat": False, "progress": False, "duration": 2}
         print(f"one way over loopback, sockperf: {bare:.0f} us; `arrived`, median, at one subscriber:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from rtbench.wire import mqtt
 from rtbench.wire.topics import matches
 
 from .mqtt_session import Counters, Limits, Message, Session
+from .mqtt_silence import Silence
 from .mqtt_topics import Subscriptions
 
 REPORT_EVERY_S = 10.0  # mosquitto's default
@@ -49,6 +51,7 @@ class Broker:
         self.permissions = permissions
         self.closed = False
         self.counters = Counters()
+        self.silence = Silence()
         self.connections: set[OpenConnection] = set()
         self.sessions: dict[str, Session] = {}
         self.subscriptions: Subscriptions[Session] = Subscriptions()
@@ -135,7 +138,7 @@ class Broker:
         for session in sessions:
             connection = session.connection
             if connection is not None and connection.writable and not session.stalled:
-                connection.write(packet)
+                connection.transport.write(packet)
                 sent += 1
             else:
                 session.deliver(message, 0)
@@ -156,6 +159,7 @@ class Broker:
 
     def subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
         """Add a subscription, or replace the one to the same filter [MQTT-3.8.4-3]; return the code for SUBACK."""
+        topic_filter = sys.intern(topic_filter)  # most clients of a broker have the filters of others
         if not self.permissions.may_subscribe(session.username, topic_filter) or not session.add_filter(topic_filter):
             return mqtt.SUBSCRIPTION_FAILED
         self.subscriptions.add(topic_filter, session, qos)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Callable, Iterator, Sized
 from typing import Any, cast
@@ -39,13 +40,12 @@ class Connection(asyncio.Protocol):
     """The broker's end of one TCP or TLS connection."""
 
     __slots__ = (
-        *("broker", "closed", "heard_s", "loop", "most_silence_s", "packets", "reader", "reading", "session", "timer"),
-        *("transport", "will", "writable", "write"),
+        *("broker", "check_at_s", "closed", "heard_s", "loop", "most_silence_s", "packets", "reader", "reading"),
+        *("session", "transport", "will", "writable"),
     )
 
     transport: asyncio.Transport
-    timer: asyncio.TimerHandle
-    write: Callable[[bytes], None]
+    check_at_s: int
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -67,8 +67,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         # asyncio does this only where the listening socket names IPPROTO_TCP
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.write = self.transport.write
-        self.timer = self.loop.call_later(self.most_silence_s, self._watch)
+        self.broker.silence.watch(self, self.most_silence_s)
         self.broker.connections.add(self)
         if self.broker.closed:  # the broker closed after the connection was accepted and before this call
             self.end()
@@ -118,7 +117,6 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Leave the session, if this has not happened yet."""
         self.end()
-        self.timer.cancel()
         self.broker.connections.discard(self)
 
     # How it ends
@@ -133,11 +131,10 @@ class Connection(asyncio.Protocol):
         """Close once everything is sent."""
         self._leave()
         self.transport.close()
-        self.timer = self.loop.call_later(CLOSE_WITHIN_S, self.transport.abort)
+        self.loop.call_later(CLOSE_WITHIN_S, self.transport.abort)
 
     def _leave(self) -> None:
         self.closed = True
-        self.timer.cancel()
         session, self.session = self.session, None
         if session is not None:
             self.broker.suspend(session)
@@ -146,8 +143,10 @@ class Connection(asyncio.Protocol):
             if session is not None and self.broker.permissions.may_publish(session.username, will.topic):
                 self.broker.publish(Message(will.topic, will.payload, will.qos, will.retain))
 
-    def _watch(self) -> None:
+    def check(self) -> None:
         """End a connection that was silent for too long; else check again when it would be."""
+        if self.closed:
+            return
         if not self.reading:
             self.heard_s = self.loop.time()  # the broker did not read: it cannot know
         silence = self.loop.time() - self.heard_s
@@ -155,7 +154,7 @@ class Connection(asyncio.Protocol):
             log.info("%s was silent for %.1f s", self._name(), silence)
             self.end()
         else:
-            self.timer = self.loop.call_later(self.most_silence_s - silence, self._watch)
+            self.broker.silence.watch(self, self.most_silence_s - silence)
 
     def _stop_reading(self) -> None:
         self.reading = False
@@ -188,7 +187,7 @@ class Connection(asyncio.Protocol):
     # What each packet does
 
     def _send(self, packet: mqtt.Packet) -> None:
-        self.write(mqtt.encode(packet))
+        self.transport.write(mqtt.encode(packet))
 
     def _on_packet(self, first: int, body: bytes) -> None:
         if first in _WITH_FILTERS and len(body) > MAX_FILTERS_BYTES:
@@ -210,10 +209,8 @@ class Connection(asyncio.Protocol):
         session, present = self.broker.open_session(packet)
         self.session, self.will = session, packet.will
         self.reader.limit = MAX_PACKET_BYTES
-        self.timer.cancel()
-        if packet.keep_alive:
-            self.most_silence_s = KEEP_ALIVE_GRACE * packet.keep_alive
-            self.timer = self.loop.call_later(self.most_silence_s, self._watch)
+        self.most_silence_s = KEEP_ALIVE_GRACE * packet.keep_alive or math.inf
+        self.broker.silence.watch(self, self.most_silence_s)
         self._send(mqtt.Connack(present, mqtt.ACCEPTED))
         session.resume(self)
 

@@ -14,6 +14,7 @@ Nothing here reads a socket or a clock. Packets go to the `connection`, None whi
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,11 +32,8 @@ MESSAGES_A_TURN = 500  # of those that waited; then it is the turn of the other 
 class Connection(Protocol):
     """The connection of a client, as a session uses it; not `writable` while it has enough unsent bytes."""
 
+    transport: asyncio.Transport
     writable: bool
-
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """Send bytes, now or as soon as the client reads."""
 
     def end(self) -> None:
         """Close the connection at once."""
@@ -202,7 +200,7 @@ class Session:
                 return  # section 3.1.2.4: a session need not keep QoS 0 messages; mosquitto does not either
             if connection.writable and not self.stalled:
                 self.counters.sent += 1
-                connection.write(message.packet)
+                connection.transport.write(message.packet)
             elif self._take_room(message):
                 if self.stalled is _NOTHING:
                     self.stalled = deque()
@@ -232,7 +230,7 @@ class Session:
             self.unacknowledged = {}
         self.unacknowledged[packet_id] = message, qos
         self.counters.sent += 1
-        connection.write(message.numbered(qos, packet_id))
+        connection.transport.write(message.numbered(qos, packet_id))
 
     def _next_id(self) -> int:
         """Return a packet id that no unfinished message has [MQTT-2.3.1-2], counting on from the last one."""
@@ -274,7 +272,7 @@ class Session:
             message = self.stalled.popleft()
             self.queued_bytes -= message.size
             self.counters.sent += 1
-            connection.write(message.packet)
+            connection.transport.write(message.packet)
         elif self.waiting:
             if not self._may_send():
                 return False
@@ -300,10 +298,10 @@ class Session:
         """Continue with a client that is back: send unfinished messages again, in the old order [MQTT-4.4.0-1]."""
         self.connection = connection
         for packet_id in self.released:
-            connection.write(mqtt.encode(mqtt.Pubrel(packet_id)))
+            connection.transport.write(mqtt.encode(mqtt.Pubrel(packet_id)))
         for packet_id, (message, qos) in self.unacknowledged.items():
             packet = message.numbered(qos, packet_id)
-            connection.write(bytes([packet[0] | mqtt.DUP]) + packet[1:])  # [MQTT-3.3.1-1]
+            connection.transport.write(bytes([packet[0] | mqtt.DUP]) + packet[1:])  # [MQTT-3.3.1-1]
         self.catch_up()
 
     def suspend(self) -> None:

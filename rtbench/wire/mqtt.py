@@ -197,7 +197,7 @@ class Reader:
 
     def __init__(self, limit: int = MAX_REMAINING_LENGTH) -> None:
         self.limit = limit  # bytes after the fixed header
-        self._rest = bytearray()
+        self._rest: bytes | bytearray = b""  # of a packet whose end has not come; mostly there is none
         self._wanted = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -211,8 +211,7 @@ class Reader:
             self._rest += data
             if len(self._rest) < self._wanted:
                 return
-            data = bytes(self._rest)
-            self._rest.clear()
+            data, self._rest = bytes(self._rest), b""
         at, size = 0, len(data)
         while at < size:
             first = data[at]
@@ -222,7 +221,7 @@ class Reader:
             if end - start > self.limit:
                 raise MalformedPacket(f"a packet of {end - start} bytes, of which {self.limit} are allowed")
             if end > size:
-                self._rest += data[at:]
+                self._rest = bytearray(data[at:])
                 self._wanted = end - at
                 return
             yield first, data[start:end]
