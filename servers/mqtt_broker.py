@@ -159,7 +159,7 @@ class Broker:
 
     def subscribe(self, session: Session, topic_filter: str, qos: int) -> int:
         """Add a subscription, or replace the one to the same filter [MQTT-3.8.4-3]; return the code for SUBACK."""
-        topic_filter = sys.intern(topic_filter)  # most clients of a broker have the filters of others
+        topic_filter = sys.intern(topic_filter)  # many clients have the same filter: keep one text of it
         if not self.permissions.may_subscribe(session.username, topic_filter) or not session.add_filter(topic_filter):
             return mqtt.SUBSCRIPTION_FAILED
         self.subscriptions.add(topic_filter, session, qos)

@@ -1,6 +1,6 @@
-"""Who looks after connections that say nothing: one timer of the event loop a second, not one for each connection.
+"""Checks connections that may be silent for too long, with one timer a second for all of them.
 
-A timer of asyncio takes about 300 bytes, and 10,000 connections of an idle broker have nothing else to do.
+A timer of asyncio for each connection would take about 300 bytes of each.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import math
 from typing import Protocol
 
-CHECK_AFTER_S = 10.0  # at most: so long may a connection that has closed be remembered here
+CHECK_AFTER_S = 10.0  # at the latest: a connection that has closed is kept in memory until its check
 
 
 class Silent(Protocol):
@@ -29,7 +29,7 @@ class Silence:
         self._due: dict[int, list[Silent]] = {}  # by the second of the loop's clock
 
     def watch(self, connection: Silent, within_s: float) -> None:
-        """Check a connection after `within_s`, or sooner; an earlier wish of the same connection no longer counts."""
+        """Check a connection once, after `within_s` or CHECK_AFTER_S; this replaces an earlier call for it."""
         second = math.ceil(self._loop.time() + min(within_s, CHECK_AFTER_S))
         connection.check_at_s = second
         due = self._due.get(second)

@@ -145,7 +145,7 @@ export class Board {
    * @param {number} by_s
    */
   play(game, by_s) {
-    if (this.paused) this.truth = null; // a ball that waits is nowhere late
+    if (this.paused) this.truth = null; // then nobody measures a distance
     else {
       if (this.role === "computer") this.computer = follow(this.computer, game, by_s);
       const first = this.role === "computer" ? this.computer : this.mine;

@@ -4,8 +4,8 @@
 import { now_ms } from "../clock.js";
 import mqtt from "../vendor/mqtt.esm.js";
 
-/** A WebSocket that takes what MQTT.js writes while it closes; the browser would throw that away, and complain of it. */
-class UntilItCloses extends WebSocket {
+/** A WebSocket that drops what MQTT.js sends while it closes. The browser drops it too, but reports an error. */
+class QuietWebSocket extends WebSocket {
   /** @param {Parameters<WebSocket["send"]>[0]} data */
   send(data) {
     if (this.readyState === WebSocket.OPEN) super.send(data);
@@ -25,7 +25,7 @@ function client_of(url, name, options) {
     reconnectPeriod: options.reconnect === "none" ? 0 : 1000,
     queueQoSZero: options.reconnect === "robust",
     keepalive: 30,
-    createWebsocket: (address, protocols) => new UntilItCloses(address, protocols),
+    createWebsocket: (address, protocols) => new QuietWebSocket(address, protocols),
     timerVariant: "native", // not a Worker made of text, which the policy of the page forbids
     username: options.login?.username,
     password: options.login?.password,
