@@ -4,7 +4,7 @@ BIN := .venv/bin
 # more workers than cores, since most tests wait for processes; a file stays on one of them, with what it has measured
 TOGETHER := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: compare lab quick test test-all lint types wheel dictionary clean
+.PHONY: compare lab quick test test-long test-alone test-all lint types wheel dictionary clean
 
 compare: .venv/ready
 	$(BIN)/rtbench compare --chart
@@ -20,10 +20,21 @@ quick: .venv/ready-dev
 test: .venv/ready-dev
 	$(BIN)/python -m pytest -m "not alone and not statistics and not long" $(TOGETHER)
 
-# everything; the second part measures, and needs the machine to itself
-test-all: .venv/ready-dev $(if $(shell command -v npm),rtbench/lab/page/vendor/ready)
-	$(BIN)/python -m pytest -m "not alone" $(TOGETHER)
+LIBRARIES := $(if $(shell command -v npm),rtbench/lab/page/vendor/ready)
+
+# what `make test` leaves out; and the tests that run a program once more, which it leaves out where the program is missing
+test-long: .venv/ready-dev $(LIBRARIES)
+	$(BIN)/python -m pytest -m "not alone and (long or statistics or program)" $(TOGETHER)
+	$(MAKE) test-alone
+
+# what measures, and needs the machine to itself
+test-alone: .venv/ready-dev $(LIBRARIES)
 	$(BIN)/python -m pytest -m alone
+
+# everything
+test-all: .venv/ready-dev $(LIBRARIES)
+	$(BIN)/python -m pytest -m "not alone" $(TOGETHER)
+	$(MAKE) test-alone
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

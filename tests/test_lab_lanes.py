@@ -18,6 +18,14 @@ from tests.lab_page import IN_A_BROWSER, WITHIN_MS, Pages, figures, pages, runni
 from tests.programs import needs
 
 pytestmark = IN_A_BROWSER
+# The page hears 600 ms late what its source sent; it listens to no other Worker with addEventListener.
+A_LATE_SOURCE = """
+window.Worker = class extends Worker {
+  addEventListener(type, listener) {
+    super.addEventListener(type, (event) => setTimeout(() => listener(event), 600));
+  }
+};
+"""
 LABELS = [kind.label for kind in LANES]
 
 
@@ -89,7 +97,7 @@ def test_why_opens_the_packets_of_one_message(lab: Pages) -> None:
     page = lab.open("#rtt=30&rate=10&interval=200&lanes=polling,sse,mqtt-qos2")
     start(page)
     published(page, 5)
-    stop(page)
+    found = stop(page)
     titles = {}
     for label in ("polling", "sse", "mqtt-qos2"):
         page.click(f"#why-{label}")
@@ -100,7 +108,20 @@ def test_why_opens_the_packets_of_one_message(lab: Pages) -> None:
     ]
     assert any(title.startswith("→ POST /lab/") for title in titles["sse"])
     assert "← 304 Not Modified" in titles["polling"] or "← 200 OK" in titles["polling"]
+    assert figures(page) == found, "what is sent to show the packets is not of the run"
     page.context.close()
+
+
+def test_the_last_message_counts_though_the_page_learns_of_it_late(lab: Pages) -> None:
+    context = lab.browser.new_context()
+    context.add_init_script(A_LATE_SOURCE)
+    page = lab.beside(context, "#rtt=0&rate=50&lanes=sse,websocket,mqtt-qos1")
+    start(page)
+    published(page, 20)
+    for row in stop(page).values():
+        sent, relayed = row["sent"].split(" / ")
+        assert (sent, row["lost"]) == (relayed, "0")
+    context.close()
 
 
 def test_a_cut_is_survived_by_who_continues_where_it_was(lab: Pages) -> None:

@@ -42,7 +42,7 @@ const live = new Live(told);
 function told(message) {
   if (message.type === "hello") greet(message);
   else if (message.type === "counts") {
-    if (view) view.counts = message;
+    if (view && !run?.settled) view.counts = message;
     show_servers(message.servers);
   } else if (message.type === "network") take_network(message);
   else if (message.type === "server") show_servers(message.servers);
@@ -208,10 +208,10 @@ async function begin() {
 async function end() {
   if (!run || run.stopped_ms) return;
   clearTimeout(stop_timer);
-  run.stop();
+  const ended = run;
   by_id("stop").hidden = true;
   by_id("state").textContent = "waiting for what is under way ...";
-  const ended = run;
+  await ended.stop();
   for (let waited_ms = 0; waited_ms < ended.grace_ms && !all_came(ended); waited_ms += 100) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
@@ -227,7 +227,11 @@ async function end() {
 
 /** @param {Run} of */
 function all_came(of) {
-  return of.lanes.every((lane) => of.ledger(lane).delivered === of.ledger(lane).expected);
+  return of.lanes.every((lane) => {
+    const { delivered, expected, acked, failed, published } = of.ledger(lane);
+    const acknowledges = lane.transport !== "websocket" && lane.qos !== 0;
+    return delivered === expected && (!acknowledges || acked + failed >= published);
+  });
 }
 
 /**

@@ -80,9 +80,8 @@ export class Run {
       });
       this.workers.push(of_lane);
     }
-    const ready = new Promise((resolve) => {
-      this.source.onmessage = (event) => (event.data.ready ? resolve(undefined) : this.published(event.data));
-    });
+    const ready = this.told_by_source("ready");
+    this.source.addEventListener("message", (event) => event.data.sent && this.published(event.data));
     const topics = Object.fromEntries(this.lanes.map((lane) => [lane.label, this.topic(lane)]));
     const options = Object.fromEntries(this.lanes.map((lane) => [lane.label, this.options(lane)]));
     this.source.postMessage({ do: "open", lanes: this.lanes, topics, options });
@@ -104,10 +103,17 @@ export class Run {
     this.source.postMessage({ do: "start", publishers: this.publishers, rate_hz: Number(rate), payload_bytes: Number(payload) });
   }
 
-  /** Publishes nothing more; what is under way may still come. */
-  stop() {
+  /** Publishes nothing more; resolves when all that was published is known. What is under way may still come. */
+  async stop() {
     this.stopped_ms = Date.now();
+    const stopped = this.told_by_source("stopped");
     this.source.postMessage({ do: "stop" });
+    await stopped;
+  }
+
+  /** Resolves when the source says a word. @param {"ready" | "stopped"} word @returns {Promise<void>} */
+  told_by_source(word) {
+    return new Promise((resolve) => this.source.addEventListener("message", (event) => event.data[word] && resolve()));
   }
 
   /** Publishes one message more, on one lane. @param {string} label */
@@ -135,6 +141,7 @@ export class Run {
 
   /** @param {{sent: number[], acked: number[], failed: number[]}} rows */
   published({ sent, acked, failed }) {
+    if (this.settled) return; // what the ladder sends later is not of the run
     for (let i = 0; i < sent.length; i += 4) this.by_number.get(sent[i])?.sent(sent[i + 1], sent[i + 2], sent[i + 3]);
     for (let i = 0; i < acked.length; i += 3) this.by_number.get(acked[i])?.was_acked(acked[i + 1], acked[i + 2]);
     for (let i = 0; i < failed.length; i += 2) {
@@ -149,6 +156,7 @@ export class Run {
    * @param {{rows: number[], requests: number, missed: number, lost: number, open: number}} told
    */
   heard(ledger, told) {
+    if (this.settled) return;
     Object.assign(ledger, { requests: told.requests, missed: told.missed, disconnections: told.lost, open: told.open });
     for (let i = 0; i < told.rows.length; i += 3) {
       const at_ms = told.rows[i + 2];

@@ -1,8 +1,8 @@
 // The source: one event goes to all lanes, in an order that is shuffled for each event, so that no lane is always first.
 //
 // The page sends {do: "open", lanes, topics, options}, then {do: "start", publishers, rate_hz, payload_bytes}, {do: "stop"},
-// {do: "one", label} and {do: "close"}. The Worker answers {ready} and rows {sent: [lane, sequence, due_ms, sent_ms, ...],
-// acked: [lane, sequence, at_ms, ...], failed: [lane, sequence, ...]}.
+// {do: "one", label} and {do: "close"}. The Worker answers {ready}, rows {sent: [lane, sequence, due_ms, sent_ms, ...],
+// acked: [lane, sequence, at_ms, ...], failed: [lane, sequence, ...]} and, after the last row of `sent`, {stopped}.
 
 import { now_ms } from "./clock.js";
 import { transport } from "./lanes/index.js";
@@ -30,7 +30,7 @@ addEventListener("message", async (event) => {
   const asked = event.data;
   if (asked.do === "open") await open(asked.lanes, asked.topics, asked.options);
   else if (asked.do === "start") start(asked);
-  else if (asked.do === "stop") stop_ticking();
+  else if (asked.do === "stop") stop();
   else if (asked.do === "one") one(asked.label);
   else if (asked.do === "close") {
     stop_ticking();
@@ -102,6 +102,12 @@ function tick_here(times, due) {
   }
 }
 
+function stop() {
+  stop_ticking();
+  tell();
+  postMessage({ stopped: true });
+}
+
 /** Sends one message more, on one lane. @param {string} label */
 function one(label) {
   const way = ways.find((each) => each.lane.label === label);
@@ -146,11 +152,14 @@ function shuffled(list) {
 }
 
 function report() {
-  timer ||= setTimeout(() => {
-    timer = 0;
-    postMessage({ sent, acked, failed });
-    sent = [];
-    acked = [];
-    failed = [];
-  }, REPORT_EVERY_MS);
+  timer ||= setTimeout(tell, REPORT_EVERY_MS);
+}
+
+function tell() {
+  clearTimeout(timer);
+  timer = 0;
+  postMessage({ sent, acked, failed });
+  sent = [];
+  acked = [];
+  failed = [];
 }
