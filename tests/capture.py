@@ -72,13 +72,22 @@ def connections(found: list[Packet], server_port: int) -> list[list[Packet]]:
 
 
 def repeated_by_server(exchanged: list[Packet], server_port: int) -> int:
-    """Return the payload that the server sent again, and the options that tell of it (RFC 2018, 2883).
+    """Return the bytes of one connection that are there because the server sent something again, and nobody counts.
 
-    TCP_INFO of the client's end has neither, whatever the segments were that it counted.
+    They are its payload, the options that tell of it (RFC 2018, 2883), and all that follows a FIN that is sent again
+    after both ends had closed. TCP_INFO of the client's end has none of them, whatever the segments were that it counted.
     """
     seen: set[int] = set()
-    repeated = sum(p.more_options_bytes for p in exchanged)
+    finished: set[int] = set()
+    repeated, is_over = 0, False
     for packet in exchanged:
+        is_over = is_over or (bool(packet.flags & FIN) and len(finished) == 2)
+        if packet.flags & FIN:
+            finished.add(packet.source)
+        if is_over:
+            repeated += packet.ip_bytes
+            continue
+        repeated += packet.more_options_bytes
         if packet.source == server_port and packet.payload_bytes:
             repeated += packet.payload_bytes if packet.sequence in seen else 0
             seen.add(packet.sequence)
