@@ -1,7 +1,8 @@
 """What does the page of the lab cost, and how close are its figures to those of `rtbench run`?
 
     python benchmarks/lab.py                 first paint, frames a second, CPU, p50 of each lane
-    python benchmarks/lab.py --minutes 60    memory of the page and of the lab, once a minute, and what was lost
+    python benchmarks/lab.py --minutes 60    memory of the page and of the lab, once a minute, and what was lost;
+                                             then the same once the browser has freed what the page does not use
 
 Needs Chromium, and the libraries of the page (`make lab`). Two expressions are evaluated in the page, before and after
 the measurement; no tool stays attached to the browser meanwhile, since it would cost as much as the page.
@@ -22,7 +23,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import psutil
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 BROWSER = "chromium"
 DEBUGGING_PORT = 9333
@@ -31,6 +32,7 @@ QUIET = (
     *("--disable-background-networking", "--disable-sync"),
 )
 SECONDS = 10.0
+SLEEPING = "ticker-worker.js"  # a Worker that sleeps until a message is due, and answers nobody
 COUNT_FRAMES = """{
   window.times = [];
   const seen = (at_ms) => { times.push(at_ms); requestAnimationFrame(seen); };
@@ -66,14 +68,44 @@ def open_page(fragment: str) -> Iterator[psutil.Process]:
         lab.terminate()
 
 
-def evaluate(expression: str) -> Any:
-    """Return the value of an expression in the page (Chrome DevTools Protocol, Runtime.evaluate)."""
+class DevTools:
+    """A connection with the page by the Chrome DevTools Protocol."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.asked = 0
+        self.workers: dict[str, str] = {}  # addresses, by session
+
+    def ask(self, method: str, session: str | None = None, **parameters: Any) -> Any:
+        """Return the result of a method, of the page or of a Worker."""
+        self.asked += 1
+        of_worker = {} if session is None else {"sessionId": session}
+        self.socket.send(json.dumps({"id": self.asked, "method": method, "params": parameters, **of_worker}))
+        while (told := json.loads(self.socket.recv())).get("id") != self.asked:
+            if told.get("method") == "Target.attachedToTarget":
+                self.workers[told["params"]["sessionId"]] = told["params"]["targetInfo"]["url"]
+        return told["result"]
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression in the page."""
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def collect_garbage(self) -> None:
+        """Let the page and its Workers free what they no longer use."""
+        self.ask("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
+        self.ask("HeapProfiler.collectGarbage")
+        for session, address in list(self.workers.items()):
+            if not address.endswith(SLEEPING):
+                self.ask("HeapProfiler.collectGarbage", session)
+
+
+@contextlib.contextmanager
+def dev_tools() -> Iterator[DevTools]:
+    """Connect with the page."""
     with urlopen(f"http://127.0.0.1:{DEBUGGING_PORT}/json/list") as answer:
         address = next(each["webSocketDebuggerUrl"] for each in json.load(answer) if each["type"] == "page")
-    with connect(address, max_size=None) as devtools:
-        asked = {"expression": expression, "returnByValue": True}
-        devtools.send(json.dumps({"id": 1, "method": "Runtime.evaluate", "params": asked}))
-        return json.loads(devtools.recv())["result"]["result"].get("value")
+    with connect(address, max_size=None) as socket:
+        yield DevTools(socket)
 
 
 def memory_mb(owner: psutil.Process) -> tuple[float, float]:
@@ -100,15 +132,22 @@ def main() -> None:
                     flush=True,
                 )
                 time.sleep(60)
-            evaluate(COUNT_FRAMES)
+            with dev_tools() as page:
+                page.evaluate(COUNT_FRAMES)
             psutil.cpu_percent()
             time.sleep(SECONDS)
             busy = psutil.cpu_percent()
-            read = evaluate(READ)
+            with dev_tools() as page:
+                read = page.evaluate(READ)
             print(f"{each:g} messages a second a lane: first paint {read['paint_ms']:.0f} ms, ", end="")
             print(f"{read['frames_hz']:.1f} frames a second, {busy:.0f} % of all cores")
             for name, p50_ms, lost, requests in read["lanes"]:
                 print(f"    {name:14} p50 {p50_ms:>5} ms, {lost} lost, {requests} requests")
+            if minutes:
+                with dev_tools() as page:
+                    page.collect_garbage()
+                time.sleep(SECONDS)  # the browser returns memory to the kernel a moment later
+                print(f"after a collection: browser {memory_mb(owner)[0]:.0f} MB, lab {memory_mb(owner)[1]:.0f} MB")
 
 
 if __name__ == "__main__":
