@@ -22,7 +22,7 @@ test: .venv/ready-dev
 
 LIBRARIES := $(if $(shell command -v npm),rtbench/lab/page/vendor/ready)
 
-# what `make test` leaves out; and the tests that run a program once more, which it leaves out where the program is missing
+# the tests that `make test` leaves out, and once more those that run another program: `make test` may have skipped them
 test-long: .venv/ready-dev $(LIBRARIES)
 	$(BIN)/python -m pytest -m "not alone and (long or statistics or program)" $(TOGETHER)
 	$(MAKE) test-alone

@@ -2,7 +2,7 @@
 
     python benchmarks/lab.py                 first paint, frames a second, CPU, p50 of each lane
     python benchmarks/lab.py --minutes 60    memory of the page and of the lab, once a minute, and what was lost;
-                                             then the same once the browser has freed what the page does not use
+                                             then the memory after a forced garbage collection
 
 Needs Chromium, and the libraries of the page (`make lab`). Two expressions are evaluated in the page, before and after
 the measurement; no tool stays attached to the browser meanwhile, since it would cost as much as the page.
@@ -91,7 +91,7 @@ class DevTools:
         return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def collect_garbage(self) -> None:
-        """Let the page and its Workers free what they no longer use."""
+        """Have the page and its Workers free the objects that they no longer use."""
         self.ask("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
         self.ask("HeapProfiler.collectGarbage")
         for session, address in list(self.workers.items()):
@@ -108,13 +108,13 @@ def dev_tools() -> Iterator[DevTools]:
         yield DevTools(socket)
 
 
-def memory_mb(owner: psutil.Process) -> tuple[float, float]:
-    """Return the private memory of the browser, and that of the lab with its servers and links."""
+def memory(owner: psutil.Process) -> str:
+    """Return the private memory of the browser, and that of the lab with its servers and links, as text."""
     sums = {True: 0.0, False: 0.0}
     for process in owner.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             sums[BROWSER in process.exe()] += process.memory_full_info().uss / 1e6
-    return sums[True], sums[False]
+    return f"browser {sums[True]:.0f} MB, lab {sums[False]:.0f} MB"
 
 
 def main() -> None:
@@ -127,10 +127,7 @@ def main() -> None:
         with open_page(f"#rate={each:g}&rtt=100&interval=500&start=now") as owner:
             time.sleep(5)
             for minute in range(minutes + 1 if minutes else 0):
-                print(
-                    f"minute {minute}: browser {memory_mb(owner)[0]:.0f} MB, lab {memory_mb(owner)[1]:.0f} MB",
-                    flush=True,
-                )
+                print(f"minute {minute}: {memory(owner)}", flush=True)
                 time.sleep(60)
             with dev_tools() as page:
                 page.evaluate(COUNT_FRAMES)
@@ -147,7 +144,7 @@ def main() -> None:
                 with dev_tools() as page:
                     page.collect_garbage()
                 time.sleep(SECONDS)  # the browser returns memory to the kernel a moment later
-                print(f"after a collection: browser {memory_mb(owner)[0]:.0f} MB, lab {memory_mb(owner)[1]:.0f} MB")
+                print(f"after a garbage collection: {memory(owner)}")
 
 
 if __name__ == "__main__":

@@ -72,10 +72,10 @@ def connections(found: list[Packet], server_port: int) -> list[list[Packet]]:
 
 
 def repeated_by_server(exchanged: list[Packet], server_port: int) -> int:
-    """Return the bytes of one connection that are there because the server sent something again, and nobody counts.
+    """Return the bytes of one connection that TCP_INFO of the client's end lacks, because the server sent something again.
 
-    They are its payload, the options that tell of it (RFC 2018, 2883), and all that follows a FIN that is sent again
-    after both ends had closed. TCP_INFO of the client's end has none of them, whatever the segments were that it counted.
+    They are the repeated payload, the options that tell of it (RFC 2018, 2883), and, once both ends have sent a FIN, all
+    packets from a repeated FIN on.
     """
     seen: set[int] = set()
     finished: set[int] = set()

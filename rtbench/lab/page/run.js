@@ -39,7 +39,7 @@ export class Run {
     this.started_ms = 0; // by the calendar
     this.origin_ms = 0; // by the clock
     this.stopped_ms = 0;
-    this.settled = false; // nothing more comes
+    this.settled = false; // nothing more is counted
     /** @type {[number, number][]} */
     this.hidden = document.hidden ? [[now_ms(), Infinity]] : []; // when the page was hidden
     for (const lane of lanes) {
@@ -111,7 +111,7 @@ export class Run {
     await stopped;
   }
 
-  /** Resolves when the source says a word. @param {"ready" | "stopped"} word @returns {Promise<void>} */
+  /** Resolves when the source answers with this word. @param {"ready" | "stopped"} word @returns {Promise<void>} */
   told_by_source(word) {
     return new Promise((resolve) => this.source.addEventListener("message", (event) => event.data[word] && resolve()));
   }
