@@ -77,6 +77,24 @@ def test_every_lane_delivers_every_message_and_the_servers_count_the_same(lab: P
     page.context.close()
 
 
+def test_no_worker_keeps_the_browser_from_freeing_memory_while_it_runs(lab: Pages) -> None:
+    """The browser frees what a Worker posted only when the Worker returns to its event loop, as it must to answer here."""
+    page = lab.open("#rate=20")
+    start(page)
+    published(page, 20)
+    asked = page.evaluate(
+        """Promise.race([
+          performance.measureUserAgentSpecificMemory().then(({breakdown}) =>
+            breakdown.flatMap(({attribution}) => attribution.map(({url}) => url.split("/").at(-1)))),
+          new Promise((resolve) => setTimeout(() => resolve(["no answer"]), 60_000)),
+        ])"""
+    )
+    workers = sorted(name for name in asked if name.endswith(".js"))
+    assert workers == [*["lane-worker.js"] * len(LABELS), "source-worker.js", "ticker-worker.js"]
+    stop(page)
+    page.context.close()
+
+
 def test_what_was_predicted_stands_beside_what_was_measured(lab: Pages) -> None:
     page = lab.open("#rtt=40&rate=10&interval=200&lanes=polling,websocket")
     page.get_by_label("websocket: faster").click()

@@ -61,11 +61,18 @@ export function add_marker(path, marker, x, y, r) {
   path.closePath();
 }
 
+/** The marker of a lane at 0, 0 with a radius of 1: a frame draws hundreds. @param {Lane} lane */
+function mark_of(lane) {
+  const mark = new Path2D();
+  add_marker(mark, lane.marker, 0, 0, 1);
+  return mark;
+}
+
 export class LanesView {
   /** @param {Lane[]} lanes */
   constructor(lanes) {
     this.lanes = lanes;
-    /** @type {Map<string, {row: HTMLElement, canvas: HTMLCanvasElement, cells: Record<string, HTMLElement>}>} */
+    /** @type {Map<string, {row: HTMLElement, canvas: HTMLCanvasElement, mark: Path2D, cells: Record<string, HTMLElement>}>} */
     this.rows = new Map();
     this.scale_ms = 1000;
     this.frames = 0;
@@ -100,7 +107,7 @@ export class LanesView {
       const name = h("th", { scope: "row" }, lane.label);
       coloured(name, lane);
       const row = h("tr", { id: `lane-${lane.label}` }, name, h("td", { className: "track" }, canvas), ...Object.values(cells));
-      this.rows.set(lane.label, { row, canvas, cells });
+      this.rows.set(lane.label, { row, canvas, mark: mark_of(lane), cells });
       body.append(row);
     }
   }
@@ -196,7 +203,8 @@ export class LanesView {
    * @param {number} at_ms
    */
   draw(lane, at_ms) {
-    const { to, width, height } = prepared(/** @type {any} */ (this.rows.get(lane.label)).canvas);
+    const { canvas, mark } = /** @type {any} */ (this.rows.get(lane.label));
+    const { to, width, height, ratio } = prepared(canvas);
     const ledger = /** @type {import("./run.js").Run | Replay} */ (this.run).ledger(lane);
     const place = (/** @type {number} */ age_ms) => MARK_PX + (width - 2 * MARK_PX) * Math.min(1, age_ms / this.scale_ms);
     to.fillStyle = this.ink.grid;
@@ -216,9 +224,10 @@ export class LanesView {
         if (!came && calm.matches) continue;
         to.globalAlpha = came ? 1 - (at_ms - got_ms) / fade_ms : 0.55;
         const y = ((subscriber + 1) * height) / (ledger.subscribers + 1);
-        to.beginPath();
-        add_marker(to, lane.marker, place(came ? got_ms - due_ms : at_ms - due_ms), y, came ? MARK_PX : MARK_PX * 0.7);
-        to.fill();
+        const x = place(came ? got_ms - due_ms : at_ms - due_ms);
+        const scale = ratio * (came ? MARK_PX : MARK_PX * 0.7);
+        to.setTransform(scale, 0, 0, scale, ratio * x, ratio * y);
+        to.fill(mark);
       }
     }
     to.globalAlpha = 1;
@@ -255,5 +264,5 @@ export function prepared(canvas) {
   const to = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   to.setTransform(ratio, 0, 0, ratio, 0, 0);
   to.clearRect(0, 0, width, height);
-  return { to, width, height };
+  return { to, width, height, ratio };
 }

@@ -27,6 +27,7 @@ function client_of(url, name, options) {
     keepalive: 30,
     createWebsocket: (address, protocols) => new QuietWebSocket(address, protocols),
     timerVariant: "native", // not a Worker made of text, which the policy of the page forbids
+    log: () => undefined, // by default it prepares a line for each step, which nobody reads
     username: options.login?.username,
     password: options.login?.password,
   });
@@ -81,6 +82,7 @@ export function subscribe(lane, topic, options, events) {
  * @returns {import("../types.js").Publisher}
  */
 export function publisher(lane, topic, options) {
+  const encoder = new TextEncoder();
   const client = client_of(lane.publish, `${options.name}-pub`, options);
   const qos = /** @type {0 | 1 | 2} */ (lane.qos ?? 0);
   client.on("error", () => undefined);
@@ -88,7 +90,8 @@ export function publisher(lane, topic, options) {
     ready: new Promise((resolve) => client.once("connect", () => resolve())),
     async publish(payload) {
       if (!client.connected && options.reconnect !== "robust") throw new Error("there is no connection");
-      await client.publishAsync(topic, payload, { qos });
+      const content = /** @type {any} */ (encoder.encode(payload)); // of text it makes a list of numbers, byte by byte, twice
+      await client.publishAsync(topic, content, { qos });
       return qos > 0;
     },
     close: () => end(client),
