@@ -32,7 +32,6 @@ QUIET = (
     *("--disable-background-networking", "--disable-sync"),
 )
 SECONDS = 10.0
-SLEEPING = "ticker-worker.js"  # a Worker that sleeps until a message is due, and answers nobody
 COUNT_FRAMES = """{
   window.times = [];
   const seen = (at_ms) => { times.push(at_ms); requestAnimationFrame(seen); };
@@ -74,7 +73,7 @@ class DevTools:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.asked = 0
-        self.workers: dict[str, str] = {}  # addresses, by session
+        self.workers: list[str] = []  # their sessions
 
     def ask(self, method: str, session: str | None = None, **parameters: Any) -> Any:
         """Return the result of a method, of the page or of a Worker."""
@@ -83,7 +82,7 @@ class DevTools:
         self.socket.send(json.dumps({"id": self.asked, "method": method, "params": parameters, **of_worker}))
         while (told := json.loads(self.socket.recv())).get("id") != self.asked:
             if told.get("method") == "Target.attachedToTarget":
-                self.workers[told["params"]["sessionId"]] = told["params"]["targetInfo"]["url"]
+                self.workers.append(told["params"]["sessionId"])
         return told["result"]
 
     def evaluate(self, expression: str) -> Any:
@@ -92,11 +91,13 @@ class DevTools:
 
     def collect_garbage(self) -> None:
         """Have the page and its Workers free the objects that they no longer use."""
-        self.ask("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
-        self.ask("HeapProfiler.collectGarbage")
-        for session, address in list(self.workers.items()):
-            if not address.endswith(SLEEPING):
-                self.ask("HeapProfiler.collectGarbage", session)
+        self._free_of(None)
+        for session in self.workers:  # it grows meanwhile: a Worker may have Workers
+            self._free_of(session)
+
+    def _free_of(self, session: str | None) -> None:
+        self.ask("Target.setAutoAttach", session, autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
+        self.ask("HeapProfiler.collectGarbage", session)
 
 
 @contextlib.contextmanager

@@ -194,7 +194,7 @@ export class LanesView {
     for (let tick = 0; tick <= 5; tick += 1) {
       const x = MARK_PX + ((width - 2 * MARK_PX) * tick) / 5;
       to.textAlign = tick === 0 ? "left" : tick === 5 ? "right" : "center";
-      to.fillText(`${(this.scale_ms * tick) / 5}${tick === 5 ? " ms" : ""}`, x, height - 5);
+      to.fillText(`${(this.scale_ms * tick) / 5}${tick === 0 ? " ms" : ""}`, x, height - 5);
     }
   }
 
