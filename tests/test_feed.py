@@ -231,3 +231,20 @@ def test_who_stops_waiting_in_the_moment_of_a_message_does_not_keep_it_from_the_
         return await asyncio.wait([leaving]) and leaving.cancelled()
 
     assert asyncio.run(scenario())
+
+
+def test_a_follower_gets_each_message_when_it_is_stored_until_it_leaves() -> None:
+    feed = feed_of(1)
+    heard: list[tuple[int, bytes]] = []
+
+    def leaves_after_two(message: bytes) -> None:
+        heard.append((feed.end, message))
+        if len(heard) == 2:
+            del feed.followers[leaves_after_two]
+
+    others: list[bytes] = []
+    feed.followers[leaves_after_two] = feed.followers[others.append] = None
+    for message in (b"1", b"2", b"3"):
+        feed.append(message)
+    assert heard == [(2, b"1"), (3, b"2")]
+    assert others == [b"1", b"2", b"3"]

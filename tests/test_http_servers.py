@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import email.parser
 import email.policy
+import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from email.message import EmailMessage, Message
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import ClientSession
 
 from rtbench.system.meter import Meter
 from rtbench.transports.serving import serve
@@ -383,6 +386,66 @@ def test_an_event_stream_refuses_what_it_cannot_carry(body: bytes, status: int) 
             assert heard == 1 + (status == 204)
 
     run("sse", scenario)
+
+
+@needs("curl")
+@pytest.mark.process
+def test_an_event_stream_in_http_1_0_has_no_chunks() -> None:
+    async def scenario(url: str) -> None:
+        place = urlsplit(url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        writer.write(b"GET /a HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        assert b"chunked" not in (await reader.readuntil(b"\r\n\r\n")).lower()
+        for body in (b"one", b"two"):
+            await post(f"{url}/a", body)
+        assert re.fullmatch(rb"id: \S+\ndata: one\n\n", await reader.readuntil(b"\n\n"))
+        assert re.fullmatch(rb"id: \S+\ndata: two\n\n", await reader.readuntil(b"\n\n"))
+        writer.close()
+
+    run("sse", scenario)
+
+
+@needs("curl")
+@pytest.mark.process
+def test_an_event_stream_has_a_comment_after_the_silence_that_its_client_prefers_at_most() -> None:
+    async def scenario(url: str) -> None:
+        async with event_stream(f"{url}/a", "-H", "Prefer: wait=1") as stream:
+            assert await stream.readuntil(b"\n\n") == b":\n\n"
+            await post(f"{url}/a", b"one")
+            assert (await event(stream))["data"] == "one"
+            assert await stream.readuntil(b"\n\n") == b":\n\n"
+
+    run("sse", scenario)
+
+
+@needs("curl")
+@pytest.mark.process
+def test_a_client_that_reads_slowly_gets_what_the_feed_still_holds_and_holds_up_nobody() -> None:
+    async def scenario(url: str) -> None:
+        place, count, content = urlsplit(url), 300, b"x" * 50_000
+        slow = socket.create_connection((str(place.hostname), int(place.port or 0)))
+        slow.sendall(b"GET /a HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        async with event_stream(f"{url}/a") as fast, ClientSession() as session:
+            for number in range(count):
+                async with session.post(f"{url}/a", data=b"%d " % number + content) as answer:
+                    assert answer.status == 204
+                assert (await event(fast))["data"].startswith(f"{number} ")
+            await post(f"{url}/a", b"end")
+            slow_reader, writer = await asyncio.open_connection(sock=slow, limit=2**20)
+            heard: list[int] = []
+            missed = 0
+            await slow_reader.readuntil(b"\r\n\r\n")
+            while (told := await event(slow_reader))["data"] != "end":
+                if told.get("event") == "missed":
+                    missed += int(told["data"])
+                else:
+                    heard.append(int(told["data"].partition(" ")[0]))
+            assert heard == sorted(set(heard))
+            assert len(heard) + missed == count
+            assert missed > 0, "the server holds more for it than the feed"
+            writer.close()
+
+    run("sse", scenario, capacity=10)
 
 
 @needs("curl")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated, Any, Generic, TypeVar
@@ -87,6 +88,7 @@ class Feed(Generic[T]):
     capacity: int = DEFAULT_CAPACITY
     room: Room = field(default_factory=Room)
     end: int = 0
+    followers: dict[Callable[[T], None], None] = field(default_factory=dict)  # get each message when it is stored
     _messages: deque[T] = field(init=False)
     _waiting: dict[asyncio.Future[None], None] = field(default_factory=dict)  # in their order
 
@@ -98,13 +100,15 @@ class Feed(Generic[T]):
         return len(self._messages)
 
     def append(self, payload: T) -> None:
-        """Store a message, and wake everyone who waits in `beyond`."""
+        """Store a message, give it to every follower, and wake everyone who waits in `beyond`."""
         relayed(payload)
         if len(self._messages) == self.capacity:
             self.drop_first()
         self._messages.append(payload)
         self.end += 1
         self.room.take(self, len(payload) + MESSAGE_BYTES)
+        for follow in list(self.followers):
+            follow(payload)
         waiting, self._waiting = self._waiting, {}
         for one in waiting:
             if not one.done():  # it may be cancelled, and not yet know it

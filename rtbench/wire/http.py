@@ -108,6 +108,11 @@ def parse_head(data: bytes) -> Head:
     return Head(int(rest[:3]), rest[4:], fields)
 
 
+def chunk(data: bytes) -> bytes:
+    """Return some content of a body, at least a byte, as one chunk (RFC 9112 section 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
 def only_chunk(data: bytes) -> bytes | None:
     """Return the content if these bytes are all of one chunk (RFC 9112 section 7.1).
 
