@@ -65,12 +65,14 @@ async def _follow_schedule(
     record.done_ns = array("q", bytes(8 * len(due)))
     record.status = array("b", bytes([INDETERMINATE]) * len(due))
     outlets = [outlet(c, topic, record) for c, topic in zip(connections, plan.topics, strict=True)]
+    contents = (payload.build(plan.publishers[i], n, at_ns, plan.payload_bytes) for at_ns, i, n in due)
+    content = next(contents, b"")
 
     def send(position: int) -> None:
-        at_ns, i, sequence = due[position]
-        content = payload.build(plan.publishers[i], sequence, at_ns, plan.payload_bytes)
+        nonlocal content
         record.ready_ns[position] = time.monotonic_ns()
-        outlets[i].hand_over(position, content)
+        outlets[due[position][1]].hand_over(position, content)
+        content = next(contents, b"")  # the next one is built before it is due
 
     await pace(record.due_ns, send)
     with suppress(TimeoutError):
