@@ -307,6 +307,12 @@ async def event(stream: asyncio.StreamReader) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in block.splitlines() if line)
 
 
+async def id_of_first_event(url: str) -> str:
+    async with event_stream(f"{url}/a") as stream:
+        await post(f"{url}/a", b"seen")
+        return (await event(stream))["id"]
+
+
 @needs("curl")
 @pytest.mark.process
 def test_an_event_stream_has_an_id_and_the_data_of_each_message() -> None:
@@ -330,9 +336,7 @@ def test_an_event_stream_has_an_id_and_the_data_of_each_message() -> None:
 @pytest.mark.process
 def test_an_event_stream_goes_on_after_the_last_id_seen() -> None:
     async def scenario(url: str) -> None:
-        async with event_stream(f"{url}/a") as stream:
-            await post(f"{url}/a", b"one")
-            seen = (await event(stream))["id"]
+        seen = await id_of_first_event(url)
         for body in (b"two", b"three"):
             await post(f"{url}/a", body)
         async with event_stream(f"{url}/a", "-H", f"Last-Event-ID: {seen}") as stream:
@@ -345,9 +349,7 @@ def test_an_event_stream_goes_on_after_the_last_id_seen() -> None:
 @pytest.mark.process
 def test_an_event_stream_tells_of_the_gap_first() -> None:
     async def scenario(url: str) -> None:
-        async with event_stream(f"{url}/a") as stream:
-            await post(f"{url}/a", b"seen")
-            seen = (await event(stream))["id"]
+        seen = await id_of_first_event(url)
         for n in range(7):
             await post(f"{url}/a", b"%d" % n)
         async with event_stream(f"{url}/a", "-H", f"Last-Event-ID: {seen}") as stream:
@@ -368,9 +370,7 @@ def test_an_event_stream_tells_of_the_gap_first() -> None:
 @pytest.mark.process
 def test_an_event_stream_tells_of_the_gap_where_other_topics_have_taken_all_the_room() -> None:
     async def scenario(url: str) -> None:
-        async with event_stream(f"{url}/a") as stream:
-            await post(f"{url}/a", b"seen")
-            seen = (await event(stream))["id"]
+        seen = await id_of_first_event(url)
         for body in (b"one", b"two"):
             await post(f"{url}/a", body)
         await post(f"{url}/b", b"x" * 1000)
