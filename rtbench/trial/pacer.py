@@ -2,7 +2,8 @@
 
 Without a timerfd (`rtbench.system.alarm`) the error is up to a millisecond, and the lag in the result shows it. An idle
 core takes time to wake up, a quarter of a millisecond in a virtual machine. Therefore the alarm is set early, and the
-loop polls without waiting until the message is due; it does not turn again where one turn would take too long.
+loop polls without waiting until shortly before the message is due. A turn of the loop might end too late then, so the
+pacer itself waits for the last microseconds.
 """
 
 from __future__ import annotations
